@@ -1,0 +1,37 @@
+# How every target of this project is compiled, said once.
+
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+# Warnings, language level and sanitizers for the project's own sources; users of the header-only target get
+# the language level alone.
+function(prune_compile_options target)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Werror)
+  if(PRUNE_SANITIZE)
+    target_compile_options(${target} PUBLIC -fsanitize=${PRUNE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    target_link_options(${target} PUBLIC -fsanitize=${PRUNE_SANITIZE})
+  endif()
+endfunction()
+
+# prune_library(name SOURCES... ): a compiled library of the project, alias prune::name-without-prefix.
+function(prune_library target)
+  add_library(${target} STATIC ${ARGN})
+  prune_compile_options(${target})
+  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+  string(REGEX REPLACE "^prune_" "" short ${target})
+  add_library(prune::${short} ALIAS ${target})
+endfunction()
+
+# prune_test(name SOURCES a.cc LIBRARIES x y [LABELS l]): one GoogleTest program, one ctest entry.
+function(prune_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBRARIES;LABELS" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 600)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  prune_compile_options(${name})
+  target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} GTest::gtest_main GTest::gmock)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+endfunction()

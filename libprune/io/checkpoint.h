@@ -1,0 +1,69 @@
+// A Hugging Face checkpoint: a folder with config.json and one or more safetensors files, or one file alone.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "libprune/io/safetensors.h"
+
+namespace prune {
+
+struct TensorRef {
+  size_t shard = 0;   // index into Checkpoint::shards()
+  size_t tensor = 0;  // index into SafetensorsFile::tensors()
+};
+
+class Checkpoint {
+ public:
+  // Opens and checks everything but the tensors' values. A folder must hold model.safetensors.index.json (its weight_map names the shards;
+  // a name with '/', '\\', "..", or that is absolute is refused), or model.safetensors, or exactly one *.safetensors
+  // file; otherwise says what it found. Index and shards must agree tensor by tensor, and no two shards may hold the same name.
+  // config.json, if there, must be a JSON object. Throws Error(kInput).
+  explicit Checkpoint(const std::filesystem::path& path);
+
+  bool is_single_file() const { return is_single_file_; }
+  const std::filesystem::path& path() const { return path_; }         // as given, made absolute and lexically normal
+  const std::vector<SafetensorsFile>& shards() const { return shards_; }  // sorted by file name
+  std::string shard_name(size_t shard) const;                          // file name without folder
+  const nlohmann::json* config() const { return config_ ? &*config_ : nullptr; }
+  const nlohmann::json* index() const { return index_ ? &*index_ : nullptr; }
+
+  const TensorInfo& tensor(TensorRef ref) const { return shards_[ref.shard].tensors()[ref.tensor]; }
+  std::span<const std::byte> data(TensorRef ref) const { return shards_[ref.shard].data(tensor(ref)); }
+  std::optional<TensorRef> find(std::string_view name) const;
+  uint64_t tensor_bytes() const;  // sum over all tensors
+
+  // Every other regular file below the folder, links followed, relative paths in sorted order: what a copy of the model must carry
+  // along. Version-control and download-cache folders (.git, .cache, .huggingface) are left out, and so is `except` (an output
+  // folder inside the model's). Empty for a single file.
+  std::vector<std::filesystem::path> other_files(const std::filesystem::path& except = {}) const;
+  // Those of other_files() that hold weights of their own in another format (*.bin, *.pt, *.pth, *.gguf, *.onnx, other *.safetensors):
+  // they are copied as they are, which the caller should say.
+  static bool looks_like_weights(const std::filesystem::path& file);
+
+ private:
+  void open_folder();
+  void read_config();
+  void read_index(const std::filesystem::path& index_path);
+  void check_index() const;
+  void build_name_table();
+
+  std::filesystem::path path_;
+  bool is_single_file_ = false;
+  std::vector<SafetensorsFile> shards_;
+  std::optional<nlohmann::json> config_;
+  std::optional<nlohmann::json> index_;
+  std::unordered_map<std::string, TensorRef> by_name_;
+};
+
+// Reads a JSON file whole; refuses files that are not regular, larger than 100 MB, not JSON, or with a duplicate key in any
+// object. Throws Error(kInput) naming the file and the position.
+nlohmann::json read_json_file(const std::filesystem::path& path);
+
+}  // namespace prune
