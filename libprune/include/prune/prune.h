@@ -1,0 +1,20 @@
+// libprune, header-only part: score a weight matrix, choose what stays, apply, pack.
+//
+//   prune::Matrix<float> w = ...;                                        // [out, in]
+//   prune::Mask mask = prune::select_magnitude(w, prune::NM{2, 4}, 0.5);
+//   prune::apply(mask, w);
+//   auto packed = prune::pack_nm(w, {2, 4});
+#pragma once
+
+#include <prune/error.h>
+#include <prune/float8.h>
+#include <prune/mask.h>
+#include <prune/matrix.h>
+#include <prune/order_key.h>
+#include <prune/packed.h>
+#include <prune/pattern.h>
+#include <prune/report.h>
+#include <prune/score/blocks.h>
+#include <prune/score/magnitude.h>
+#include <prune/select.h>
+#include <prune/threshold.h>

@@ -1,0 +1,60 @@
+// What a pruning pass did, tensor by tensor.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace prune {
+
+struct TensorReport {
+  std::string name;
+  std::string dtype;
+  std::vector<int64_t> shape;  // as in the file
+  bool transposed = false;     // stored [in, out]; the pattern runs down the columns of the file
+  bool pruned = false;         // false: copied as it is, `reason` says why
+  std::string reason;
+  int64_t zeros_before = 0;  // counted in pruned tensors
+  int64_t zeros_after = 0;
+  double seconds = 0;  // selecting and applying, without writing
+
+  int64_t numel() const {
+    int64_t n = 1;
+    for (const int64_t extent : shape) n *= extent;
+    return n;
+  }
+};
+
+struct PruneReport {
+  std::string model;
+  std::string output;
+  std::string method;
+  std::string pattern;
+  double sparsity = 0;  // asked for
+  std::string scope;
+  std::vector<TensorReport> tensors;
+  double seconds = 0;  // whole pass, writing and syncing counted
+  int64_t bytes_written = 0;
+
+  int64_t pruned_weights() const {
+    return sum([](const TensorReport& t) { return t.numel(); });
+  }
+  int64_t zeros_after() const {
+    return sum([](const TensorReport& t) { return t.zeros_after; });
+  }
+  // Achieved share of zeros among the weights of pruned tensors.
+  double achieved_sparsity() const {
+    const int64_t weights = pruned_weights();
+    return weights == 0 ? 0.0 : double(zeros_after()) / double(weights);
+  }
+
+ private:
+  template <class F>
+  int64_t sum(F value) const {
+    int64_t total = 0;
+    for (const TensorReport& t : tensors) total += t.pruned ? value(t) : 0;
+    return total;
+  }
+};
+
+}  // namespace prune

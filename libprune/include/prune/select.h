@@ -1,0 +1,172 @@
+// From scores to a mask. The only place where ties break.
+//
+// The larger score stays. Of equal scores the one in the lower column stays; where rows compete
+// (Scope::kLayer, kGlobal), the one that comes first in row-major order. Counts are exact: of n candidates
+// (weights, or blocks) n - floor(n * sparsity) stay; with N:M exactly N of every M.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <prune/mask.h>
+#include <prune/pattern.h>
+#include <prune/select_nm.h>
+#include <prune/threshold.h>
+
+namespace prune {
+
+// n - floor(n * sparsity).
+inline int64_t kept_count(int64_t n, double sparsity) {
+  return n - int64_t(std::floor(double(n) * sparsity));
+}
+
+namespace detail {
+
+// A matrix seen as rows of keys that are made on demand: Source has rows(), cols(), Key, and
+// keys(i, buffer) which fills the cols() keys of row i and throws on NaN.
+
+// Bits of the keys that the threshold keeps; takes its ties as it goes.
+template <class Key>
+void select_above(const Key* keys, Index cols, Threshold<Key>& threshold, uint64_t* words) {
+  for (Index j = 0; j < cols; ++j) {
+    bool stays = keys[j] > threshold.key;
+    if (keys[j] == threshold.key && threshold.ties > 0) {
+      stays = true;
+      --threshold.ties;
+    }
+    words[j / 64] |= uint64_t(stays) << (j % 64);
+  }
+}
+
+// The threshold that keeps `keep` of n keys in memory; reorders them.
+template <class Key>
+Threshold<Key> threshold_of(Key* keys, Index n, int64_t keep) {
+  std::nth_element(keys, keys + (keep - 1), keys + n, std::greater<>());
+  const Key key = keys[keep - 1];
+  const int64_t above = std::count_if(keys, keys + keep, [key](Key k) { return k > key; });
+  return {key, keep - above};
+}
+
+template <class Source>
+void select_nm(const Source& source, NM pattern, Mask& mask) {
+  std::vector<typename Source::Key> keys(size_t(source.cols()));
+  for (Index i = 0; i < source.rows(); ++i) {
+    source.keys(i, keys.data());
+    select_nm_row(keys.data(), source.cols(), pattern, mask.row(i).data());
+  }
+}
+
+template <class Source>
+void select_per_row(const Source& source, double sparsity, Mask& mask) {
+  using Key = typename Source::Key;
+  const int64_t keep = kept_count(source.cols(), sparsity);
+  std::vector<Key> keys(size_t(source.cols()));
+  std::vector<Key> scratch(keys.size());
+  for (Index i = 0; i < source.rows() && keep > 0; ++i) {
+    source.keys(i, keys.data());
+    scratch = keys;
+    Threshold<Key> threshold = threshold_of(scratch.data(), source.cols(), keep);
+    select_above(keys.data(), source.cols(), threshold, mask.row(i).data());
+  }
+}
+
+// Adds all keys of a matrix to one pass of a search.
+template <class Source>
+void count_keys(const Source& source, ThresholdSearch<typename Source::Key>& search) {
+  std::vector<typename Source::Key> keys(size_t(source.cols()));
+  for (Index i = 0; i < source.rows(); ++i) {
+    source.keys(i, keys.data());
+    search.count(keys.data(), source.cols());
+  }
+}
+
+template <class Source>
+void select_with(const Source& source, Threshold<typename Source::Key> threshold, Mask& mask) {
+  std::vector<typename Source::Key> keys(size_t(source.cols()));
+  for (Index i = 0; i < source.rows(); ++i) {
+    source.keys(i, keys.data());
+    select_above(keys.data(), source.cols(), threshold, mask.row(i).data());
+  }
+}
+
+template <class Source>
+void select_per_layer(const Source& source, double sparsity, Mask& mask) {
+  const int64_t keep = kept_count(source.rows() * source.cols(), sparsity);
+  if (keep == 0) return;
+  ThresholdSearch<typename Source::Key> search(keep);
+  do {
+    count_keys(source, search);
+  } while (search.next_pass());
+  select_with(source, search.result(), mask);
+}
+
+template <class Source>
+Mask select_unstructured(const Source& source, double sparsity, Scope scope) {
+  Mask mask(source.rows(), source.cols());
+  scope == Scope::kRow ? select_per_row(source, sparsity, mask) : select_per_layer(source, sparsity, mask);
+  return mask;
+}
+
+// Every bit of a mask of blocks as rows x cols bits.
+inline Mask expand_blocks(const Mask& blocks, Block block) {
+  Mask mask(blocks.rows() * block.rows, blocks.cols() * block.cols);
+  for (Index bi = 0; bi < blocks.rows(); ++bi) {
+    const Index top = bi * block.rows;
+    for (Index j = 0; j < mask.cols(); ++j) {
+      if (blocks(bi, j / block.cols)) mask.set(top, j, true);
+    }
+    for (Index r = 1; r < block.rows; ++r) std::ranges::copy(mask.row(top), mask.row(top + r).begin());
+  }
+  return mask;
+}
+
+[[noreturn]] inline void throw_nan(Index row, Index col) {
+  throw_input("NaN at row " + std::to_string(row) + ", column " + std::to_string(col));
+}
+
+// Scores of either sign as keys.
+template <class T>
+class ScoreKeys {
+ public:
+  using Key = KeyOf<T>;
+  explicit ScoreKeys(ConstView<T> scores) : scores_(scores) {}
+  Index rows() const { return scores_.rows(); }
+  Index cols() const { return scores_.cols(); }
+  void keys(Index i, Key* out) const {
+    const T* row = scores_.data() + i * scores_.outerStride();
+    for (Index j = 0; j < cols(); ++j) {
+      if (is_nan(row[j])) throw_nan(i, j);
+      out[j] = order_key(row[j]);
+    }
+  }
+
+ private:
+  ConstView<T> scores_;
+};
+
+}  // namespace detail
+
+// The mask of a matrix from one score a candidate: a weight each for unstructured and N:M, a block each
+// ([rows / R, cols / C] scores, see score/blocks.h) for blocks. `sparsity` must be 1 - N/M for N:M.
+// Scope::kGlobal over a single matrix is Scope::kLayer. Scores may have either sign and be infinite. Throws
+// Error(kInput) for NaN, saying where, and for a shape that can't take the pattern; Error(kUsage) for a
+// sparsity outside [0, 1) or against the pattern.
+template <RowMajorMatrix M>
+Mask select(const M& scores, const Pattern& pattern, double sparsity, Scope scope = Scope::kLayer) {
+  sparsity = resolve_sparsity(pattern, sparsity);
+  const detail::ScoreKeys<typename M::Scalar> source(view(scores));
+  if (const NM* nm = std::get_if<NM>(&pattern)) {
+    require_fit(pattern, scores.rows(), scores.cols());
+    Mask mask(scores.rows(), scores.cols());
+    detail::select_nm(source, *nm, mask);
+    return mask;
+  }
+  Mask chosen = detail::select_unstructured(source, sparsity, scope);
+  if (const Block* block = std::get_if<Block>(&pattern)) return detail::expand_blocks(chosen, *block);
+  return chosen;
+}
+
+}  // namespace prune
