@@ -2,19 +2,31 @@
 
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
+# Repeated builds of the presets share what did not change.
+if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
+  find_program(PRUNE_CCACHE ccache)
+  if(PRUNE_CCACHE)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${PRUNE_CCACHE})
+  endif()
+endif()
+
 # Warnings, language level and sanitizers for the project's own sources; users of the header-only target get
 # the language level alone.
 function(prune_compile_options target)
   target_compile_features(${target} PUBLIC cxx_std_20)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Werror)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>)
+  if(PRUNE_WERROR)
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
+  endif()
   if(PRUNE_SANITIZE)
-    target_compile_options(${target} PUBLIC -fsanitize=${PRUNE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    target_compile_options(${target} PUBLIC
+      $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${PRUNE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all>)
     target_link_options(${target} PUBLIC -fsanitize=${PRUNE_SANITIZE})
   endif()
 endfunction()
 
-# prune_library(name SOURCES... ): a compiled library of the project, alias prune::name-without-prefix.
+# prune_library(name SOURCES...): a compiled library of the project, alias prune::name-without-prefix.
 function(prune_library target)
   add_library(${target} STATIC ${ARGN})
   prune_compile_options(${target})
@@ -23,7 +35,7 @@ function(prune_library target)
   add_library(prune::${short} ALIAS ${target})
 endfunction()
 
-# prune_test(name SOURCES a.cc LIBRARIES x y [LABELS l]): one GoogleTest program, one ctest entry.
+# prune_test(name SOURCES a.cc LIBRARIES x y [LABELS l] [TIMEOUT seconds]): one GoogleTest program, one ctest entry.
 function(prune_test name)
   cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBRARIES;LABELS" ${ARGN})
   if(NOT arg_TIMEOUT)

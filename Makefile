@@ -1,0 +1,64 @@
+# The commands of the project. How things are built is said in CMakePresets.json and the CMakeLists.txt files.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check bench build format format-check tidy clean
+
+JOBS := $(shell nproc)
+# ROOMS: where sources of ours lie.
+ROOMS := libprune kernels apps bench test docs
+sources = $(shell find $(ROOMS) -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh')
+CTEST := ctest --output-on-failure --no-label-summary --parallel $(JOBS)
+
+help:  ## print this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo:  ## prune, verify, pack and time the bundled model
+	@cmake/packages.sh build
+	cmake --preset release
+	cmake --build --preset program
+	docs/demo.sh build/release/apps/prune/prune build/demo
+
+test: format-check  ## all tests, plain and under ASan+UBSan, with format and clang-tidy
+	cmake --preset release
+	cmake --build --preset release
+	$(CTEST) --preset release
+	$(MAKE) tidy
+	cmake --preset asan-ubsan
+	cmake --build --preset asan-ubsan
+	$(CTEST) --preset asan-ubsan
+
+check: test  ## the long form of test: also clang, TSan, and each fuzz target for 30 s
+	@cmake/packages.sh check
+	cmake --preset clang
+	cmake --build --preset clang
+	$(CTEST) --preset clang
+	cmake --preset tsan
+	cmake --build --preset tsan
+	$(CTEST) --preset tsan
+	cmake --preset fuzz
+	cmake --build --preset fuzz
+	$(CTEST) --preset fuzz
+
+bench:  ## build and run the benchmarks; results go to build/bench as JSON
+	@cmake/packages.sh build
+	cmake --preset release
+	cmake --build --preset bench
+
+build:  ## build everything, optimised, into build/release
+	@cmake/packages.sh build
+	cmake --preset release
+	cmake --build --preset release
+
+format:  ## rewrite the sources as .clang-format says
+	@cmake/packages.sh test
+	clang-format-14 -i $(sources)
+
+format-check:  ## fail where a source is not as .clang-format says
+	@cmake/packages.sh test
+	clang-format-14 --dry-run -Werror $(sources)
+
+tidy:  ## clang-tidy over the sources that build/release compiles
+	run-clang-tidy-14 -quiet -j $(JOBS) -p build/release '^$(CURDIR)/(libprune|kernels|apps|bench)/'
+
+clean:  ## remove everything that was built
+	rm -rf build

@@ -1,0 +1,18 @@
+#!/bin/sh
+# docs/demo.sh PROGRAM FOLDER: prunes the bundled model to 2:4 into FOLDER, checks it, packs it and times it.
+set -eu
+program=$1 folder=$2
+model=test/data/docs-llama-4m
+pruned=$folder/docs-llama-4m-2of4
+
+step() {
+  echo
+  echo "\$ prune $*"
+  "$program" "$@"
+}
+
+mkdir -p "$folder"
+step "$model" -o "$pruned" --sparsity 0.5 --pattern 2:4 --force
+step verify "$pruned"
+step pack "$pruned" -o "$pruned-packed" --force
+step bench "$pruned-packed"
