@@ -46,6 +46,9 @@ class ThresholdSearch {
     }
   }
 
+  // A search in the same pass that has counted nothing yet: for another thread, to be merged.
+  void forget_counts() { histogram_.assign(histogram_.size(), 0); }
+
   // Adds what another search over other data, in the same pass of the same job, has counted.
   void merge(const ThresholdSearch& other) {
     for (size_t i = 0; i < histogram_.size(); ++i) histogram_[i] += other.histogram_[i];

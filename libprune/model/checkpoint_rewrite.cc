@@ -1,0 +1,165 @@
+#include "libprune/model/checkpoint_rewrite.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+
+#include "libprune/model/parallel.h"
+#include "libprune/model/report_json.h"
+
+namespace prune {
+namespace {
+
+constexpr size_t kCopyChunk = size_t(8) << 20;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// What makes a file the same one on a later run: name, size and time of its last change.
+nlohmann::json file_identity(const std::filesystem::path& file) {
+  struct stat status {};
+  if (::stat(file.c_str(), &status) != 0) throw_input(file.string() + ": can't be read");
+  return {{"name", file.filename().string()},
+          {"size", int64_t(status.st_size)},
+          {"mtime_ns", int64_t(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec}};
+}
+
+nlohmann::json job_description(const Checkpoint& checkpoint, const PrunePlan& plan) {
+  nlohmann::json inputs = nlohmann::json::array();
+  for (const SafetensorsFile& shard : checkpoint.shards()) inputs.push_back(file_identity(shard.path()));
+  return {{"job", "prune"},
+          {"model", checkpoint.path().string()},
+          {"inputs", inputs},
+          {"options", to_json(plan.options)}};
+}
+
+// Adds up the bytes that several threads finish and passes them on one call at a time.
+class ProgressCounter {
+ public:
+  ProgressCounter(const Progress& progress, uint64_t total) : progress_(progress), total_(total) {}
+  void add(uint64_t bytes, std::string_view what) {
+    if (!progress_) return;
+    const std::lock_guard lock(mutex_);
+    done_ += bytes;
+    progress_(done_, total_, what);
+  }
+
+ private:
+  const Progress& progress_;
+  std::mutex mutex_;
+  uint64_t done_ = 0;
+  uint64_t total_;
+};
+
+// One shard: every tensor of the plan into its place in the new file.
+class ShardRewrite {
+ public:
+  ShardRewrite(const Checkpoint& checkpoint, size_t shard, const TensorRewriter& rewriter,
+               ProgressCounter& progress)
+      : checkpoint_(checkpoint),
+        shard_(checkpoint.shards()[shard]),
+        rewriter_(rewriter),
+        progress_(progress) {}
+
+  std::vector<TensorReport> run(std::span<const PlannedTensor> tensors, const std::filesystem::path& to,
+                                int threads) {
+    SafetensorsWriter writer(to, shard_);
+    std::vector<TensorReport> reports(tensors.size());
+    parallel_for(tensors.size(), threads, [&](size_t i) { reports[i] = rewrite(tensors[i], writer); });
+    writer.finish();
+    return reports;
+  }
+
+ private:
+  TensorReport rewrite(const PlannedTensor& planned, SafetensorsWriter& writer) {
+    const TensorInfo& tensor = checkpoint_.tensor(planned.ref);
+    TensorSink sink(writer, planned.ref.tensor);
+    TensorReport report = planned.prune ? prune(planned, tensor, sink) : copy(planned, sink);
+    shard_.map().done_with(shard_.data_start() + tensor.begin, tensor.size_bytes());
+    progress_.add(tensor.size_bytes(), tensor.name);
+    return report;
+  }
+
+  TensorReport prune(const PlannedTensor& planned, const TensorInfo& tensor, TensorSink& sink) {
+    try {
+      return rewriter_(planned, sink);
+    } catch (const Error& fault) {
+      if (fault.kind() != ErrorKind::kInput) throw;
+      throw Error(fault.kind(),
+                  shard_.path().filename().string() + ": tensor '" + tensor.name + "': " + fault.what());
+    }
+  }
+
+  TensorReport copy(const PlannedTensor& planned, TensorSink& sink) {
+    const auto bytes = checkpoint_.data(planned.ref);
+    for (size_t at = 0; at < bytes.size(); at += kCopyChunk) {
+      sink.append(bytes.subspan(at, std::min(kCopyChunk, bytes.size() - at)));
+    }
+    return describe_tensor(checkpoint_, planned);
+  }
+
+  const Checkpoint& checkpoint_;
+  const SafetensorsFile& shard_;
+  const TensorRewriter& rewriter_;
+  ProgressCounter& progress_;
+};
+
+std::span<const PlannedTensor> tensors_of_shard(const PrunePlan& plan, size_t shard) {
+  const auto [first, last] =
+      std::ranges::equal_range(plan.tensors, shard, {}, [](const auto& t) { return t.ref.shard; });
+  return {first, last};
+}
+
+}  // namespace
+
+void TensorSink::append(std::span<const std::byte> bytes) {
+  check_interrupted();
+  writer_.write(tensor_, offset_, bytes);
+  offset_ += bytes.size();
+}
+
+TensorReport describe_tensor(const Checkpoint& checkpoint, const PlannedTensor& planned) {
+  const TensorInfo& tensor = checkpoint.tensor(planned.ref);
+  TensorReport report;
+  report.name = tensor.name;
+  report.dtype = name(tensor.dtype);
+  report.shape = tensor.shape;
+  report.transposed = planned.orientation == Orientation::kInOut;
+  report.pruned = planned.prune;
+  report.reason = planned.reason;
+  return report;
+}
+
+PruneReport rewrite_checkpoint(const Checkpoint& checkpoint, const PrunePlan& plan,
+                               const std::filesystem::path& output, StagingOptions options,
+                               const TensorRewriter& rewriter, const Progress& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  Staging staging(output, checkpoint.is_single_file(), job_description(checkpoint, plan), options);
+  ProgressCounter counter(progress, checkpoint.tensor_bytes());
+  PruneReport report = describe_pass(checkpoint, plan, output);
+  for (const std::filesystem::path& file : checkpoint.other_files(output)) {
+    check_interrupted();
+    if (!staging.is_done(file.string())) staging.copy(checkpoint.path() / file, file.string());
+  }
+  for (size_t shard = 0; shard < checkpoint.shards().size(); ++shard) {
+    const std::string name = checkpoint.shard_name(shard);
+    if (!staging.is_done(name)) {
+      ShardRewrite rewrite(checkpoint, shard, rewriter, counter);
+      const auto tensors =
+          rewrite.run(tensors_of_shard(plan, shard), staging.path_for(name), plan.options.threads);
+      staging.commit(name, to_json(tensors));
+    }
+    for (TensorReport& tensor : tensor_reports_from_json(staging.note(name)))
+      report.tensors.push_back(std::move(tensor));
+    report.bytes_written += int64_t(checkpoint.shards()[shard].file_size());
+  }
+  check_interrupted();
+  staging.publish();
+  report.seconds = seconds_since(start);
+  return report;
+}
+
+}  // namespace prune

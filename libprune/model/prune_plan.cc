@@ -1,0 +1,161 @@
+#include "libprune/model/prune_plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "libprune/model/method.h"
+#include "libprune/model/name_filter.h"
+
+namespace prune {
+namespace {
+
+// Decides about one tensor, and keeps what it learns for the notes.
+class Planner {
+ public:
+  Planner(const Checkpoint& checkpoint, const PruneOptions& options)
+      : checkpoint_(checkpoint),
+        options_(options),
+        architecture_(checkpoint),
+        include_(options.include),
+        exclude_(options.exclude) {}
+
+  const Architecture& architecture() const { return architecture_; }
+  bool exclude_matched() const { return exclude_matched_; }
+  int unfit() const { return unfit_; }
+
+  PlannedTensor plan(TensorRef ref) {
+    const TensorInfo& tensor = checkpoint_.tensor(ref);
+    PlannedTensor planned;
+    planned.ref = ref;
+    choose(tensor, planned);
+    if (planned.prune) fit(tensor, planned);
+    return planned;
+  }
+
+ private:
+  void choose(const TensorInfo& tensor, PlannedTensor& planned) {
+    if (!include_.empty()) {
+      choose_included(tensor, planned);
+    } else {
+      Architecture::Role role = architecture_.role(tensor);
+      planned.prune = role.prunable;
+      planned.orientation = role.orientation;
+      planned.reason = std::move(role.reason);
+    }
+    if (planned.prune && exclude_.matches(tensor.name)) {
+      exclude_matched_ = true;
+      planned.prune = false;
+      planned.reason = "excluded";
+    }
+  }
+
+  void choose_included(const TensorInfo& tensor, PlannedTensor& planned) {
+    if (!include_.matches(tensor.name)) {
+      planned.reason = "not included";
+    } else if (tensor.shape.size() != 2) {
+      planned.reason = "included, but not a matrix";
+    } else if (!is_prunable(tensor.dtype)) {
+      planned.reason = "included, but type " + std::string(name(tensor.dtype)) + " is copied";
+    } else {
+      planned.prune = true;
+      planned.orientation = architecture_.orientation(tensor.name);
+    }
+  }
+
+  void fit(const TensorInfo& tensor, PlannedTensor& planned) {
+    const bool turned = planned.orientation == Orientation::kInOut;
+    planned.out = tensor.shape[turned ? 1 : 0];
+    planned.in = tensor.shape[turned ? 0 : 1];
+    const auto reason = misfit(options_.pattern, planned.out, planned.in);
+    if (!reason) return;
+    if (!options_.skip_unfit) {
+      throw_input(checkpoint_.shard_name(planned.ref.shard) + ": tensor '" + tensor.name +
+                  "' can't take pattern " + to_string(options_.pattern) + ": " + *reason +
+                  " (--skip-unfit leaves such tensors dense)");
+    }
+    ++unfit_;
+    planned.prune = false;
+    planned.reason = "does not fit: " + *reason;
+  }
+
+  const Checkpoint& checkpoint_;
+  const PruneOptions& options_;
+  Architecture architecture_;
+  NameFilter include_;
+  NameFilter exclude_;
+  bool exclude_matched_ = false;
+  int unfit_ = 0;
+};
+
+// The tensors of a shard in the order of their data, so that reading and writing run straight through the
+// file.
+std::vector<TensorRef> in_data_order(const Checkpoint& checkpoint, size_t shard) {
+  const auto& tensors = checkpoint.shards()[shard].tensors();
+  std::vector<TensorRef> refs;
+  for (size_t i = 0; i < tensors.size(); ++i) refs.push_back({shard, i});
+  std::ranges::stable_sort(refs, {}, [&](TensorRef ref) { return tensors[ref.tensor].begin; });
+  return refs;
+}
+
+void check_options(const PruneOptions& options) {
+  find_method(options.method);
+  if (options.scope != Scope::kLayer && std::holds_alternative<NM>(options.pattern)) {
+    throw_usage("a scope has no meaning for N:M: every group keeps its own weights");
+  }
+}
+
+std::string join(const std::vector<std::string_view>& words) {
+  std::string text;
+  for (const std::string_view word : words) text += (text.empty() ? "" : ", ") + std::string(word);
+  return text;
+}
+
+void add_notes(const Planner& planner, PrunePlan& plan) {
+  const Architecture& architecture = planner.architecture();
+  if (!architecture.is_known() && plan.options.include.empty()) {
+    const std::string what = architecture.model_type().empty()
+                                 ? "no model_type in a config.json"
+                                 : "model_type '" + architecture.model_type() + "' is not known";
+    plan.notes.push_back(
+        what +
+        ": pruning every 2-D \".weight\" that is no embedding, head, norm or router by its name (known: " +
+        join(Architecture::known_model_types()) + ")");
+  }
+  if (!plan.options.exclude.empty() && !planner.exclude_matched()) {
+    plan.notes.push_back("--exclude matched no tensor that would be pruned");
+  }
+  if (planner.unfit() > 0) {
+    plan.notes.push_back(std::to_string(planner.unfit()) + " tensors do not fit pattern " +
+                         to_string(plan.options.pattern) + " and stay dense");
+  }
+}
+
+}  // namespace
+
+int64_t PrunePlan::weights() const {
+  return std::accumulate(tensors.begin(), tensors.end(), int64_t(0),
+                         [](int64_t sum, const PlannedTensor& t) { return sum + t.out * t.in * t.prune; });
+}
+
+int64_t PrunePlan::matrices() const { return std::ranges::count(tensors, true, &PlannedTensor::prune); }
+
+PrunePlan plan_pruning(const Checkpoint& checkpoint, const PruneOptions& options) {
+  check_options(options);
+  PrunePlan plan{.options = options,
+                 .sparsity = resolve_sparsity(options.pattern, options.sparsity),
+                 .tensors = {},
+                 .notes = {}};
+  Planner planner(checkpoint, options);
+  for (size_t shard = 0; shard < checkpoint.shards().size(); ++shard) {
+    for (const TensorRef ref : in_data_order(checkpoint, shard)) plan.tensors.push_back(planner.plan(ref));
+  }
+  if (plan.matrices() == 0) {
+    throw_input(checkpoint.path().string() +
+                (options.include.empty() ? ": holds no weight matrix to prune"
+                                         : ": --include and --exclude leave no weight matrix to prune"));
+  }
+  add_notes(planner, plan);
+  return plan;
+}
+
+}  // namespace prune

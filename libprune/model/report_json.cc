@@ -1,0 +1,93 @@
+#include "libprune/model/report_json.h"
+
+namespace prune {
+
+std::string_view to_string(Scope scope) {
+  switch (scope) {
+    case Scope::kRow:
+      return "row";
+    case Scope::kLayer:
+      return "layer";
+    case Scope::kGlobal:
+      return "global";
+  }
+  return "";
+}
+
+std::string_view to_string(BlockNorm norm) { return norm == BlockNorm::kL1 ? "l1" : "l2"; }
+
+nlohmann::json to_json(const PruneOptions& options) {
+  return {{"method", options.method},
+          {"pattern", to_string(options.pattern)},
+          {"sparsity", resolve_sparsity(options.pattern, options.sparsity)},
+          {"scope", to_string(options.scope)},
+          {"block_norm", to_string(options.block_norm)},
+          {"include", options.include},
+          {"exclude", options.exclude},
+          {"skip_unfit", options.skip_unfit}};
+}
+
+nlohmann::json to_json(const std::vector<TensorReport>& tensors) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const TensorReport& t : tensors) {
+    nlohmann::json entry = {{"name", t.name}, {"dtype", t.dtype}, {"shape", t.shape}, {"pruned", t.pruned}};
+    if (t.pruned) {
+      const double numel = double(t.numel());
+      entry["transposed"] = t.transposed;
+      entry["zeros_before"] = t.zeros_before;
+      entry["zeros_after"] = t.zeros_after;
+      entry["sparsity"] = numel > 0 ? double(t.zeros_after) / numel : 0.0;
+      entry["seconds"] = t.seconds;
+    } else {
+      entry["reason"] = t.reason;
+    }
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+std::vector<TensorReport> tensor_reports_from_json(const nlohmann::json& json) {
+  std::vector<TensorReport> tensors;
+  for (const nlohmann::json& entry : json) {
+    TensorReport t;
+    t.name = entry.at("name");
+    t.dtype = entry.at("dtype");
+    t.shape = entry.at("shape").get<std::vector<int64_t>>();
+    t.pruned = entry.at("pruned");
+    t.reason = entry.value("reason", "");
+    t.transposed = entry.value("transposed", false);
+    t.zeros_before = entry.value("zeros_before", int64_t(0));
+    t.zeros_after = entry.value("zeros_after", int64_t(0));
+    t.seconds = entry.value("seconds", 0.0);
+    tensors.push_back(std::move(t));
+  }
+  return tensors;
+}
+
+nlohmann::json to_json(const PruneReport& report) {
+  return {{"model", report.model},
+          {"output", report.output},
+          {"method", report.method},
+          {"pattern", report.pattern},
+          {"scope", report.scope},
+          {"sparsity", {{"wanted", report.sparsity}, {"achieved", report.achieved_sparsity()}}},
+          {"weights", report.pruned_weights()},
+          {"zeros", report.zeros_after()},
+          {"bytes_written", report.bytes_written},
+          {"seconds", report.seconds},
+          {"tensors", to_json(report.tensors)}};
+}
+
+PruneReport describe_pass(const Checkpoint& checkpoint, const PrunePlan& plan,
+                          const std::filesystem::path& output) {
+  PruneReport report;
+  report.model = checkpoint.path().string();
+  report.output = output.string();
+  report.method = plan.options.method;
+  report.pattern = to_string(plan.options.pattern);
+  report.sparsity = plan.sparsity;
+  report.scope = std::holds_alternative<NM>(plan.options.pattern) ? "group" : to_string(plan.options.scope);
+  return report;
+}
+
+}  // namespace prune
