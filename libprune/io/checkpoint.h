@@ -10,6 +10,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "libprune/io/json.h"
 #include "libprune/io/safetensors.h"
 
 namespace prune {
@@ -21,16 +22,19 @@ struct TensorRef {
 
 class Checkpoint {
  public:
-  // Opens and checks everything but the tensors' values. A folder must hold model.safetensors.index.json (its weight_map names the shards;
-  // a name with '/', '\\', "..", or that is absolute is refused), or model.safetensors, or exactly one *.safetensors
-  // file; otherwise says what it found. Index and shards must agree tensor by tensor, and no two shards may hold the same name.
-  // config.json, if there, must be a JSON object. Throws Error(kInput).
+  // Opens and checks everything but the tensors' values. A folder must hold model.safetensors.index.json (its
+  // weight_map names the shards; a name with '/' or '\\', "." and ".." are refused), or model.safetensors, or
+  // exactly one
+  // *.safetensors file; otherwise says what it found. An index beside a model.safetensors that it does not
+  // name is refused: readers disagree about which one is the model. Index and shards must agree tensor by
+  // tensor, and no two shards may hold the same name. config.json, if there, must be a JSON object. Links are
+  // followed everywhere (a download cache is a folder of links). Throws Error(kInput).
   explicit Checkpoint(const std::filesystem::path& path);
 
   bool is_single_file() const { return is_single_file_; }
-  const std::filesystem::path& path() const { return path_; }         // as given, made absolute and lexically normal
+  const std::filesystem::path& path() const { return path_; }  // as given, made absolute and lexically normal
   const std::vector<SafetensorsFile>& shards() const { return shards_; }  // sorted by file name
-  std::string shard_name(size_t shard) const;                          // file name without folder
+  std::string shard_name(size_t shard) const;                             // file name without folder
   const nlohmann::json* config() const { return config_ ? &*config_ : nullptr; }
   const nlohmann::json* index() const { return index_ ? &*index_ : nullptr; }
 
@@ -39,18 +43,23 @@ class Checkpoint {
   std::optional<TensorRef> find(std::string_view name) const;
   uint64_t tensor_bytes() const;  // sum over all tensors
 
-  // Every other regular file below the folder, links followed, relative paths in sorted order: what a copy of the model must carry
-  // along. Version-control and download-cache folders (.git, .cache, .huggingface) are left out, and so is `except` (an output
-  // folder inside the model's). Empty for a single file.
+  // Every file below the folder that is no shard (config.json and the index are among them), links followed,
+  // relative paths in sorted order: what a copy of the model must carry along. Version-control and
+  // download-cache folders (.git, .cache, .huggingface) are left out, and so are unfinished outputs and
+  // `except` (an output folder inside the model's). Empty for a single file. Throws Error(kInput) for what
+  // cannot be copied: a FIFO, a socket, a device, a dangling link, a link to a folder that it lies in.
   std::vector<std::filesystem::path> other_files(const std::filesystem::path& except = {}) const;
-  // Those of other_files() that hold weights of their own in another format (*.bin, *.pt, *.pth, *.gguf, *.onnx, other *.safetensors):
-  // they are copied as they are, which the caller should say.
+  // Those of other_files() that hold weights of their own in another format (*.bin, *.pt, *.pth, *.ckpt,
+  // *.h5, *.msgpack,
+  // *.gguf, *.onnx, other *.safetensors): they are copied as they are, which the caller should say.
   static bool looks_like_weights(const std::filesystem::path& file);
 
  private:
   void open_folder();
   void read_config();
-  void read_index(const std::filesystem::path& index_path);
+  // The shards' names, sorted, each once.
+  std::vector<std::string> read_index(const std::filesystem::path& index_path);
+  void open_shards(const std::vector<std::string>& names);
   void check_index() const;
   void build_name_table();
 
@@ -62,8 +71,8 @@ class Checkpoint {
   std::unordered_map<std::string, TensorRef> by_name_;
 };
 
-// Reads a JSON file whole; refuses files that are not regular, larger than 100 MB, not JSON, or with a duplicate key in any
-// object. Throws Error(kInput) naming the file and the position.
-nlohmann::json read_json_file(const std::filesystem::path& path);
+// The shards that an index names, sorted, each once. Throws Error(kInput) when `index` has no usable
+// weight_map, or a shard's name is not a plain file name.
+std::vector<std::string> shard_names_of_index(const nlohmann::json& index, const std::string& where);
 
 }  // namespace prune

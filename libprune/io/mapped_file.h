@@ -9,8 +9,8 @@ namespace prune {
 
 class MappedFile {
  public:
-  // Throws Error(kInput) when `path` is missing, no regular file after following links (a FIFO is never waited
-  // for), or not readable. An empty file maps to an empty span.
+  // Throws Error(kInput) when `path` is missing, no regular file after following links (a FIFO is never
+  // waited for), or not readable. An empty file maps to an empty span.
   explicit MappedFile(const std::filesystem::path& path);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
@@ -19,7 +19,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::filesystem::path& path() const { return path_; }
 
-  // Access hints for streaming: begin reading [offset, offset + size) ahead; drop it from this process's resident memory.
+  // Access hints for streaming: begin reading [offset, offset + size) ahead; drop it from this process's
+  // resident memory.
   void will_need(size_t offset, size_t size) const;
   void done_with(size_t offset, size_t size) const;
 

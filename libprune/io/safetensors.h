@@ -5,9 +5,9 @@
 // Source: github.com/huggingface/safetensors, README and tensor.rs.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,6 +17,7 @@
 
 #include "libprune/io/dtype.h"
 #include "libprune/io/mapped_file.h"
+#include "libprune/io/posix.h"
 
 namespace prune {
 
@@ -40,11 +41,14 @@ struct SafetensorsHeader {
   bool has_metadata = false;
 };
 
-// Parses and checks a JSON header. Refuses, as the reference implementation does: text that is not UTF-8 or not one JSON object,
-// unknown dtypes, negative or fractional extents, element or byte counts that overflow, sub-byte tensors that don't fill
-// whole bytes, a byte range unlike the shape's, ranges that do not tile [0, data_size) without holes or overlap, and
-// (the specification says so) duplicate names or keys. `where` names the file in messages. Throws Error(kInput).
-SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_size, const std::string& where);
+// Parses and checks a JSON header. Refuses, as the reference implementation does: text that is not UTF-8 or
+// not one JSON object, unknown dtypes, negative or fractional extents, element or byte counts that overflow,
+// sub-byte tensors that don't fill whole bytes, a byte range unlike the shape's, ranges that do not tile [0,
+// data_size) without holes or overlap. Beyond it, refuses duplicate names or keys (the specification does)
+// and more than 64 dimensions. Unknown fields of a tensor are skipped, white space around the object is
+// allowed. `where` names the file in messages. Throws Error(kInput).
+SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_size,
+                                           const std::string& where);
 
 class SafetensorsFile {
  public:
@@ -58,10 +62,10 @@ class SafetensorsFile {
   const Metadata& metadata() const { return header_.metadata; }
   bool has_metadata() const { return header_.has_metadata; }
   const std::string* find_metadata(std::string_view key) const;
-  const TensorInfo* find(std::string_view name) const;             // nullptr when absent
+  const TensorInfo* find(std::string_view name) const;              // nullptr when absent
   std::span<const std::byte> data(const TensorInfo& tensor) const;  // may be misaligned for its type
-  std::string_view header_json() const;                            // exactly the N bytes, padding included
-  uint64_t data_start() const { return data_start_; }              // 8 + N
+  std::string_view header_json() const;                             // exactly the N bytes, padding included
+  uint64_t data_start() const { return data_start_; }               // 8 + N
   uint64_t file_size() const { return map_.bytes().size(); }
   const MappedFile& map() const { return map_; }
 
@@ -69,39 +73,52 @@ class SafetensorsFile {
   MappedFile map_;
   SafetensorsHeader header_;
   uint64_t data_start_ = 0;
-  std::unordered_map<std::string, size_t> by_name_;
+  std::unordered_map<std::string_view, size_t>
+      by_name_;  // views of the names in header_, which stay where they are
 };
 
-// Writes one file whose tensors' types and shapes are known in advance; bytes may come in any order from any thread.
+// Writes one file whose tensors' types and shapes are known in advance; bytes may come in any order from any
+// thread.
 class SafetensorsWriter {
  public:
-  // The layout of `model` byte for byte: same JSON, same padding, same offsets. Only when its __metadata__ lacks
-  // `format` is the header rewritten, keys in the same order, with `format: pt` added (transformers refuses files whose
-  // metadata has no known format).
+  // The layout of `model` byte for byte: same JSON, same padding, same offsets. Only when its metadata lacks
+  // `format` is the header rewritten: keys in the same order, same offsets, `format: pt` added (transformers
+  // refuses files whose metadata has no known format), fields that the format does not know left out, padding
+  // chosen to keep the data where it was if that is possible. Throws Error(kInput) when the new header would
+  // exceed the format's limit.
   SafetensorsWriter(const std::filesystem::path& path, const SafetensorsFile& model);
-  // A new layout: tensors contiguous in the given order (begin and end are computed here), header padded
-  // with spaces to a multiple of 8, `format: pt` added when absent.
+  // A new layout: tensors contiguous in the given order (begin and end are computed here), header padded with
+  // spaces to a multiple of 8, `format: pt` added when absent. No gaps are legal between tensors, so each is
+  // aligned to its type only if those of larger types come first. Throws Error(kUsage) for a repeated or
+  // reserved name, or a shape whose size overflows or does not fill whole bytes.
   SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorInfo> tensors, Metadata metadata);
-  ~SafetensorsWriter();  // closes; a file that was not finished stays behind for its owner to remove
+  // Both take the disk space at once, so that a disk too small is known before the work, and throw
+  // Error(kRuntime) when the file cannot be made. An older file at `path` is unlinked, never truncated: maps
+  // of it stay valid.
+
+  ~SafetensorsWriter() =
+      default;  // closes; a file that was not finished stays behind for its owner to remove
   SafetensorsWriter(const SafetensorsWriter&) = delete;
   SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
 
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
-  // Writes `bytes` at byte `offset` of tensor number `index`. Thread-safe. Throws Error(kRuntime) with the system's reason.
+  // Writes `bytes` at byte `offset` of tensor number `index`; each byte is to be written once. Thread-safe.
+  // Throws Error(kUsage) for bytes outside the tensor, Error(kRuntime) with the system's reason.
   void write(size_t index, uint64_t offset, std::span<const std::byte> bytes);
-  // Checks that as many bytes came as were announced, syncs to disk, closes.
+  // Checks that as many bytes came as were announced (else Error(kUsage)), syncs to disk, closes.
   void finish();
   uint64_t file_size() const { return file_size_; }
 
  private:
-  void create(const std::filesystem::path& path, std::string_view json);
+  void create(std::string_view json);
+
   std::filesystem::path path_;
   std::vector<TensorInfo> tensors_;
-  int fd_ = -1;
+  FileDescriptor fd_;
   uint64_t data_start_ = 0;
-  uint64_t file_size_ = 0;
   uint64_t data_size_ = 0;
-  uint64_t written_ = 0;  // atomic access through std::atomic_ref
+  uint64_t file_size_ = 0;
+  std::atomic<uint64_t> written_ = 0;
 };
 
 }  // namespace prune

@@ -1,64 +1,116 @@
 // An output that appears whole or not at all: built in a hidden folder beside its place, synced, renamed.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
+#include <string_view>
 
 #include <nlohmann/json.hpp>
+
+#include "libprune/io/posix.h"
 
 namespace prune {
 
 struct StagingOptions {
-  bool force = false;   // replace an existing output
-  bool resume = false;  // keep the finished files of an earlier run of the same job; keep them too if this run fails
+  bool force = false;  // replace an existing output
+  bool resume =
+      false;  // keep the finished files of an earlier run of the same job; keep them too if this run fails
+  std::filesystem::path input = {};  // what the output is made from; it is never replaced
 };
 
 // Life: Staging(...) -> for each file: path_for(name), write it, commit(name) -> publish().
-// A Staging that is destroyed without publish() removes what it made (unless `resume`): a failed or interrupted run leaves
-// nothing. A killed run leaves ".NAME.partial" beside the output, which the same job takes up with `resume` and any other run replaces.
+// A Staging that is destroyed without publish() removes what it made (unless `resume`): a failed or
+// interrupted run leaves nothing. A killed run leaves ".NAME.partial" beside the output, which the same job
+// takes up with `resume` and any other run replaces. Not thread-safe, but the files themselves may be written
+// by any thread.
+//
+// Inside ".NAME.partial":
+//   lock     held with flock() while a process works here
+//   journal  JSON lines: the job; a line for every committed file; a last one just before the output is put
+//   in place writing/ files that are not committed tree/    the output so far old/     the replaced output,
+//   for a moment, on file systems that can't exchange two folders
 class Staging {
  public:
-  // `output` is the final folder, or the final file when `single_file`. `job` describes the work (inputs with sizes and modification
-  // times, options): finished files are taken over only when it is equal.
-  // Throws Error(kUsage) when the output exists and not `force`, is the input or a parent of it;
-  // Error(kRuntime) when the place is not writable, or another live process is building the same output (a lock says so).
-  Staging(const std::filesystem::path& output, bool single_file, const nlohmann::json& job, StagingOptions options);
+  // `output` is the final folder, or the final file when `single_file`; a link there is followed, so that the
+  // data lands where it points. `job` describes the work (inputs with sizes and modification times, options):
+  // finished files are taken over only when it is equal. Throws Error(kUsage) when the output exists and not
+  // `force`; when it is the input, or a folder that holds it; when `force` would replace what no run of this
+  // program made: a file by a folder or the reverse, a mount point, or a folder that is neither empty nor a
+  // model's. Throws Error(kRuntime) when the place is not writable, or another live process is building the
+  // same output. With `resume`, an output that the same job had already put in place when it was killed is no
+  // error: all files are done.
+  Staging(const std::filesystem::path& output, bool single_file, const nlohmann::json& job,
+          StagingOptions options);
   ~Staging();
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
-  // True when `name` was committed by an earlier run of the same job.
+  // Absolute, links resolved.
+  const std::filesystem::path& output() const { return output_; }
+
+  // True when `name` was committed, by this run or an earlier one of the same job.
   bool is_done(const std::string& name) const;
-  // What the earlier run noted at that commit.
+  // What was noted at that commit; null when it was not.
   nlohmann::json note(const std::string& name) const;
 
-  // Where to write the file called `name` (a relative path; parent folders are made): a temporary name until commit().
+  // Where to write the file called `name` (a relative path; parent folders are made): a temporary name until
+  // commit(). Throws Error(kUsage) for a name that would leave the output.
   std::filesystem::path path_for(const std::string& name);
   // Syncs the file, gives it its name, and keeps `note` for a run that resumes.
   void commit(const std::string& name, const nlohmann::json& note = nullptr);
-  // Copies a regular file byte for byte, keeping its permission bits, then commits it.
+  // Copies a regular file byte for byte, links followed, keeping its permission bits, then commits it. Throws
+  // Interrupted.
   void copy(const std::filesystem::path& from, const std::string& name);
-  // Puts the whole output in its place with one rename (an existing one is exchanged and then removed) and syncs the folder.
+  // Puts the whole output in its place with one rename (an existing one is exchanged and then removed) and
+  // syncs the folder. A single file must have been committed alone.
   void publish();
 
  private:
+  struct Done {
+    uint64_t size = 0;
+    nlohmann::json note;
+  };
+
+  void check_against_input() const;
+  void check_output() const;
+  void open(const nlohmann::json& job);
+  void make_folder() const;
   void take_lock();
-  void take_over_or_clear(const nlohmann::json& job);
-  void remove_all() noexcept;
+  void restore_old() const;
+  bool load_journal(const nlohmann::json& job);
+  bool load_entry(std::string_view line);
+  void remove_uncommitted();
+  void start_journal(const nlohmann::json& job);
+  void open_journal(uint64_t size);
+  void append_to_journal(const nlohmann::json& entry);
+  std::filesystem::path payload() const;
+  void sync_tree() const;
+  void put_in_place() const;
+  void put_in_place_in_steps(const std::filesystem::path& from) const;
+  void clear() const noexcept;
+  void leave(bool keep) noexcept;
 
   std::filesystem::path output_;
   std::filesystem::path folder_;
   bool single_file_ = false;
   StagingOptions options_;
-  nlohmann::json done_;
-  int lock_fd_ = -1;
-  bool published_ = false;
+  std::map<std::string, Done> done_;
+  FileDescriptor lock_;
+  FileDescriptor journal_;
+  uint64_t journal_size_ = 0;
+  bool is_in_place_ = false;  // by an earlier run of the job, which was killed before it could clean up
+  bool is_published_ = false;
 };
 
-// True once SIGINT or SIGTERM came; long loops ask and throw Interrupted.
+// Orderly interruption: long loops call check_interrupted(), and what they have staged is removed on the way
+// out.
 struct Interrupted {};
+// For the program, not for libraries: from here SIGINT and SIGTERM are noted, and the second one ends the
+// process.
 void install_interrupt_handlers();
-bool interrupted() noexcept;
-void check_interrupted();  // throws Interrupted{}
+bool interrupted() noexcept;  // true once SIGINT or SIGTERM came
+void check_interrupted();     // throws Interrupted{}
 
 }  // namespace prune

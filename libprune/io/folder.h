@@ -1,0 +1,25 @@
+// Questions about folders and paths, asked once and answered the same for inputs and outputs.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace prune {
+
+// Where the output `output` is built: a hidden folder beside it. `output` has a file name.
+std::filesystem::path staging_folder(const std::filesystem::path& output);
+// True for the names that staging_folder() gives.
+bool is_staging_name(const std::string& file_name);
+
+// `path` made absolute, without "." and ".." and a trailing slash. A ".." is resolved in the text alone
+// unless it follows a link, where the text would lead elsewhere: there all links are resolved.
+std::filesystem::path tidy_absolute(const std::filesystem::path& path);
+
+// All regular files below `folder`, links followed, as relative paths in sorted order. Left out: folders
+// named .git, .cache and .huggingface, unfinished outputs, and `except`. Throws Error(kInput) for anything
+// else that cannot be copied, and for a folder too large to be a model's.
+std::vector<std::filesystem::path> files_below(const std::filesystem::path& folder,
+                                               const std::filesystem::path& except);
+
+}  // namespace prune

@@ -1,0 +1,126 @@
+#include "libprune/io/json.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "libprune/io/mapped_file.h"
+#include "libprune/io/text.h"
+#include "prune/error.h"
+
+namespace prune {
+namespace {
+
+using Json = nlohmann::json;
+
+// "line 3, column 7 (byte 40)", all counted from one, as editors do.
+std::string position_in(std::string_view text, size_t byte) {
+  const std::string_view before = text.substr(0, std::min(byte, text.size()));
+  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+  const size_t line_start = before.rfind('\n') == std::string_view::npos ? 0 : before.rfind('\n') + 1;
+  return "line " + std::to_string(line) + ", column " + std::to_string(before.size() - line_start + 1) +
+         " (byte " + std::to_string(before.size() + 1) + ")";
+}
+
+class TreeBuilder : public JsonEvents {
+ public:
+  Json take() { return std::move(root_); }
+
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(number_integer_t value) override { return add(value); }
+  bool number_unsigned(number_unsigned_t value) override { return add(value); }
+  bool number_float(number_float_t value, const string_t&) override { return add(value); }
+  bool string(string_t& value) override { return add(std::move(value)); }
+  bool start_object(size_t) override { return open(Json::object()); }
+  bool start_array(size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+
+  bool key(string_t& name) override {
+    auto& object = open_.back()->get_ref<Json::object_t&>();
+    const auto [entry, is_new] = object.try_emplace(std::move(name));
+    if (!is_new) throw_input(where() + ": key " + quote_name(entry->first) + " appears twice in one object");
+    value_of_key_ = &entry->second;
+    return true;
+  }
+
+ private:
+  Json* place(Json value) {
+    if (++values_ > kMaxJsonValues) {
+      throw_input(where() + ": more than " + std::to_string(kMaxJsonValues) + " JSON values");
+    }
+    Json* slot = &root_;
+    if (!open_.empty() && open_.back()->is_array()) {
+      slot = &open_.back()->get_ref<Json::array_t&>().emplace_back();
+    } else if (!open_.empty()) {
+      slot = value_of_key_;
+    }
+    *slot = std::move(value);
+    return slot;
+  }
+
+  bool add(Json value) {
+    place(std::move(value));
+    return true;
+  }
+
+  bool open(Json container) {
+    if (open_.size() == kMaxJsonDepth) {
+      throw_input(where() + ": JSON nested more than " + std::to_string(kMaxJsonDepth) + " levels deep");
+    }
+    open_.push_back(place(std::move(container)));
+    return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  Json root_;
+  std::vector<Json*> open_;  // the containers around the current position; only the innermost one grows
+  Json* value_of_key_ = nullptr;
+  size_t values_ = 0;
+};
+
+}  // namespace
+
+void JsonEvents::parse(std::string_view text, const std::string& where) {
+  text_ = text;
+  where_ = &where;
+  if (const size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
+    throw_input(where + ": not UTF-8 at " + position_in(text, at));
+  }
+  if (text.starts_with("\xEF\xBB\xBF"))
+    throw_input(where + ": starts with a byte order mark, which JSON forbids");
+  if (const size_t at = text.find('\0'); at != std::string_view::npos) {
+    throw_input(where + ": not JSON: a zero byte at " + position_in(text, at));
+  }
+  Json::sax_parse(text.begin(), text.end(), this);
+}
+
+bool JsonEvents::parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) {
+  constexpr int kNumberOutOfRange = 406;
+  const std::string fault =
+      error.id == kNumberOutOfRange ? ": JSON number beyond double precision ends at " : ": not JSON at ";
+  throw_input(where() + fault + position_in(text_, position == 0 ? 0 : position - 1));
+}
+
+nlohmann::json parse_json(std::string_view text, const std::string& where) {
+  TreeBuilder builder;
+  builder.parse(text, where);
+  return builder.take();
+}
+
+nlohmann::json read_json_file(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  const std::span<const std::byte> bytes = file.bytes();
+  if (bytes.size() > kMaxJsonBytes) {
+    throw_input(shown(path) + ": " + std::to_string(bytes.size()) +
+                " bytes of JSON, more than the limit of " + std::to_string(kMaxJsonBytes));
+  }
+  return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, shown(path));
+}
+
+}  // namespace prune

@@ -1,0 +1,432 @@
+#include "libprune/io/staging.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "libprune/io/folder.h"
+#include "libprune/io/mapped_file.h"
+#include "libprune/io/text.h"
+
+namespace prune {
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+namespace {
+
+// What the staging folder holds; see the class.
+constexpr const char* kLock = "lock";
+constexpr const char* kJournal = "journal";
+constexpr const char* kWriting = "writing";
+constexpr const char* kTree = "tree";
+constexpr const char* kOld = "old";
+
+constexpr size_t kCopyChunk = size_t{4} << 20;  // small enough that an interrupt is noticed at once
+constexpr int kMaxLinks = 40;                   // as many as Linux follows
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(fs::symlink_status(path, ignored));
+}
+
+// Absolute; links resolved in all parts that exist, and in a last part that dangles.
+fs::path resolve_output(const fs::path& given) try {
+  fs::path path = fs::absolute(given);
+  for (int links = 0; fs::is_symlink(path); ++links) {
+    if (links == kMaxLinks) throw_usage(shown(given) + ": too many links follow each other");
+    path = path.parent_path() / fs::read_symlink(path);
+  }
+  if (!path.has_filename()) path = path.parent_path();
+  if (fs::exists(path)) return fs::canonical(path);
+  if (path.filename() == ".." || !fs::is_directory(path.parent_path())) {
+    throw_usage(shown(path.parent_path()) + ": no such folder: create it first");
+  }
+  return fs::canonical(path.parent_path()) / path.filename();
+} catch (const fs::filesystem_error& error) {
+  throw_usage(shown(given) + ": cannot be an output: " + system_reason(error.code().value()));
+}
+
+bool contains(const fs::path& folder, const fs::path& inner) {
+  return std::mismatch(folder.begin(), folder.end(), inner.begin(), inner.end()).first == folder.end();
+}
+
+bool is_mount_point(const fs::path& folder) {
+  struct stat self {
+  }, parent{};
+  if (::stat(folder.c_str(), &self) != 0 || ::stat(folder.parent_path().c_str(), &parent) != 0) return false;
+  return self.st_dev != parent.st_dev;
+}
+
+// True for a folder that a run of this program may have made: empty, or with a model in it.
+bool may_be_replaced(const fs::path& folder) {
+  bool is_empty = true;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (entry.path().filename() == "config.json" || entry.path().extension() == ".safetensors") return true;
+    is_empty = false;
+  }
+  return is_empty;
+}
+
+Json identity(const fs::path& path) {
+  struct stat facts {};
+  if (::stat(path.c_str(), &facts) != 0) return nullptr;
+  return {{"device", static_cast<uint64_t>(facts.st_dev)}, {"inode", static_cast<uint64_t>(facts.st_ino)}};
+}
+
+void make_folders(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw_system_error("creating", folder, error.value());
+}
+
+int rename_with(const fs::path& from, const fs::path& to, unsigned flags) {
+  return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0 ? 0 : errno;
+}
+
+void rename_or_throw(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) throw_system_error("creating", to, errno);
+}
+
+// Bytes copied inside the kernel, which some file systems do by sharing blocks; 0 for those that can't.
+size_t copy_chunk_in_kernel(int from, int to, uint64_t at) {
+  auto in = static_cast<off_t>(at);
+  off_t out = in;
+  const ssize_t copied = ::copy_file_range(from, &in, to, &out, kCopyChunk, 0);
+  return copied > 0 ? static_cast<size_t>(copied) : 0;
+}
+
+size_t copy_chunk(int from, int to, uint64_t at, const fs::path& source, const fs::path& target) {
+  std::vector<std::byte> buffer(kCopyChunk);
+  ssize_t got;
+  do {
+    got = ::pread(from, buffer.data(), buffer.size(), static_cast<off_t>(at));
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) throw_system_error("reading", source, errno);
+  if (got == 0) throw_input(shown(source) + ": became shorter while it was copied");
+  write_all(to, at, std::span(buffer).first(static_cast<size_t>(got)), target);
+  return static_cast<size_t>(got);
+}
+
+// Whatever goes wrong in the kernel's copy goes wrong again in the plain one, which knows which side it was.
+void copy_contents(const RegularFile& from, int to, const fs::path& source, const fs::path& target) {
+  for (uint64_t at = 0; at < from.size;) {
+    check_interrupted();
+    const size_t copied = copy_chunk_in_kernel(from.fd.get(), to, at);
+    at += copied > 0 ? copied : copy_chunk(from.fd.get(), to, at, source, target);
+  }
+}
+
+std::string journal_line(const Json& entry) {
+  return entry.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+}
+
+}  // namespace
+
+Staging::Staging(const fs::path& output, bool single_file, const Json& job, StagingOptions options)
+    : output_(resolve_output(output)),
+      folder_(staging_folder(output_)),
+      single_file_(single_file),
+      options_(std::move(options)) {
+  try {
+    check_against_input();
+    if (!options_.resume) check_output();
+    open(job);
+  } catch (const fs::filesystem_error& error) {
+    leave(options_.resume);
+    throw_system_error("preparing", error.path1(), error.code().value());
+  } catch (...) {
+    leave(options_.resume);
+    throw;
+  }
+}
+
+Staging::~Staging() {
+  if (!is_published_) leave(options_.resume);
+}
+
+void Staging::check_against_input() const {
+  if (options_.input.empty()) return;
+  std::error_code error;
+  const fs::path input = fs::canonical(options_.input, error);
+  if (error) return;
+  if (contains(output_, input) || fs::equivalent(output_, input, error)) {
+    throw_usage(shown(output_) + ": the output is the input, or holds it: name another output");
+  }
+}
+
+void Staging::check_output() const {
+  if (!is_there(output_)) return;
+  if (!options_.force) throw_usage(shown(output_) + ": exists already: name another output, or use --force");
+  const bool fits = single_file_ ? fs::is_regular_file(output_) : fs::is_directory(output_);
+  if (!fits) {
+    throw_usage(shown(output_) + (single_file_ ? ": is no file" : ": is no folder") +
+                ", so the output cannot replace it");
+  }
+  if (single_file_) return;
+  if (is_mount_point(output_)) throw_usage(shown(output_) + ": is a mount point: name a folder inside it");
+  if (!may_be_replaced(output_)) {
+    throw_usage(shown(output_) +
+                ": holds no model, so it is not replaced: remove it, or name another output");
+  }
+}
+
+void Staging::open(const Json& job) {
+  take_lock();
+  restore_old();
+  const bool is_loaded = options_.resume && load_journal(job);
+  if (is_loaded && is_in_place_) return;
+  if (options_.resume) check_output();
+  if (is_loaded) {
+    remove_uncommitted();
+  } else {
+    clear();
+    start_journal(job);
+  }
+  make_folders(folder_ / kTree);
+}
+
+void Staging::make_folder() const {
+  if (::mkdir(folder_.c_str(), 0700) == 0) return;
+  if (errno != EEXIST) throw_system_error("creating", folder_, errno);
+  // In a folder that others write to, somebody may have laid a link or a folder of his own there.
+  struct stat facts {};
+  if (::lstat(folder_.c_str(), &facts) != 0) throw_system_error("creating", folder_, errno);
+  if (!S_ISDIR(facts.st_mode) || facts.st_uid != ::geteuid()) {
+    throw_runtime(shown(folder_) + ": is in the way and belongs to somebody else: remove it");
+  }
+}
+
+void Staging::take_lock() {
+  const fs::path path = folder_ / kLock;
+  // Another process that is just leaving may remove the folder or the lock file under our hands: then once
+  // more.
+  for (;;) {
+    make_folder();
+    FileDescriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!fd.is_open() && errno == ENOENT) continue;
+    if (!fd.is_open()) throw_system_error("creating", path, errno);
+    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EWOULDBLOCK)
+        throw_runtime(shown(output_) + ": another process is building it at this moment");
+      throw_system_error("locking", path, errno);
+    }
+    struct stat locked {
+    }, named{};
+    const bool is_same = ::fstat(fd.get(), &locked) == 0 && ::stat(path.c_str(), &named) == 0 &&
+                         locked.st_dev == named.st_dev && locked.st_ino == named.st_ino;
+    if (!is_same) continue;
+    lock_ = std::move(fd);
+    return;
+  }
+}
+
+// A crash between the two renames of a replacement leaves no output: the old one goes back.
+void Staging::restore_old() const {
+  if (is_there(folder_ / kOld) && !is_there(output_)) rename_or_throw(folder_ / kOld, output_);
+}
+
+// False when there is no journal of this job. Stops at the first line that is not whole: the crash cut it.
+bool Staging::load_journal(const Json& job) {
+  const fs::path path = folder_ / kJournal;
+  if (!is_there(path)) return false;
+  const MappedFile file(path);
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  const std::string job_line = journal_line({{"job", job}});
+  if (!text.starts_with(job_line)) return false;
+
+  size_t begin = job_line.size();
+  for (size_t end; (end = text.find('\n', begin)) != text.npos; begin = end + 1) {
+    if (!load_entry(text.substr(begin, end - begin))) break;
+  }
+  open_journal(begin);
+  return true;
+}
+
+bool Staging::load_entry(std::string_view line) {
+  const Json entry = Json::parse(line, nullptr, false);
+  if (!entry.is_object()) return false;
+  if (const auto place = entry.find("publish"); place != entry.end()) {
+    is_in_place_ = !place->is_null() && *place == identity(output_);
+    return true;
+  }
+  const auto name = entry.find("done");
+  const auto size = entry.find("size");
+  if (name == entry.end() || !name->is_string() || size == entry.end() || !size->is_number_unsigned())
+    return false;
+  done_[name->get<std::string>()] = {size->get<uint64_t>(), entry.value("note", Json())};
+  return true;
+}
+
+// What the journal does not vouch for, or vouches for in vain, is made again.
+void Staging::remove_uncommitted() {
+  const fs::path tree = folder_ / kTree;
+  std::error_code error;
+  std::erase_if(done_, [&](const auto& entry) {
+    const fs::path path = tree / entry.first;
+    return !fs::is_regular_file(fs::symlink_status(path, error)) ||
+           fs::file_size(path, error) != entry.second.size;
+  });
+  fs::remove_all(folder_ / kWriting, error);
+  if (!is_there(tree)) return;
+  std::vector<fs::path> strays;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(tree)) {
+    const bool is_folder = fs::is_directory(entry.symlink_status());
+    if (!is_folder && !done_.contains(entry.path().lexically_relative(tree).native()))
+      strays.push_back(entry.path());
+  }
+  for (const fs::path& stray : strays) fs::remove(stray);
+}
+
+void Staging::start_journal(const Json& job) {
+  open_journal(0);
+  append_to_journal({{"job", job}});
+}
+
+void Staging::open_journal(uint64_t size) {
+  const fs::path path = folder_ / kJournal;
+  journal_ = FileDescriptor(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  if (!journal_.is_open() || ::ftruncate(journal_.get(), static_cast<off_t>(size)) != 0) {
+    throw_system_error("creating", path, errno);
+  }
+  journal_size_ = size;
+}
+
+void Staging::append_to_journal(const Json& entry) {
+  const std::string line = journal_line(entry);
+  write_all(journal_.get(), journal_size_, std::as_bytes(std::span(line)), folder_ / kJournal);
+  sync_file(journal_.get(), folder_ / kJournal);
+  journal_size_ += line.size();
+}
+
+bool Staging::is_done(const std::string& name) const { return done_.contains(name); }
+
+Json Staging::note(const std::string& name) const {
+  const auto found = done_.find(name);
+  return found == done_.end() ? Json() : found->second.note;
+}
+
+fs::path Staging::path_for(const std::string& name) {
+  const fs::path relative(name);
+  const bool leaves = std::find(relative.begin(), relative.end(), "..") != relative.end();
+  if (!relative.has_filename() || relative.is_absolute() || leaves) {
+    throw_usage(quote_name(name) + " is no name for a file of the output");
+  }
+  fs::path path = folder_ / kWriting / relative;
+  make_folders(path.parent_path());
+  return path;
+}
+
+void Staging::commit(const std::string& name, const Json& note) {
+  const fs::path written = path_for(name);
+  const FileDescriptor fd(::open(written.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  struct stat facts {};
+  if (!fd.is_open() || ::fstat(fd.get(), &facts) != 0) throw_system_error("finishing", written, errno);
+  sync_file(fd.get(), written);
+
+  const fs::path finished = folder_ / kTree / name;
+  make_folders(finished.parent_path());
+  rename_or_throw(written, finished);
+  const auto size = static_cast<uint64_t>(facts.st_size);
+  append_to_journal({{"done", name}, {"size", size}, {"note", note}});
+  done_[name] = {size, note};
+}
+
+void Staging::copy(const fs::path& from, const std::string& name) {
+  const RegularFile source = open_regular_file(from);
+  const fs::path target = path_for(name);
+  const FileDescriptor fd(
+      ::open(target.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.is_open()) throw_system_error("creating", target, errno);
+  copy_contents(source, fd.get(), from, target);
+  // Its owner may always read the copy, whoever may read the source.
+  if (::fchmod(fd.get(), source.permissions | S_IRUSR) != 0) throw_system_error("creating", target, errno);
+  commit(name);
+}
+
+void Staging::publish() {
+  if (!is_in_place_) {
+    sync_tree();
+    append_to_journal({{"publish", identity(payload())}});
+    put_in_place();
+    sync_folder(output_.parent_path());
+  }
+  is_published_ = true;
+  leave(false);
+}
+
+// The folder or file that takes the output's place.
+fs::path Staging::payload() const {
+  if (!single_file_) return folder_ / kTree;
+  if (done_.size() != 1)
+    throw_usage(shown(output_) + ": one file was announced, " + std::to_string(done_.size()) + " came");
+  return folder_ / kTree / done_.begin()->first;
+}
+
+void Staging::sync_tree() const {
+  const fs::path tree = folder_ / kTree;
+  std::error_code error;
+  fs::recursive_directory_iterator entries(tree, error);
+  for (; !error && entries != fs::recursive_directory_iterator(); entries.increment(error)) {
+    if (fs::is_directory(entries->symlink_status(error))) sync_folder(entries->path());
+  }
+  if (error) throw_system_error("finishing", tree, error.value());
+  sync_folder(tree);
+}
+
+void Staging::put_in_place() const {
+  const fs::path from = payload();
+  int error = 0;
+  if (!options_.force) {
+    error = rename_with(from, output_, RENAME_NOREPLACE);
+    if (error == EEXIST)
+      throw_runtime(shown(output_) + ": somebody made it meanwhile: name another output, or use --force");
+  } else if (!single_file_ && is_there(output_)) {
+    error = rename_with(from, output_, RENAME_EXCHANGE);
+  } else {
+    error = rename_with(from, output_, 0);
+  }
+  if (error == EINVAL || error == ENOSYS) {
+    put_in_place_in_steps(from);  // a file system without the flags
+  } else if (error != 0) {
+    throw_system_error("creating", output_, error);
+  }
+}
+
+void Staging::put_in_place_in_steps(const fs::path& from) const {
+  if (!options_.force && is_there(output_)) throw_runtime(shown(output_) + ": somebody made it meanwhile");
+  const bool sets_aside = !single_file_ && is_there(output_);
+  if (sets_aside) rename_or_throw(output_, folder_ / kOld);
+  const int error = rename_with(from, output_, 0);
+  if (error == 0) return;
+  if (sets_aside) rename_or_throw(folder_ / kOld, output_);
+  throw_system_error("creating", output_, error);
+}
+
+void Staging::clear() const noexcept {
+  std::error_code ignored;
+  for (const char* part : {kTree, kWriting, kJournal}) fs::remove_all(folder_ / part, ignored);
+  if (is_there(output_))
+    fs::remove_all(folder_ / kOld, ignored);  // else it is all that is left of the old output
+}
+
+// Lets go of the staging folder. Only what this class makes is removed from it, and nothing without the lock.
+void Staging::leave(bool keep) noexcept {
+  if (lock_.is_open() && !(keep && !done_.empty())) {
+    clear();
+    ::unlink((folder_ / kLock).c_str());
+  }
+  ::rmdir(folder_.c_str());  // fails, as it should, while something is in it
+  journal_.reset();
+  lock_.reset();
+}
+
+}  // namespace prune
