@@ -1,11 +1,9 @@
 #include "libprune/model/checkpoint_rewrite.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 
+#include "libprune/model/job.h"
 #include "libprune/model/parallel.h"
 #include "libprune/model/report_json.h"
 
@@ -17,42 +15,6 @@ constexpr size_t kCopyChunk = size_t(8) << 20;
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
-
-// What makes a file the same one on a later run: name, size and time of its last change.
-nlohmann::json file_identity(const std::filesystem::path& file) {
-  struct stat status {};
-  if (::stat(file.c_str(), &status) != 0) throw_input(file.string() + ": can't be read");
-  return {{"name", file.filename().string()},
-          {"size", int64_t(status.st_size)},
-          {"mtime_ns", int64_t(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec}};
-}
-
-nlohmann::json job_description(const Checkpoint& checkpoint, const PrunePlan& plan) {
-  nlohmann::json inputs = nlohmann::json::array();
-  for (const SafetensorsFile& shard : checkpoint.shards()) inputs.push_back(file_identity(shard.path()));
-  return {{"job", "prune"},
-          {"model", checkpoint.path().string()},
-          {"inputs", inputs},
-          {"options", to_json(plan.options)}};
-}
-
-// Adds up the bytes that several threads finish and passes them on one call at a time.
-class ProgressCounter {
- public:
-  ProgressCounter(const Progress& progress, uint64_t total) : progress_(progress), total_(total) {}
-  void add(uint64_t bytes, std::string_view what) {
-    if (!progress_) return;
-    const std::lock_guard lock(mutex_);
-    done_ += bytes;
-    progress_(done_, total_, what);
-  }
-
- private:
-  const Progress& progress_;
-  std::mutex mutex_;
-  uint64_t done_ = 0;
-  uint64_t total_;
-};
 
 // One shard: every tensor of the plan into its place in the new file.
 class ShardRewrite {
@@ -137,7 +99,8 @@ PruneReport rewrite_checkpoint(const Checkpoint& checkpoint, const PrunePlan& pl
                                const std::filesystem::path& output, StagingOptions options,
                                const TensorRewriter& rewriter, const Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
-  Staging staging(output, checkpoint.is_single_file(), job_description(checkpoint, plan), options);
+  Staging staging(output, checkpoint.is_single_file(),
+                  describe_job("prune", checkpoint, to_json(plan.options)), options);
   ProgressCounter counter(progress, checkpoint.tensor_bytes());
   PruneReport report = describe_pass(checkpoint, plan, output);
   for (const std::filesystem::path& file : checkpoint.other_files(output)) {

@@ -1,0 +1,27 @@
+#include "libprune/model/job.h"
+
+#include <sys/stat.h>
+
+#include <prune/error.h>
+
+namespace prune {
+namespace {
+
+nlohmann::json file_identity(const std::filesystem::path& file) {
+  struct stat status {};
+  if (::stat(file.c_str(), &status) != 0) throw_input(file.string() + ": can't be read");
+  return {{"name", file.filename().string()},
+          {"size", int64_t(status.st_size)},
+          {"mtime_ns", int64_t(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec}};
+}
+
+}  // namespace
+
+nlohmann::json describe_job(std::string_view kind, const Checkpoint& checkpoint,
+                            const nlohmann::json& options) {
+  nlohmann::json inputs = nlohmann::json::array();
+  for (const SafetensorsFile& shard : checkpoint.shards()) inputs.push_back(file_identity(shard.path()));
+  return {{"job", kind}, {"model", checkpoint.path().string()}, {"inputs", inputs}, {"options", options}};
+}
+
+}  // namespace prune

@@ -1,0 +1,369 @@
+#include "libprune/model/packed_checkpoint.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <limits>
+
+#include <prune/error.h>
+#include <prune/float8.h>
+
+namespace prune {
+namespace {
+
+constexpr std::array<std::string_view, 4> kFormatNames = {"nm", "bitmask", "csr", "bsr"};
+
+// Far beyond any matrix, and small enough that no product of sizes overflows.
+constexpr int64_t kMostWeights = int64_t(1) << 48;
+
+TensorInfo tensor(const PackedWeight& weight, std::string_view suffix, DType dtype,
+                  std::vector<int64_t> shape) {
+  TensorInfo info;
+  info.name = weight.tensor + "." + std::string(suffix);
+  info.dtype = dtype;
+  info.shape = std::move(shape);
+  return info;
+}
+
+int64_t read_extent(const nlohmann::json& value) {
+  if (!value.is_number_unsigned()) throw_input("an extent is not a whole number");
+  const uint64_t extent = value.get<uint64_t>();
+  if (extent > uint64_t(std::numeric_limits<int32_t>::max())) throw_input("an extent is beyond 2^31 - 1");
+  return int64_t(extent);
+}
+
+const std::string& read_text(const nlohmann::json& entry, const char* key) {
+  const auto found = entry.find(key);
+  if (found == entry.end() || !found->is_string()) throw_input(std::string("no text at '") + key + "'");
+  return found->get_ref<const std::string&>();
+}
+
+PackedFormat read_format(const std::string& text) {
+  const auto found = std::ranges::find(kFormatNames, std::string_view(text));
+  if (found == kFormatNames.end()) throw_input("format '" + text.substr(0, 40) + "' is not known");
+  return PackedFormat(found - kFormatNames.begin());
+}
+
+Pattern read_pattern(const nlohmann::json& entry) {
+  try {
+    return parse_pattern(read_text(entry, "pattern"));
+  } catch (const Error& fault) {
+    throw_input(fault.what());
+  }
+}
+
+PackedWeight parse_entry(const std::string& name, const nlohmann::json& entry, size_t shard) {
+  if (!entry.is_object()) throw_input("its entry is not an object");
+  PackedWeight weight;
+  weight.tensor = name;
+  weight.shard = shard;
+  weight.format = read_format(read_text(entry, "format"));
+  const auto dtype = parse_dtype(read_text(entry, "dtype"));
+  if (!dtype || !is_prunable(*dtype)) throw_input("its dtype holds no weights");
+  weight.dtype = *dtype;
+  const auto shape = entry.find("shape");
+  if (shape == entry.end() || !shape->is_array() || shape->size() != 2)
+    throw_input("its shape is not [out, in]");
+  weight.out = read_extent(shape->at(0));
+  weight.in = read_extent(shape->at(1));
+  if (weight.out * weight.in > kMostWeights) throw_input("its shape has more than 2^48 weights");
+  const std::string stored = entry.contains("dense_order") ? read_text(entry, "dense_order") : "out_in";
+  if (stored != "out_in" && stored != "in_out") throw_input("its dense_order is neither out_in nor in_out");
+  weight.orientation = stored == "in_out" ? Orientation::kInOut : Orientation::kOutIn;
+  if (weight.format == PackedFormat::kNm || weight.format == PackedFormat::kBsr) {
+    const Pattern pattern = read_pattern(entry);
+    const NM* nm = std::get_if<NM>(&pattern);
+    const Block* block = std::get_if<Block>(&pattern);
+    if (weight.format == PackedFormat::kNm ? nm == nullptr : block == nullptr)
+      throw_input("its pattern is not its format's");
+    if (nm) weight.nm = *nm;
+    if (block) weight.block = *block;
+    require_fit(pattern, weight.out, weight.in);
+  }
+  return weight;
+}
+
+// 0 = offsets[0] <= offsets[1] <= ... <= offsets[n] = total.
+void check_offsets(const std::vector<int64_t>& offsets, int64_t total, const char* what) {
+  if (offsets.front() != 0) throw_input(std::string(what) + "[0] is not 0");
+  for (size_t i = 1; i < offsets.size(); ++i) {
+    if (offsets[i] < offsets[i - 1])
+      throw_input(std::string(what) + "[" + std::to_string(i) + "] is below the one before it");
+  }
+  if (offsets.back() != total) {
+    throw_input(std::string("the last of ") + what + " is " + std::to_string(offsets.back()) + ", not the " +
+                std::to_string(total) + " that are stored");
+  }
+}
+
+// Within each row the indices ascend and are below `limit`.
+void check_indices(const std::vector<int32_t>& indices, const std::vector<int64_t>& indptr, int64_t limit) {
+  for (size_t row = 0; row + 1 < indptr.size(); ++row) {
+    int64_t previous = -1;
+    for (int64_t t = indptr[row]; t < indptr[row + 1]; ++t) {
+      const int64_t index = indices[size_t(t)];
+      if (index < 0 || index >= limit) {
+        throw_input("indices[" + std::to_string(t) + "] is " + std::to_string(index) + ", out of 0.." +
+                    std::to_string(limit - 1));
+      }
+      if (index <= previous) throw_input("indices[" + std::to_string(t) + "] does not ascend in its row");
+      previous = index;
+    }
+  }
+}
+
+void check_nm_indices(const PackedWeight& weight, const std::vector<uint8_t>& indices) {
+  const auto [keep, group] = weight.nm;
+  const Index row_bytes = index_bytes_per_row(weight.nm, weight.in);
+  const int width = index_bits(group);
+  const Index kept = weight.in / group * keep;
+  for (Index i = 0; i < weight.out; ++i) {
+    const uint8_t* row = indices.data() + i * row_bytes;
+    int previous = -1;
+    for (Index t = 0; t < kept; ++t) {
+      if (t % keep == 0) previous = -1;
+      const int index = int(detail::get_bits(row, t * width, width));
+      if (index <= previous || index >= group) {
+        throw_input("row " + std::to_string(i) + ", group " + std::to_string(t / keep) + ": index " +
+                    std::to_string(index) + (index >= group ? " is outside the group" : " does not ascend"));
+      }
+      previous = index;
+    }
+    const Index used_bits = kept * width;
+    if (used_bits % 8 != 0 && row[used_bits / 8] >> (used_bits % 8) != 0) {
+      throw_input("row " + std::to_string(i) + ": bits behind the last index are set");
+    }
+  }
+}
+
+void check_bitmask(const PackedWeight& weight, const std::vector<uint8_t>& bitmask,
+                   const std::vector<int64_t>& offsets) {
+  const Index row_bytes = (weight.in + 7) / 8;
+  for (Index i = 0; i < weight.out; ++i) {
+    const uint8_t* row = bitmask.data() + i * row_bytes;
+    int64_t set = 0;
+    for (Index b = 0; b < row_bytes; ++b) set += std::popcount(row[b]);
+    if (weight.in % 8 != 0 && row[row_bytes - 1] >> (weight.in % 8) != 0) {
+      throw_input("row " + std::to_string(i) + ": bits behind the last column are set");
+    }
+    const int64_t stored = offsets[size_t(i) + 1] - offsets[size_t(i)];
+    if (set != stored) {
+      throw_input("row " + std::to_string(i) + ": " + std::to_string(set) + " bits are set, " +
+                  std::to_string(stored) + " values are stored");
+    }
+  }
+}
+
+}  // namespace
+
+std::string_view name(PackedFormat format) { return kFormatNames[size_t(format)]; }
+
+PackedFormat parse_packed_format(std::string_view text) {
+  const auto found = std::ranges::find(kFormatNames, text);
+  if (found == kFormatNames.end()) {
+    throw_usage("format '" + std::string(text.substr(0, 40)) + "': expected auto, nm, bitmask, csr or bsr");
+  }
+  return PackedFormat(found - kFormatNames.begin());
+}
+
+std::vector<int64_t> PackedWeight::dense_shape() const {
+  return orientation == Orientation::kInOut ? std::vector<int64_t>{in, out} : std::vector<int64_t>{out, in};
+}
+
+std::vector<TensorInfo> packed_tensors(const PackedWeight& w, int64_t stored) {
+  switch (w.format) {
+    case PackedFormat::kNm:
+      return {tensor(w, "values", w.dtype, {w.out, w.in / w.nm.group * w.nm.keep}),
+              tensor(w, "indices", DType::kU8, {w.out, index_bytes_per_row(w.nm, w.in)})};
+    case PackedFormat::kBitmask:
+      return {tensor(w, "values", w.dtype, {stored}),
+              tensor(w, "bitmask", DType::kU8, {w.out, (w.in + 7) / 8}),
+              tensor(w, "row_offsets", DType::kI64, {w.out + 1})};
+    case PackedFormat::kCsr:
+      return {tensor(w, "values", w.dtype, {stored}), tensor(w, "indices", DType::kI32, {stored}),
+              tensor(w, "indptr", DType::kI64, {w.out + 1})};
+    case PackedFormat::kBsr:
+      return {tensor(w, "values", w.dtype, {stored, w.block.rows, w.block.cols}),
+              tensor(w, "indices", DType::kI32, {stored}),
+              tensor(w, "indptr", DType::kI64, {w.out / w.block.rows + 1})};
+  }
+  return {};
+}
+
+uint64_t packed_bytes(const PackedWeight& weight, int64_t stored) {
+  uint64_t sum = 0;
+  for (const TensorInfo& t : packed_tensors(weight, stored))
+    sum += uint64_t(t.numel()) * uint64_t(bits(t.dtype)) / 8;
+  return sum;
+}
+
+nlohmann::json layout_json(const std::vector<PackedWeight>& weights) {
+  nlohmann::json layout = nlohmann::json::object();
+  for (const PackedWeight& w : weights) {
+    nlohmann::json entry = {{"format", name(w.format)}, {"dtype", name(w.dtype)}, {"shape", {w.out, w.in}}};
+    if (w.format == PackedFormat::kNm) entry["pattern"] = to_string(Pattern(w.nm));
+    if (w.format == PackedFormat::kBsr) entry["pattern"] = to_string(Pattern(w.block));
+    if (w.orientation == Orientation::kInOut) entry["dense_order"] = "in_out";
+    layout[w.tensor] = std::move(entry);
+  }
+  return layout;
+}
+
+bool PackedCheckpoint::is_packed(const Checkpoint& checkpoint) {
+  return std::ranges::any_of(checkpoint.shards(),
+                             [](const auto& shard) { return shard.find_metadata(kLayoutKey) != nullptr; });
+}
+
+PackedCheckpoint::PackedCheckpoint(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {
+  for (size_t shard = 0; shard < checkpoint.shards().size(); ++shard) {
+    const std::string* layout = checkpoint.shards()[shard].find_metadata(kLayoutKey);
+    if (layout != nullptr) read_layout(shard, *layout);
+  }
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    check_tensors(weights_[i]);
+    by_tensor_.emplace(weights_[i].tensor, i);
+    for (const TensorInfo& t : packed_tensors(weights_[i], 0)) by_tensor_.emplace(t.name, i);
+  }
+}
+
+void PackedCheckpoint::read_layout(size_t shard, const std::string& text) {
+  const std::string where = checkpoint_.shard_name(shard) + ": " + std::string(kLayoutKey);
+  const nlohmann::json layout = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!layout.is_object()) throw_input(where + " is not a JSON object");
+  for (const auto& [tensor, entry] : layout.items()) {
+    try {
+      weights_.push_back(parse_entry(tensor, entry, shard));
+    } catch (const Error& fault) {
+      throw_input(where + ": tensor '" + tensor.substr(0, 200) + "': " + fault.what());
+    }
+  }
+}
+
+// Every component with the type and shape of the format, for the number of values (or blocks) that `values`
+// has.
+void PackedCheckpoint::check_tensors(const PackedWeight& weight) const {
+  if (checkpoint_.find(weight.tensor)) refuse(weight, "is there dense and packed");
+  const TensorInfo& values = component(weight, "values");
+  const int64_t stored = values.shape.empty() ? 0 : values.shape[0];
+  for (const TensorInfo& expected : packed_tensors(weight, stored)) {
+    const TensorInfo& found =
+        component(weight, std::string_view(expected.name).substr(weight.tensor.size() + 1));
+    if (found.dtype != expected.dtype || found.shape != expected.shape) {
+      refuse(weight, "'" + expected.name + "' has not the type and shape of its format");
+    }
+  }
+}
+
+const TensorInfo& PackedCheckpoint::component(const PackedWeight& weight, std::string_view suffix) const {
+  const TensorInfo* found =
+      checkpoint_.shards()[weight.shard].find(weight.tensor + "." + std::string(suffix));
+  if (found == nullptr) refuse(weight, "its '" + std::string(suffix) + "' is missing");
+  return *found;
+}
+
+void PackedCheckpoint::refuse(const PackedWeight& weight, const std::string& fault) const {
+  throw_input(checkpoint_.shard_name(weight.shard) + ": packed tensor '" + weight.tensor.substr(0, 200) +
+              "': " + fault);
+}
+
+const PackedWeight* PackedCheckpoint::find(std::string_view dense_name) const {
+  const auto found = by_tensor_.find(std::string(dense_name));
+  return found == by_tensor_.end() || weights_[found->second].tensor != dense_name ? nullptr
+                                                                                   : &weights_[found->second];
+}
+
+const PackedWeight* PackedCheckpoint::owner(std::string_view tensor_name) const {
+  const auto found = by_tensor_.find(std::string(tensor_name));
+  return found == by_tensor_.end() ? nullptr : &weights_[found->second];
+}
+
+uint64_t PackedCheckpoint::bytes(const PackedWeight& weight) const {
+  return packed_bytes(weight, stored(weight));
+}
+
+int64_t PackedCheckpoint::stored(const PackedWeight& weight) const {
+  const TensorInfo& values = component(weight, "values");
+  return weight.format == PackedFormat::kNm ? values.numel() : values.shape[0];
+}
+
+template <class T>
+std::vector<T> PackedCheckpoint::array(const PackedWeight& weight, std::string_view suffix) const {
+  const std::span<const std::byte> bytes = checkpoint_.shards()[weight.shard].data(component(weight, suffix));
+  std::vector<T> copy(bytes.size() / sizeof(T));
+  if (!copy.empty()) std::memcpy(static_cast<void*>(copy.data()), bytes.data(), copy.size() * sizeof(T));
+  return copy;
+}
+
+void PackedCheckpoint::check(const PackedWeight& weight) const {
+  try {
+    switch (weight.format) {
+      case PackedFormat::kNm:
+        return check_nm_indices(weight, array<uint8_t>(weight, "indices"));
+      case PackedFormat::kBitmask: {
+        const auto offsets = array<int64_t>(weight, "row_offsets");
+        check_offsets(offsets, stored(weight), "row_offsets");
+        return check_bitmask(weight, array<uint8_t>(weight, "bitmask"), offsets);
+      }
+      case PackedFormat::kCsr:
+      case PackedFormat::kBsr: {
+        const auto indptr = array<int64_t>(weight, "indptr");
+        check_offsets(indptr, stored(weight), "indptr");
+        const Index width = weight.format == PackedFormat::kBsr ? weight.block.cols : 1;
+        return check_indices(array<int32_t>(weight, "indices"), indptr, weight.in / width);
+      }
+    }
+  } catch (const Error& fault) {
+    refuse(weight, fault.what());
+  }
+}
+
+template <class T>
+NmPacked<T> PackedCheckpoint::nm(const PackedWeight& w) const {
+  return {w.nm, w.out, w.in, array<T>(w, "values"), array<uint8_t>(w, "indices")};
+}
+template <class T>
+BitmaskPacked<T> PackedCheckpoint::bitmask(const PackedWeight& w) const {
+  return {w.out, w.in, array<T>(w, "values"), array<uint8_t>(w, "bitmask"), array<int64_t>(w, "row_offsets")};
+}
+template <class T>
+Csr<T> PackedCheckpoint::csr(const PackedWeight& w) const {
+  return {w.out, w.in, array<T>(w, "values"), array<int32_t>(w, "indices"), array<int64_t>(w, "indptr")};
+}
+template <class T>
+Bsr<T> PackedCheckpoint::bsr(const PackedWeight& w) const {
+  return {
+      w.block, w.out, w.in, array<T>(w, "values"), array<int32_t>(w, "indices"), array<int64_t>(w, "indptr")};
+}
+
+template <class T>
+Matrix<T> PackedCheckpoint::unpack(const PackedWeight& w) const {
+  check(w);
+  switch (w.format) {
+    case PackedFormat::kNm:
+      return prune::unpack(nm<T>(w));
+    case PackedFormat::kBitmask:
+      return prune::unpack(bitmask<T>(w));
+    case PackedFormat::kCsr:
+      return prune::unpack(csr<T>(w));
+    case PackedFormat::kBsr:
+      return prune::unpack(bsr<T>(w));
+  }
+  return {};
+}
+
+#define PRUNE_INSTANTIATE(T)                                                      \
+  template NmPacked<T> PackedCheckpoint::nm(const PackedWeight&) const;           \
+  template BitmaskPacked<T> PackedCheckpoint::bitmask(const PackedWeight&) const; \
+  template Csr<T> PackedCheckpoint::csr(const PackedWeight&) const;               \
+  template Bsr<T> PackedCheckpoint::bsr(const PackedWeight&) const;               \
+  template Matrix<T> PackedCheckpoint::unpack(const PackedWeight&) const;
+PRUNE_INSTANTIATE(double)
+PRUNE_INSTANTIATE(float)
+PRUNE_INSTANTIATE(f16)
+PRUNE_INSTANTIATE(bf16)
+PRUNE_INSTANTIATE(f8_e4m3)
+PRUNE_INSTANTIATE(f8_e5m2)
+#undef PRUNE_INSTANTIATE
+
+}  // namespace prune

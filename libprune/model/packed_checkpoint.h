@@ -1,0 +1,97 @@
+// Packed checkpoints: safetensors files whose linear weights are stored sparse, described by `prune.layout`
+// in each file's metadata. docs/formats.md is the specification.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <prune/packed.h>
+
+#include "libprune/io/checkpoint.h"
+#include "libprune/model/architecture.h"
+
+namespace prune {
+
+inline constexpr std::string_view kLayoutKey = "prune.layout";
+inline constexpr std::string_view kVersionKey = "prune.version";
+
+enum class PackedFormat { kNm, kBitmask, kCsr, kBsr };
+std::string_view name(PackedFormat format);               // "nm", "bitmask", "csr", "bsr"
+PackedFormat parse_packed_format(std::string_view name);  // throws Error(kUsage)
+
+// One packed weight, as the layout describes it.
+struct PackedWeight {
+  std::string tensor;  // the dense tensor it stands for, "model.layers.0.mlp.up_proj.weight"
+  PackedFormat format = PackedFormat::kNm;
+  DType dtype = DType::kBF16;
+  Index out = 0;
+  Index in = 0;
+  NM nm;                                          // kNm
+  Block block;                                    // kBsr
+  Orientation orientation = Orientation::kOutIn;  // of the dense tensor in its file
+  size_t shard = 0;
+
+  std::vector<int64_t> dense_shape() const;  // as in the dense file
+  uint64_t dense_bytes() const { return uint64_t(out) * uint64_t(in) * uint64_t(bits(dtype)) / 8; }
+};
+
+// The tensors that hold a packed weight, in the order of the file. `stored` is the number of values (nm:
+// ignored), or of blocks (bsr).
+std::vector<TensorInfo> packed_tensors(const PackedWeight& weight, int64_t stored);
+// Their bytes together.
+uint64_t packed_bytes(const PackedWeight& weight, int64_t stored);
+
+nlohmann::json layout_json(const std::vector<PackedWeight>& weights);
+
+class PackedCheckpoint {
+ public:
+  // True when a shard carries a layout.
+  static bool is_packed(const Checkpoint& checkpoint);
+
+  // Reads the layouts and checks that every tensor they name is there with the type and shape that the format
+  // asks for. Values and indices are checked by check(). Keeps a reference to the checkpoint. Throws
+  // Error(kInput).
+  explicit PackedCheckpoint(const Checkpoint& checkpoint);
+
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+  const std::vector<PackedWeight>& weights() const { return weights_; }
+  const PackedWeight* find(std::string_view dense_name) const;
+  // The packed weight that a tensor of the file is part of; nullptr for a tensor that is stored as it is.
+  const PackedWeight* owner(std::string_view tensor_name) const;
+  uint64_t bytes(const PackedWeight& weight) const;  // of all its tensors
+  int64_t stored(const PackedWeight& weight) const;  // values (nm, bitmask, csr) or blocks (bsr)
+
+  // Every index in range and ascending, every offset in order, counts in agreement. Throws Error(kInput)
+  // naming the tensor and the position.
+  void check(const PackedWeight& weight) const;
+
+  // The arrays of a checked weight, copied to aligned memory. T must be the weight's type.
+  template <class T>
+  NmPacked<T> nm(const PackedWeight& weight) const;
+  template <class T>
+  BitmaskPacked<T> bitmask(const PackedWeight& weight) const;
+  template <class T>
+  Csr<T> csr(const PackedWeight& weight) const;
+  template <class T>
+  Bsr<T> bsr(const PackedWeight& weight) const;
+  // The dense matrix [out, in] of a weight; checks it first.
+  template <class T>
+  Matrix<T> unpack(const PackedWeight& weight) const;
+
+ private:
+  void read_layout(size_t shard, const std::string& text);
+  void check_tensors(const PackedWeight& weight) const;
+  const TensorInfo& component(const PackedWeight& weight, std::string_view suffix) const;
+  template <class T>
+  std::vector<T> array(const PackedWeight& weight, std::string_view suffix) const;
+  [[noreturn]] void refuse(const PackedWeight& weight, const std::string& fault) const;
+
+  const Checkpoint& checkpoint_;
+  std::vector<PackedWeight> weights_;
+  std::unordered_map<std::string, size_t> by_tensor_;  // dense name and component names -> index
+};
+
+}  // namespace prune
