@@ -1,0 +1,46 @@
+// Memory that kernels stream: aligned to a cache line, zeroed, owned.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <new>
+#include <utility>
+
+namespace prune::kernels {
+
+class Buffer {
+ public:
+  static constexpr size_t kAlignment = 64;
+  // Kernels may load, but never use, this much past the end of a stream.
+  static constexpr size_t kSlack = 64;
+
+  Buffer() = default;
+  explicit Buffer(size_t bytes)
+      : data_(::operator new (bytes + kSlack, std::align_val_t{kAlignment})), size_(bytes) {
+    std::memset(data_, 0, bytes + kSlack);
+  }
+  Buffer(Buffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~Buffer() { ::operator delete (data_, std::align_val_t{kAlignment}); }
+
+  size_t size() const { return size_; }
+  template <class T>
+  T* as() {
+    return static_cast<T*>(data_);
+  }
+  template <class T>
+  const T* as() const {
+    return static_cast<const T*>(data_);
+  }
+
+ private:
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace prune::kernels

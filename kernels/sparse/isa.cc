@@ -1,0 +1,64 @@
+#include "kernels/sparse/isa.h"
+
+#include <cstdlib>
+
+namespace prune::kernels::isa {
+namespace {
+
+struct Choice {
+  uint32_t flags;
+  std::string_view rejected;
+};
+
+// Evaluated once: a plan prepared now must find the same kernels later.
+const Choice& choice() {
+  static const Choice chosen = [] {
+    const char* level = std::getenv("PRUNE_ISA");
+    if (level == nullptr || *level == '\0') return Choice{detected(), {}};
+    bool known = false;
+    const uint32_t flags = limit(detected(), level, &known);
+    return Choice{flags, known ? std::string_view{} : std::string_view{level}};
+  }();
+  return chosen;
+}
+
+}  // namespace
+
+uint32_t detected() {
+  uint32_t flags = kGeneric;
+#if defined(__x86_64__)
+  // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+      __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt")) {
+    flags |= kAvx2;
+  }
+  if (flags != 0 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+    flags |= kAvx512;
+    if (__builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2")) flags |= kVbmi2;
+    if (__builtin_cpu_supports("avx512vnni")) flags |= kVnni;
+    if (__builtin_cpu_supports("avx512bf16")) flags |= kBf16;
+  }
+#endif
+  return flags;
+}
+
+uint32_t supported() { return choice().flags; }
+
+std::string_view rejected_override() { return choice().rejected; }
+
+uint32_t limit(uint32_t flags, std::string_view level, bool* known) {
+  *known = true;
+  if (level == "generic") return kGeneric;
+  if (level == "avx2") return flags & kAvx2;
+  *known = level == "avx512";
+  return flags;
+}
+
+const char* level_name(uint32_t flags) {
+  if (flags & ~uint32_t{kAvx2}) return "avx512";
+  return flags == kAvx2 ? "avx2" : "generic";
+}
+
+}  // namespace prune::kernels::isa

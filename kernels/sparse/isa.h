@@ -1,0 +1,39 @@
+// Which instruction sets the kernels may use on this machine.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace prune::kernels::isa {
+
+// A set of instruction sets. A kernel names the ones it needs; it runs where all of them are present.
+enum Flags : uint32_t {
+  kGeneric = 0,
+  kAvx2 = 1u << 0,    // AVX2, FMA, BMI1, BMI2, POPCNT
+  kAvx512 = 1u << 1,  // AVX-512 F, BW, DQ, VL (implies kAvx2)
+  kVbmi2 = 1u << 2,   // AVX-512 VBMI, VBMI2
+  kVnni = 1u << 3,    // AVX-512 VNNI
+  kBf16 = 1u << 4,    // AVX-512 BF16
+};
+
+// What the processor and the operating system offer, whatever the environment says.
+uint32_t detected();
+
+// detected(), lowered by the environment variable PRUNE_ISA=generic|avx2|avx512. Read once, at the first
+// call.
+uint32_t supported();
+
+// The value of PRUNE_ISA when it names no known level, else empty. supported() ignores such a value, so a
+// program that wants to refuse it asks here.
+std::string_view rejected_override();
+
+// What a PRUNE_ISA of `level` leaves of `flags`; sets *known to whether the level is a known one.
+uint32_t limit(uint32_t flags, std::string_view level, bool* known);
+
+// "generic", "avx2" or "avx512": the level that contains `flags`, as benchmark names spell it.
+const char* level_name(uint32_t flags);
+
+// Whether a kernel that needs `needs` runs where `have` is present.
+constexpr bool runs_on(uint32_t needs, uint32_t have) { return (needs & have) == needs; }
+
+}  // namespace prune::kernels::isa

@@ -1,0 +1,99 @@
+#include "kernels/sparse/plan.h"
+
+#include <algorithm>
+
+#include "kernels/sparse/buffer.h"
+#include "kernels/sparse/row_lists/row_lists.h"
+#include "kernels/sparse/row_source.h"
+#include "kernels/sparse/spmm_bitmask/spmm_bitmask.h"
+#include "kernels/sparse/spmm_csr/spmm_csr.h"
+#include "kernels/sparse/spmm_nm/spmm_nm.h"
+#include "kernels/sparse/threads.h"
+
+namespace prune::kernels {
+namespace {
+
+// Up to this many rows of X, reading the weights costs more than multiplying them.
+constexpr int64_t kMostFewRows = 8;
+// Bytes of weights times rows of X below which another thread costs more than it saves.
+constexpr int64_t kWorkPerThread = int64_t{1} << 17;
+
+int useful_threads(size_t bytes, int64_t n) {
+  const int64_t work = static_cast<int64_t>(bytes) * n / kWorkPerThread;
+  return static_cast<int>(std::clamp<int64_t>(work, 1, available_threads()));
+}
+
+// Scratch memory of the calling thread, as large as its largest batch.
+void* thread_workspace(size_t bytes) {
+  thread_local Buffer scratch;
+  if (scratch.size() < bytes) scratch = Buffer(bytes);
+  return scratch.as<void>();
+}
+
+std::unique_ptr<const Layout> make_many(const RowSource& source, const PrepareOptions& options) {
+  const RowListsKernel* kernel = choose_row_lists_kernel(source.type, options);
+  return kernel == nullptr ? nullptr : make_row_lists(source, *kernel);
+}
+
+// A plan of the layouts that the options ask for. `few` is made only where it is wanted.
+template <class MakeFew>
+Plan make_plan(const RowSource& source, const PrepareOptions& options, MakeFew make_few) {
+  std::unique_ptr<const Layout> few, many;
+  if (options.use != Use::kManyRows || !options.kernel.empty()) few = make_few();
+  if (options.use != Use::kFewRows || !options.kernel.empty()) many = make_many(source, options);
+  return Plan(source.rows, source.cols, std::move(few), std::move(many), kMostFewRows);
+}
+
+}  // namespace
+
+Plan::Plan(int64_t rows, int64_t cols, std::unique_ptr<const Layout> few, std::unique_ptr<const Layout> many,
+           int64_t most_few_rows)
+    : rows_(rows), cols_(cols), few_(std::move(few)), many_(std::move(many)), most_few_rows_(most_few_rows) {}
+
+const Layout& Plan::layout(int64_t n) const {
+  if (few_ == nullptr) return *many_;
+  if (many_ == nullptr) return *few_;
+  return n <= most_few_rows_ ? *few_ : *many_;
+}
+
+size_t Plan::bytes() const {
+  return (few_ == nullptr ? 0 : few_->bytes()) + (many_ == nullptr ? 0 : many_->bytes());
+}
+
+size_t Plan::workspace_bytes(int64_t n) const {
+  const Layout& chosen = layout(n);
+  return chosen.workspace_bytes(n, useful_threads(chosen.bytes(), n));
+}
+
+void Plan::run(const Batch& batch) const { run(batch, thread_workspace(workspace_bytes(batch.n))); }
+
+void Plan::run(const Batch& batch, void* workspace) const {
+  const Layout& chosen = layout(batch.n);
+  chosen.run(batch, useful_threads(chosen.bytes(), batch.n), workspace);
+}
+
+Plan prepare(const NmWeights& weights, const PrepareOptions& options) {
+  const RowSource source = read_rows(weights);
+  return make_plan(source, options, [&] {
+    // Patterns other than 2:4 are as regular as any bitmask.
+    auto few = make_nm24(weights, options);
+    return few != nullptr ? std::move(few) : make_bitmask(source, options);
+  });
+}
+
+Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
+  const RowSource source = read_rows(weights);
+  return make_plan(source, options, [&] { return make_bitmask(source, options); });
+}
+
+Plan prepare(const CsrWeights& weights, const PrepareOptions& options) {
+  const RowSource source = read_rows(weights);
+  return make_plan(source, options, [&] { return make_csr(source, options); });
+}
+
+Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
+  const RowSource source = read_rows(weights);
+  return make_plan(source, options, [&] { return make_csr(source, options); });
+}
+
+}  // namespace prune::kernels

@@ -1,0 +1,86 @@
+// A pruned weight, rearranged once for this machine's kernels, and the product with it.
+//
+// prepare() takes any packed format; run() computes, for n >= 1 rows of X and with W = scales * packed
+// weight,
+//     Y[n, rows] = X[n, cols] W^T + bias        (y[i * ldy + r] = sum_k x[i * ldx + k] W[r][k] + bias[r])
+// X, Y and bias are floats; sums are accumulated in float. Kernels marked bf16 round X to bf16 first.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "kernels/sparse/isa.h"
+#include "kernels/sparse/weights.h"
+
+namespace prune::kernels {
+
+// Which batch sizes a plan will meet. One layout serves a few rows of X at the speed of memory, another many
+// rows at the speed of arithmetic; a plan for both holds the weights twice.
+enum class Use { kAny, kFewRows, kManyRows };
+
+struct PrepareOptions {
+  uint32_t isa = isa::supported();
+  Use use = Use::kAny;
+  std::string_view kernel = {};  // where not empty: take this kernel alone, for every n
+};
+
+// One batch: X [n, cols] and Y [n, rows], row-major with leading dimensions; bias [rows] or null. Y must not
+// overlap the inputs.
+struct Batch {
+  const float* x;
+  int64_t ldx;
+  float* y;
+  int64_t ldy;
+  int64_t n;
+  const float* bias = nullptr;
+};
+
+// How the weights lie in memory for one kernel.
+class Layout {
+ public:
+  virtual ~Layout() = default;
+  virtual const char* kernel_name() const = 0;
+  virtual size_t bytes() const = 0;
+  virtual size_t workspace_bytes(int64_t n, int threads) const = 0;
+  // workspace: workspace_bytes(batch.n, threads) bytes, aligned to 64.
+  virtual void run(const Batch& batch, int threads, void* workspace) const = 0;
+};
+
+class Plan {
+ public:
+  Plan() = default;
+  Plan(int64_t rows, int64_t cols, std::unique_ptr<const Layout> few, std::unique_ptr<const Layout> many,
+       int64_t most_few_rows);
+
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+  // Memory of the rearranged weights, indices included.
+  size_t bytes() const;
+  // The kernel that a batch of n rows runs on.
+  const char* kernel_name(int64_t n) const { return layout(n).kernel_name(); }
+
+  // Reentrant. Scratch memory belongs to the calling thread and grows to the largest batch it has seen; with
+  // a workspace of workspace_bytes(n) bytes, aligned to 64, nothing is allocated at all.
+  void run(const Batch& batch) const;
+  void run(const Batch& batch, void* workspace) const;
+  size_t workspace_bytes(int64_t n) const;
+
+ private:
+  const Layout& layout(int64_t n) const;
+
+  int64_t rows_ = 0;
+  int64_t cols_ = 0;
+  std::unique_ptr<const Layout> few_;
+  std::unique_ptr<const Layout> many_;
+  int64_t most_few_rows_ = 0;
+};
+
+// The weights' arrays may be freed afterwards. They must be free of faults (see find_fault).
+Plan prepare(const NmWeights& weights, const PrepareOptions& options = {});
+Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options = {});
+Plan prepare(const CsrWeights& weights, const PrepareOptions& options = {});
+Plan prepare(const BsrWeights& weights, const PrepareOptions& options = {});
+
+}  // namespace prune::kernels

@@ -1,0 +1,18 @@
+// The layout of row_lists/kernel.h: building it from any packed format, and running a batch over threads.
+#pragma once
+
+#include <memory>
+
+#include "kernels/sparse/plan.h"
+#include "kernels/sparse/row_lists/kernel.h"
+#include "kernels/sparse/row_source.h"
+
+namespace prune::kernels {
+
+// The best kernel for weights of this type, or the one named in the options; nullptr where the name is of
+// another kind of kernel.
+const RowListsKernel* choose_row_lists_kernel(WeightType type, const PrepareOptions& options);
+
+std::unique_ptr<const Layout> make_row_lists(const RowSource& source, const RowListsKernel& kernel);
+
+}  // namespace prune::kernels

@@ -1,0 +1,114 @@
+#include "kernels/sparse/row_source.h"
+
+#include <bit>
+
+namespace prune::kernels {
+namespace {
+
+template <class W>
+RowSource describe(const W& w) {
+  RowSource source{.rows = w.rows, .cols = w.cols, .type = w.type, .scales = {}, .decode = {}};
+  if (w.scales != nullptr) source.scales.assign(w.scales, w.scales + w.rows);
+  return source;
+}
+
+// `width` bits (at most 5) from bit position `bit`; the second byte is read only where the value reaches it.
+int32_t read_index(const uint8_t* bytes, int64_t bit, int32_t width) {
+  const int32_t shift = static_cast<int32_t>(bit % 8);
+  uint32_t word = bytes[bit / 8];
+  if (shift + width > 8) word |= uint32_t{bytes[bit / 8 + 1]} << 8;
+  return static_cast<int32_t>(word >> shift & ((1u << width) - 1));
+}
+
+}  // namespace
+
+float load_weight(const void* values, WeightType type, int64_t i) {
+  switch (type) {
+    case WeightType::kF32:
+      return static_cast<const float*>(values)[i];
+    case WeightType::kBf16:
+      return std::bit_cast<float>(uint32_t{static_cast<const uint16_t*>(values)[i]} << 16);
+    case WeightType::kI8:
+      return static_cast<const int8_t*>(values)[i];
+  }
+  return 0;
+}
+
+uint16_t exact_bf16(float value) { return static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16); }
+
+void store_weight(void* values, WeightType type, int64_t i, float value) {
+  switch (type) {
+    case WeightType::kF32:
+      static_cast<float*>(values)[i] = value;
+      break;
+    case WeightType::kBf16:
+      static_cast<uint16_t*>(values)[i] = exact_bf16(value);
+      break;
+    case WeightType::kI8:
+      static_cast<int8_t*>(values)[i] = static_cast<int8_t>(value);
+      break;
+  }
+}
+
+RowSource read_rows(const NmWeights& w) {
+  RowSource source = describe(w);
+  source.decode = [w](int64_t r, int32_t* columns, float* values) {
+    const int32_t bits = nm_index_bits(w.group);
+    const int64_t count = w.cols / w.group * w.keep;
+    const uint8_t* indices = w.indices + r * nm_row_bytes(w.cols, w.keep, w.group);
+    for (int64_t i = 0; i < count; ++i) {
+      columns[i] = static_cast<int32_t>(i / w.keep * w.group) + read_index(indices, i * bits, bits);
+      values[i] = load_weight(w.values, w.type, r * count + i);
+    }
+    return count;
+  };
+  return source;
+}
+
+RowSource read_rows(const BitmaskWeights& w) {
+  RowSource source = describe(w);
+  source.decode = [w](int64_t r, int32_t* columns, float* values) {
+    const uint8_t* bits = w.bitmask + r * ((w.cols + 7) / 8);
+    int64_t count = 0;
+    for (int64_t j = 0; j < w.cols; ++j) {
+      if ((bits[j / 8] >> (j % 8) & 1) == 0) continue;
+      columns[count] = static_cast<int32_t>(j);
+      values[count] = load_weight(w.values, w.type, w.row_offsets[r] + count);
+      ++count;
+    }
+    return count;
+  };
+  return source;
+}
+
+RowSource read_rows(const CsrWeights& w) {
+  RowSource source = describe(w);
+  source.decode = [w](int64_t r, int32_t* columns, float* values) {
+    const int64_t begin = w.indptr[r], count = w.indptr[r + 1] - begin;
+    for (int64_t i = 0; i < count; ++i) {
+      columns[i] = w.indices[begin + i];
+      values[i] = load_weight(w.values, w.type, begin + i);
+    }
+    return count;
+  };
+  return source;
+}
+
+RowSource read_rows(const BsrWeights& w) {
+  RowSource source = describe(w);
+  source.decode = [w](int64_t r, int32_t* columns, float* values) {
+    const int64_t block_row = r / w.block_rows, inner = r % w.block_rows;
+    int64_t count = 0;
+    for (int64_t b = w.indptr[block_row]; b < w.indptr[block_row + 1]; ++b) {
+      const int64_t first = (b * w.block_rows + inner) * w.block_cols;
+      for (int32_t c = 0; c < w.block_cols; ++c, ++count) {
+        columns[count] = w.indices[b] * w.block_cols + c;
+        values[count] = load_weight(w.values, w.type, first + c);
+      }
+    }
+    return count;
+  };
+  return source;
+}
+
+}  // namespace prune::kernels

@@ -1,0 +1,52 @@
+// Sixteen floats in a zmm register. Include only from files built with AVX-512 F, BW, DQ and VL.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#define PRUNE_INLINE inline __attribute__((always_inline))
+
+namespace prune::kernels {
+namespace {
+
+struct Avx512F32 {
+  using Reg = __m512;
+  static constexpr int kWidth = 16;
+
+  static PRUNE_INLINE Reg zero() { return _mm512_setzero_ps(); }
+  static PRUNE_INLINE Reg load(const float* p) { return _mm512_loadu_ps(p); }
+  static PRUNE_INLINE void store(float* p, Reg r) { _mm512_storeu_ps(p, r); }
+  static PRUNE_INLINE Reg broadcast(const float* p) { return _mm512_set1_ps(*p); }
+  static PRUNE_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
+
+  // Pairs, then fours within each 128-bit lane, then the 4 x 4 arrangement of lanes.
+  static PRUNE_INLINE void transpose(Reg (&r)[16]) {
+    Reg t[16];
+    for (int i = 0; i < 8; ++i) {
+      t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+      t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    for (int i = 0; i < 4; ++i) {
+      r[4 * i] = _mm512_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
+      r[4 * i + 1] = _mm512_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
+      r[4 * i + 2] = _mm512_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
+      r[4 * i + 3] = _mm512_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
+    }
+    // Lane l of r[4 i + c] holds rows 4i..4i+3 of column 4l + c.
+    for (int c = 0; c < 4; ++c) {
+      const Reg lo01 = _mm512_shuffle_f32x4(r[c], r[4 + c], 0x44);
+      const Reg hi01 = _mm512_shuffle_f32x4(r[c], r[4 + c], 0xee);
+      const Reg lo23 = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0x44);
+      const Reg hi23 = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0xee);
+      t[c] = _mm512_shuffle_f32x4(lo01, lo23, 0x88);
+      t[4 + c] = _mm512_shuffle_f32x4(lo01, lo23, 0xdd);
+      t[8 + c] = _mm512_shuffle_f32x4(hi01, hi23, 0x88);
+      t[12 + c] = _mm512_shuffle_f32x4(hi01, hi23, 0xdd);
+    }
+    for (int i = 0; i < 16; ++i) r[i] = t[i];
+  }
+};
+
+}  // namespace
+}  // namespace prune::kernels

@@ -1,0 +1,62 @@
+// Turns activations into panels and tiles into results, against any vector type of simd/.
+//
+// A panel holds columns of X^T: panel[k][c] = x[c * ldx + k], with a fixed row stride. Kernels for many
+// columns run on panels, because a row of it is contiguous over the batch.
+#pragma once
+
+#include <cstdint>
+
+namespace prune::kernels {
+namespace {
+
+// panel[k * stride + c] = x[c * ldx + k] for k < depth and c < columns; columns up to the next multiple of
+// the vector width become zero.
+template <class V>
+PRUNE_INLINE void pack_panel(const float* x, int64_t ldx, int64_t columns, int64_t depth, int64_t stride,
+                             float* panel) {
+  constexpr int kWidth = V::kWidth;
+  for (int64_t c = 0; c < columns; c += kWidth) {
+    const int64_t present = columns - c < kWidth ? columns - c : kWidth;
+    int64_t k = 0;
+    for (; k + kWidth <= depth; k += kWidth) {
+      typename V::Reg r[kWidth];
+      for (int i = 0; i < kWidth; ++i) r[i] = i < present ? V::load(x + (c + i) * ldx + k) : V::zero();
+      V::transpose(r);
+      for (int i = 0; i < kWidth; ++i) V::store(panel + (k + i) * stride + c, r[i]);
+    }
+    for (; k < depth; ++k) {
+      for (int i = 0; i < kWidth; ++i) panel[k * stride + c + i] = i < present ? x[(c + i) * ldx + k] : 0.0f;
+    }
+  }
+}
+
+// y[c * ldy + r] = tile[r * stride + c] * scales[r] + bias[r] for r < rows and c < columns. scales and bias
+// may be null.
+template <class V>
+PRUNE_INLINE void store_tile(const float* tile, int64_t stride, int64_t rows, int64_t columns,
+                             const float* scales, const float* bias, float* y, int64_t ldy) {
+  constexpr int kWidth = V::kWidth;
+  int64_t r = 0;
+  for (; r + kWidth <= rows; r += kWidth) {
+    float ones[kWidth], zeros[kWidth];
+    for (int i = 0; i < kWidth; ++i) ones[i] = 1.0f, zeros[i] = 0.0f;
+    const typename V::Reg scale = V::load(scales != nullptr ? scales + r : ones);
+    const typename V::Reg shift = V::load(bias != nullptr ? bias + r : zeros);
+    for (int64_t c = 0; c < columns; c += kWidth) {
+      const int64_t present = columns - c < kWidth ? columns - c : kWidth;
+      typename V::Reg t[kWidth];
+      for (int i = 0; i < kWidth; ++i) t[i] = V::load(tile + (r + i) * stride + c);
+      V::transpose(t);
+      for (int i = 0; i < kWidth; ++i) {
+        if (i < present) V::store(y + (c + i) * ldy + r, V::fma(t[i], scale, shift));
+      }
+    }
+  }
+  for (; r < rows; ++r) {
+    const float scale = scales != nullptr ? scales[r] : 1.0f, shift = bias != nullptr ? bias[r] : 0.0f;
+    for (int64_t c = 0; c < columns; ++c) y[c * ldy + r] = tile[r * stride + c] * scale + shift;
+  }
+}
+
+}  // namespace
+}  // namespace prune::kernels

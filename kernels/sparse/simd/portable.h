@@ -1,0 +1,36 @@
+// Four floats through the compilers' vector extension: SSE2, NEON or whatever the target has.
+//
+// Every file under simd/ offers the same vector type to the kernel templates:
+//   Reg, kWidth, zero, load, store, broadcast, fma(a, b, c) = a * b + c, transpose of kWidth registers.
+// They live in anonymous namespaces: a file built for one instruction set must not lend its code to another.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#define PRUNE_INLINE inline __attribute__((always_inline))
+
+namespace prune::kernels {
+namespace {
+
+struct PortableF32 {
+  typedef float Reg __attribute__((vector_size(16)));
+  static constexpr int kWidth = 4;
+
+  static PRUNE_INLINE Reg zero() { return Reg{0, 0, 0, 0}; }
+  static PRUNE_INLINE Reg load(const float* p) {
+    Reg r;
+    std::memcpy(&r, p, sizeof r);
+    return r;
+  }
+  static PRUNE_INLINE void store(float* p, Reg r) { std::memcpy(p, &r, sizeof r); }
+  static PRUNE_INLINE Reg broadcast(const float* p) { return Reg{*p, *p, *p, *p}; }
+  static PRUNE_INLINE Reg fma(Reg a, Reg b, Reg c) { return a * b + c; }
+  static PRUNE_INLINE void transpose(Reg (&r)[4]) {
+    const Reg a = r[0], b = r[1], c = r[2], d = r[3];
+    for (int i = 0; i < 4; ++i) r[i] = Reg{a[i], b[i], c[i], d[i]};
+  }
+};
+
+}  // namespace
+}  // namespace prune::kernels

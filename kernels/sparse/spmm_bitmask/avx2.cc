@@ -1,0 +1,104 @@
+#include <cstring>
+
+#include "kernels/sparse/simd/avx2.h"
+#include "kernels/sparse/spmm_bitmask/kernel.h"
+
+namespace prune::kernels {
+namespace {
+
+constexpr int kRows = kBitmaskGroupRows;
+
+// For each byte of a mask: where lane j finds its value, counted from the next one in memory, or a negative
+// number where weight j is zero.
+struct ExpandTable {
+  int8_t lanes[256][8];
+};
+constexpr ExpandTable make_expand_table() {
+  ExpandTable table{};
+  for (int mask = 0; mask < 256; ++mask) {
+    for (int lane = 0, next = 0; lane < 8; ++lane) {
+      table.lanes[mask][lane] = static_cast<int8_t>((mask >> lane & 1) != 0 ? next++ : -1);
+    }
+  }
+  return table;
+}
+alignas(64) constexpr ExpandTable kExpand = make_expand_table();
+
+PRUNE_INLINE __m256 load_values(const float* p) { return _mm256_loadu_ps(p); }
+PRUNE_INLINE __m256 load_values(const uint16_t* p) {
+  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+PRUNE_INLINE __m256 load_values(const int8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+
+PRUNE_INLINE __m256 expand(__m256 values, uint32_t mask) {
+  const __m256i lanes =
+      _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(kExpand.lanes[mask])));
+  // The blend takes zero where the lane number is negative, and vpermps ignores its sign.
+  return _mm256_blendv_ps(_mm256_permutevar8x32_ps(values, lanes), _mm256_setzero_ps(),
+                          _mm256_castsi256_ps(lanes));
+}
+
+void pack_x(const float* x, int64_t cols, int64_t chunks, void* packed) {
+  std::memcpy(packed, x, cols * sizeof(float));
+  std::memset(static_cast<float*>(packed) + cols, 0, (chunks * kBitmaskChunk - cols) * sizeof(float));
+}
+
+template <class T, int B>
+void multiply_batch(const BitmaskStream& stream, const float* x, float* sums) {
+  const int64_t x_stride = stream.chunks * kBitmaskChunk;
+  __m256 acc[B][kRows];
+  const T* values[kRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+    values[r] = static_cast<const T*>(stream.values[r]);
+#pragma GCC unroll 4
+    for (int i = 0; i < B; ++i) acc[i][r] = _mm256_setzero_ps();
+  }
+  for (int64_t c = 0; c < stream.chunks; ++c) {
+    const float* in = x + c * kBitmaskChunk;
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const uint32_t mask = stream.masks[c * kRows + r];
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) {
+        const uint32_t byte = mask >> 8 * q & 0xff;
+        const __m256 w = expand(load_values(values[r]), byte);
+        values[r] += __builtin_popcount(byte);
+#pragma GCC unroll 4
+        for (int i = 0; i < B; ++i) {
+          acc[i][r] = _mm256_fmadd_ps(w, _mm256_load_ps(in + i * x_stride + 8 * q), acc[i][r]);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < B; ++i) {
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) sums[i * kRows + r] = horizontal_sum(acc[i][r]);
+  }
+}
+
+template <class T>
+void multiply(const BitmaskStream& stream, const void* packed, int64_t n, float* sums) {
+  const float* x = static_cast<const float*>(packed);
+  const int64_t x_stride = stream.chunks * kBitmaskChunk;
+  int64_t i = 0;
+  for (; i + 2 <= n; i += 2) multiply_batch<T, 2>(stream, x + i * x_stride, sums + i * kRows);
+  if (i < n) multiply_batch<T, 1>(stream, x + i * x_stride, sums + i * kRows);
+}
+
+template <class T>
+constexpr BitmaskKernel make_kernel(const char* name, WeightType type) {
+  return {.name = name, .type = type, .x_bytes = 4, .pack_x = pack_x, .multiply = multiply<T>};
+}
+
+}  // namespace
+
+constexpr BitmaskKernel bitmask_f32_avx2 = make_kernel<float>("bitmask_f32_avx2", WeightType::kF32);
+constexpr BitmaskKernel bitmask_bf16_avx2 = make_kernel<uint16_t>("bitmask_bf16_avx2", WeightType::kBf16);
+constexpr BitmaskKernel bitmask_i8_avx2 = make_kernel<int8_t>("bitmask_i8_avx2", WeightType::kI8);
+
+}  // namespace prune::kernels

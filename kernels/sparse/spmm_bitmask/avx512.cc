@@ -1,0 +1,92 @@
+#include <cstring>
+
+#include "kernels/sparse/simd/avx512.h"
+#include "kernels/sparse/spmm_bitmask/kernel.h"
+
+namespace prune::kernels {
+namespace {
+
+constexpr int kRows = kBitmaskGroupRows;
+
+// Zero that the compiler can't fold into the zero-masking form of an expand. On Zen 4 that form waits for the
+// old value of its destination, which makes every expand wait for the one before.
+PRUNE_INLINE __m512 fresh_zero() {
+  __m512 zero;
+  __asm__("vpxord %0, %0, %0" : "=v"(zero));
+  return zero;
+}
+
+PRUNE_INLINE __m512 expand(const float* p, __mmask16 mask) {
+  return _mm512_mask_expandloadu_ps(fresh_zero(), mask, p);
+}
+PRUNE_INLINE __m512 expand(const uint16_t* p, __mmask16 mask) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return _mm512_mask_expand_ps(fresh_zero(), mask, _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16)));
+}
+PRUNE_INLINE __m512 expand(const int8_t* p, __mmask16 mask) {
+  const __m512i wide = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm512_mask_expand_ps(fresh_zero(), mask, _mm512_cvtepi32_ps(wide));
+}
+
+void pack_x(const float* x, int64_t cols, int64_t chunks, void* packed) {
+  std::memcpy(packed, x, cols * sizeof(float));
+  std::memset(static_cast<float*>(packed) + cols, 0, (chunks * kBitmaskChunk - cols) * sizeof(float));
+}
+
+template <class T, int B>
+void multiply_batch(const BitmaskStream& stream, const float* x, float* sums) {
+  const int64_t x_stride = stream.chunks * kBitmaskChunk;
+  __m512 acc[B][kRows];
+  const T* values[kRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+    values[r] = static_cast<const T*>(stream.values[r]);
+#pragma GCC unroll 4
+    for (int i = 0; i < B; ++i) acc[i][r] = _mm512_setzero_ps();
+  }
+  for (int64_t c = 0; c < stream.chunks; ++c) {
+    const float* in = x + c * kBitmaskChunk;
+    const uint32_t* masks = stream.masks + c * kRows;
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {
+        const __mmask16 mask = static_cast<__mmask16>(masks[r] >> 16 * h);
+        const __m512 w = expand(values[r], mask);
+        values[r] += __builtin_popcount(mask);
+#pragma GCC unroll 4
+        for (int i = 0; i < B; ++i) {
+          acc[i][r] = _mm512_fmadd_ps(w, _mm512_load_ps(in + i * x_stride + 16 * h), acc[i][r]);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < B; ++i) {
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) sums[i * kRows + r] = _mm512_reduce_add_ps(acc[i][r]);
+  }
+}
+
+template <class T>
+void multiply(const BitmaskStream& stream, const void* packed, int64_t n, float* sums) {
+  const float* x = static_cast<const float*>(packed);
+  const int64_t x_stride = stream.chunks * kBitmaskChunk;
+  int64_t i = 0;
+  for (; i + 4 <= n; i += 4) multiply_batch<T, 4>(stream, x + i * x_stride, sums + i * kRows);
+  for (; i + 2 <= n; i += 2) multiply_batch<T, 2>(stream, x + i * x_stride, sums + i * kRows);
+  if (i < n) multiply_batch<T, 1>(stream, x + i * x_stride, sums + i * kRows);
+}
+
+template <class T>
+constexpr BitmaskKernel make_kernel(const char* name, WeightType type) {
+  return {.name = name, .type = type, .x_bytes = 4, .pack_x = pack_x, .multiply = multiply<T>};
+}
+
+}  // namespace
+
+constexpr BitmaskKernel bitmask_f32_avx512 = make_kernel<float>("bitmask_f32_avx512", WeightType::kF32);
+constexpr BitmaskKernel bitmask_bf16_avx512 = make_kernel<uint16_t>("bitmask_bf16_avx512", WeightType::kBf16);
+constexpr BitmaskKernel bitmask_i8_avx512 = make_kernel<int8_t>("bitmask_i8_avx512", WeightType::kI8);
+
+}  // namespace prune::kernels

@@ -1,0 +1,16 @@
+// Weights as values and a bitmask: the layout for a few rows of X, for any pattern that is not too sparse.
+// Many rows run on row lists (kernels/sparse/row_lists).
+#pragma once
+
+#include <memory>
+
+#include "kernels/sparse/plan.h"
+#include "kernels/sparse/row_source.h"
+
+namespace prune::kernels {
+
+// For the best kernel of the weights' type, or the one that the options name; nullptr where that is of
+// another kind.
+std::unique_ptr<const Layout> make_bitmask(const RowSource& source, const PrepareOptions& options);
+
+}  // namespace prune::kernels

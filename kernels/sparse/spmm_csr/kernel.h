@@ -1,0 +1,23 @@
+// Y[n, rows] = X[n, cols] W^T for a few rows of X and W as values and column numbers, for weights so sparse
+// that even a bit for every weight is too much to read.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/sparse/weights.h"
+
+namespace prune::kernels {
+
+struct CsrKernel {
+  const char* name;
+  WeightType type;
+  // sums[i] = sum over the row's count values of values[j] * x[i * x_stride + columns[j]], for i < n.
+  void (*multiply)(const void* values, const uint32_t* columns, int64_t count, const float* x,
+                   int64_t x_stride, int64_t n, float* sums);
+};
+
+#define PRUNE_CSR_KERNEL(name, needs) extern const CsrKernel name;
+#include "kernels/sparse/spmm_csr/kernels.inc"
+#undef PRUNE_CSR_KERNEL
+
+}  // namespace prune::kernels

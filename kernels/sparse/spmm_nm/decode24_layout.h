@@ -1,0 +1,64 @@
+// How 2:4 decode divides a block's shared memory. One description for the kernel, the planner and the
+// launcher.
+#pragma once
+
+#include "kernels/sparse/spmm_nm/decode24.h"
+
+#ifdef __CUDACC__
+#define PRUNE_HOST_DEVICE __host__ __device__
+#else
+#define PRUNE_HOST_DEVICE
+#endif
+
+namespace prune::kernels::cuda {
+
+// Blocks of eight tokens that the kernel is compiled for: 1, 2, 4 or 8.
+PRUNE_HOST_DEVICE constexpr int decode_token_blocks(int tokens) {
+  return tokens <= 8 ? 1 : tokens <= 16 ? 2 : tokens <= 32 ? 4 : 8;
+}
+// Warps that multiply, at most: more tokens need more registers a thread. Registers are dealt out to four warps at a time, and one
+// warp brings x.
+PRUNE_HOST_DEVICE constexpr int decode_max_warps(int token_blocks) { return token_blocks <= 2 ? 15 : token_blocks <= 4 ? 8 : 7; }
+
+struct DecodeLayout {
+  int tile_bytes;
+  int depth;
+  int warps;
+  int panels;
+  int x_row_bytes;  // 16 bytes more than the data: eight rows then start in eight different bank groups
+  int panel_bytes;
+  int exchange_bytes;  // one of two buffers
+
+  PRUNE_HOST_DEVICE constexpr DecodeLayout(Weight24 weight, int tokens, const DecodePlan& plan)
+      : tile_bytes(tile_bytes24(weight)),
+        depth(plan.depth),
+        warps(plan.row_warps * plan.col_warps),
+        panels(plan.panels),
+        x_row_bytes(plan.panel_tiles * kTileCols24 * 2 + 16),
+        panel_bytes(tokens * x_row_bytes),
+        exchange_bytes(warps * 1024 * (tokens <= 8 ? 1 : 2)) {}
+
+  PRUNE_HOST_DEVICE constexpr int ring(int warp) const { return warp * depth * tile_bytes; }
+  PRUNE_HOST_DEVICE constexpr int panel(int slot) const { return ring(warps) + slot * panel_bytes; }
+  PRUNE_HOST_DEVICE constexpr int exchange(int buffer) const {
+    return panel(panels) + buffer * exchange_bytes;
+  }
+  // Barriers: eight bytes each.
+  PRUNE_HOST_DEVICE constexpr int ring_full(int warp) const { return exchange(2) + warp * depth * 8; }
+  PRUNE_HOST_DEVICE constexpr int panel_full(int slot) const { return ring_full(warps) + slot * 8; }
+  PRUNE_HOST_DEVICE constexpr int panel_empty(int slot) const { return panel_full(panels) + slot * 8; }
+  PRUNE_HOST_DEVICE constexpr int exchanged() const { return panel_empty(panels); }
+  PRUNE_HOST_DEVICE constexpr int bytes() const { return exchanged() + 8; }
+};
+
+// Whether a plan is whole and legal for a problem.
+inline bool decode_plan_fits(int cols, int tokens, const DecodePlan& plan) {
+  const int tiles_k = int(tiles_along24(cols, kTileCols24)), warps = plan.row_warps * plan.col_warps;
+  const bool cluster =
+      plan.cluster_size == 1 || plan.cluster_size == 2 || plan.cluster_size == 4 || plan.cluster_size == 8;
+  return cluster && plan.clusters >= 1 && plan.cluster_size <= tiles_k && plan.row_warps >= 1 &&
+         plan.col_warps >= 1 && warps <= decode_max_warps(decode_token_blocks(tokens)) && plan.depth >= 1 &&
+         plan.panel_tiles >= 1 && plan.panel_tiles <= 16 && plan.panels >= 1;
+}
+
+}  // namespace prune::kernels::cuda

@@ -1,0 +1,100 @@
+#include "kernels/sparse/weights.h"
+
+#include <bit>
+
+namespace prune::kernels {
+namespace {
+
+const char* find_shape_fault(const Weights& weights) {
+  if (weights.rows < 0 || weights.cols < 0) return "negative shape";
+  if (weights.cols > INT32_MAX || weights.rows > INT32_MAX) return "more than 2^31 - 1 rows or columns";
+  return nullptr;
+}
+
+// Offsets of a compressed format: from 0 to `end`, never going back.
+const char* find_offsets_fault(const int64_t* offsets, int64_t count, int64_t end) {
+  if (offsets[0] != 0) return "row offsets do not start at 0";
+  for (int64_t i = 0; i < count; ++i) {
+    if (offsets[i + 1] < offsets[i]) return "row offsets go back";
+  }
+  return offsets[count] == end ? nullptr : "row offsets do not end at the number of values";
+}
+
+const char* find_index_fault(const int32_t* indices, const int64_t* indptr, int64_t rows, int64_t cols) {
+  for (int64_t r = 0; r < rows; ++r) {
+    int64_t last = -1;
+    for (int64_t i = indptr[r]; i < indptr[r + 1]; ++i) {
+      if (indices[i] <= last || indices[i] >= cols) return "column indices are not ascending within the row";
+      last = indices[i];
+    }
+  }
+  return nullptr;
+}
+
+int64_t read_bits(const uint8_t* bytes, int64_t bit, int32_t width) {
+  int64_t value = 0;
+  for (int32_t i = 0; i < width; ++i, ++bit) value |= int64_t{(bytes[bit / 8] >> (bit % 8)) & 1} << i;
+  return value;
+}
+
+}  // namespace
+
+int32_t nm_index_bits(int32_t group) { return std::bit_width(static_cast<uint32_t>(group) - 1); }
+
+int64_t nm_row_bytes(int64_t cols, int32_t keep, int32_t group) {
+  return (cols / group * keep * nm_index_bits(group) + 7) / 8;
+}
+
+const char* find_fault(const NmWeights& w, int64_t values_count, int64_t indices_bytes) {
+  if (const char* fault = find_shape_fault(w)) return fault;
+  if (w.group < 2 || w.group > 32 || w.keep < 1 || w.keep >= w.group) return "not an N:M pattern up to 32";
+  if (w.cols % w.group != 0) return "columns are not a multiple of the group";
+  const int64_t per_row = w.cols / w.group * w.keep;
+  if (values_count != w.rows * per_row) return "values do not match the shape";
+  const int64_t row_bytes = nm_row_bytes(w.cols, w.keep, w.group);
+  if (indices_bytes != w.rows * row_bytes) return "indices do not match the shape";
+  const int32_t bits = nm_index_bits(w.group);
+  for (int64_t r = 0; r < w.rows; ++r) {
+    for (int64_t i = 0, last = -1; i < per_row; ++i) {
+      const int64_t index = read_bits(w.indices + r * row_bytes, i * bits, bits);
+      if (i % w.keep == 0) last = -1;
+      if (index <= last || index >= w.group) return "indices are not ascending within their group";
+      last = index;
+    }
+  }
+  return nullptr;
+}
+
+const char* find_fault(const BitmaskWeights& w, int64_t values_count) {
+  if (const char* fault = find_shape_fault(w)) return fault;
+  if (const char* fault = find_offsets_fault(w.row_offsets, w.rows, values_count)) return fault;
+  const int64_t row_bytes = (w.cols + 7) / 8;
+  for (int64_t r = 0; r < w.rows; ++r) {
+    const uint8_t* bytes = w.bitmask + r * row_bytes;
+    int64_t count = 0;
+    for (int64_t i = 0; i < row_bytes; ++i) count += std::popcount(bytes[i]);
+    if (count != w.row_offsets[r + 1] - w.row_offsets[r]) return "bitmask and row offsets disagree";
+    if (w.cols % 8 != 0 && bytes[row_bytes - 1] >> (w.cols % 8) != 0)
+      return "bitmask has bits past the last column";
+  }
+  return nullptr;
+}
+
+const char* find_fault(const CsrWeights& w, int64_t values_count) {
+  if (const char* fault = find_shape_fault(w)) return fault;
+  if (const char* fault = find_offsets_fault(w.indptr, w.rows, values_count)) return fault;
+  return find_index_fault(w.indices, w.indptr, w.rows, w.cols);
+}
+
+const char* find_fault(const BsrWeights& w, int64_t values_count) {
+  if (const char* fault = find_shape_fault(w)) return fault;
+  if (w.block_rows < 1 || w.block_cols < 1) return "empty blocks";
+  if (w.rows % w.block_rows != 0 || w.cols % w.block_cols != 0) return "shape is not a multiple of the block";
+  const int64_t block = int64_t{w.block_rows} * w.block_cols;
+  if (values_count % block != 0) return "values are not whole blocks";
+  const int64_t block_rows = w.rows / w.block_rows;
+  if (const char* fault = find_offsets_fault(w.indptr, block_rows, values_count / block)) return fault;
+  return find_index_fault(w.indices, w.indptr, block_rows, w.cols / w.block_cols);
+}
+
+}  // namespace prune::kernels

@@ -1,0 +1,74 @@
+// Pruned weights as the packed formats hold them: plain pointers to arrays that the caller owns.
+//
+// W is [rows, cols] = [out, in]. Every format keeps, row by row and with ascending column, the weights that
+// stay. `scales`, where present, multiplies row r of W by scales[r] (int8 weights are symmetric per row).
+#pragma once
+
+#include <cstdint>
+
+namespace prune::kernels {
+
+enum class WeightType : uint8_t {
+  kF32,   // float
+  kBf16,  // uint16_t: the upper half of a float
+  kI8,    // int8_t
+};
+
+constexpr int64_t weight_bytes(WeightType type) {
+  return type == WeightType::kF32 ? 4 : type == WeightType::kBf16 ? 2 : 1;
+}
+
+// The parts that all formats share.
+struct Weights {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  WeightType type = WeightType::kF32;
+  const void* values = nullptr;
+  const float* scales = nullptr;
+};
+
+// N:M: `keep` of every `group` consecutive weights along a row; cols is a multiple of group.
+// values [rows, cols / group * keep]; indices: per row ceil(cols / group * keep * b / 8) bytes with
+// b = ceil(log2(group)), the in-group columns of each group ascending, b bits each, bit-packed with the low
+// bits first. For 2:4 this is a nibble per group: idx0 + 4 * idx1, low nibble first.
+struct NmWeights : Weights {
+  int32_t keep = 2;
+  int32_t group = 4;
+  const uint8_t* indices = nullptr;
+};
+
+// values [row_offsets[rows]]; bitmask [rows, ceil(cols / 8)], bit j % 8 of byte j / 8 set where weight j
+// stays; row_offsets [rows + 1] into values.
+struct BitmaskWeights : Weights {
+  const uint8_t* bitmask = nullptr;
+  const int64_t* row_offsets = nullptr;
+};
+
+// values and column indices [indptr[rows]]; indptr [rows + 1].
+struct CsrWeights : Weights {
+  const int32_t* indices = nullptr;
+  const int64_t* indptr = nullptr;
+};
+
+// Blocks of block_rows x block_cols: values [nblocks, block_rows, block_cols], block-column indices
+// [nblocks], indptr [rows / block_rows + 1]. rows and cols are multiples of the block.
+struct BsrWeights : Weights {
+  int32_t block_rows = 1;
+  int32_t block_cols = 1;
+  const int32_t* indices = nullptr;
+  const int64_t* indptr = nullptr;
+};
+
+// Bytes of one row of NmWeights::indices, and the bits of one index.
+int32_t nm_index_bits(int32_t group);
+int64_t nm_row_bytes(int64_t cols, int32_t keep, int32_t group);
+
+// What is wrong with the arrays (an index out of range, offsets that go back, a shape that does not divide),
+// or nullptr. prepare() trusts them, so weights from a file are asked about here first. `values_count` is the
+// number of elements that `values` really holds.
+const char* find_fault(const NmWeights& weights, int64_t values_count, int64_t indices_bytes);
+const char* find_fault(const BitmaskWeights& weights, int64_t values_count);
+const char* find_fault(const CsrWeights& weights, int64_t values_count);
+const char* find_fault(const BsrWeights& weights, int64_t values_count);
+
+}  // namespace prune::kernels

@@ -1,0 +1,202 @@
+// 2:4 decode against sums in double precision.
+#include <algorithm>
+
+#include "kernels/sparse/spmm_nm/decode24.h"
+#include "test/kernels/cuda/matrix24.h"
+
+namespace prune::test {
+namespace {
+
+using namespace kernels::cuda;
+
+struct Expected {
+  std::vector<double> sum;
+  std::vector<double> magnitude;  // sum of |a * b|
+};
+
+template <class T>
+Expected reference(const HostMatrix24& m, const std::vector<uint16_t>& x, int stride, int tokens) {
+  Expected e{std::vector<double>(size_t(tokens) * m.rows), std::vector<double>(size_t(tokens) * m.rows)};
+#pragma omp parallel for
+  for (int r = 0; r < m.rows; ++r) {
+    for (int g = 0; g < m.cols / 4; ++g) {
+      const uint8_t nibble = m.nibble(r, g);
+      for (int which = 0; which < 2; ++which) {
+        const double w = m.value<T>(r, g, which);
+        const int k = 4 * g + (which ? nibble >> 2 : nibble & 3);
+        for (int n = 0; n < tokens; ++n) {
+          const double product = w * to_double<T>(x[size_t(n) * stride + k]);
+          e.sum[size_t(n) * m.rows + r] += product;
+          e.magnitude[size_t(n) * m.rows + r] += std::fabs(product);
+        }
+      }
+    }
+  }
+  return e;
+}
+
+template <class T>
+std::vector<uint16_t> random_x(int tokens, int cols, int stride, bool special, Random& random) {
+  std::vector<uint16_t> x(size_t(tokens) * stride, bits_of(from_double<T>(NAN)));  // what lies between rows must not be read
+  for (int n = 0; n < tokens; ++n) {
+    for (int k = 0; k < cols; ++k) x[size_t(n) * stride + k] = bits_of(from_double<T>(random.uniform()));
+  }
+  if (special) {
+    x[random.below(cols)] = bits_of(from_double<T>(NAN));
+    x[size_t(tokens - 1) * stride + random.below(cols)] = bits_of(from_double<T>(INFINITY));
+    x[size_t(tokens / 2) * stride + random.below(cols)] = bits_of(from_double<T>(-0.0));
+  }
+  return x;
+}
+
+std::string to_string(const DecodePlan& p) {
+  char text[160];
+  std::snprintf(text, sizeof text, "clusters %d x %d, warps %d x %d, depth %d, panels %d of %d", p.clusters, p.cluster_size,
+                p.row_warps, p.col_warps, p.depth, p.panels, p.panel_tiles);
+  return text;
+}
+
+// Plans of every kind: the planner's best, a spread of its candidates, and x in a ring of the smallest panels.
+std::vector<DecodePlan> plans_to_test(const DecodeShape& shape, const DeviceLimits& limits) {
+  const std::vector<DecodePlan> candidates = decode_candidates(shape, limits);
+  std::vector<DecodePlan> plans;
+  const size_t step = std::max<size_t>(1, candidates.size() / 10);
+  for (size_t i = 0; i < candidates.size(); i += step) plans.push_back(candidates[i]);
+  for (const int cluster_size : {1, 2}) {
+    DecodePlan ring{3, cluster_size, 2, 2, 2, 1, 2};
+    if (cluster_size <= (shape.cols + 127) / 128) plans.push_back(ring);
+  }
+  return plans;
+}
+
+template <class T>
+void decode_is_right(Weight24 weight, int rows, int cols, int tokens, bool special, const DeviceLimits& limits, Random& random) {
+  const HostMatrix24 m = random_matrix24<T>(weight, rows, cols, random);
+  const PackedMatrix24 packed(m);
+  const int x_stride = cols + 8, y_stride = rows + 3;
+  const std::vector<uint16_t> x = random_x<T>(tokens, cols, x_stride, special, random);
+  const Expected expected = reference<T>(m, x, x_stride, tokens);
+  const DeviceArray<uint16_t> x_device(x);
+  DeviceArray<uint16_t> y(size_t(tokens) * y_stride);
+  const double tolerance = __is_same(T, __half) ? 1.0 / 1024 : 1.0 / 256;
+  const Matrix24 matrix{weight, rows, cols, packed.stream.get(), packed.row_scales.get()};
+  DecodeCall call{__is_same(T, __half) ? Element::kF16 : Element::kBf16, tokens, x_device.get(), x_stride, y.get(), y_stride, false, nullptr};
+  const std::vector<DecodePlan> plans = plans_to_test({weight, rows, cols, tokens}, limits);
+  check(plans.size() > 1, "there are plans");
+  for (const DecodePlan& plan : plans) {
+    const std::string label = std::string(__is_same(T, __half) ? "f16" : "bf16") + " weight " + std::to_string(int(weight)) + " " +
+                              std::to_string(rows) + "x" + std::to_string(cols) + " tokens " + std::to_string(tokens) + " (" +
+                              to_string(plan) + ")";
+    y.fill_bytes(0xa5);
+    const Status status = decode24(matrix, plan, call);
+    if (!check(status.ok(), label + ": " + describe(status))) continue;
+    const std::vector<uint16_t> got = y.host();
+    int wrong = 0;
+    for (int n = 0; n < tokens; ++n) {
+      for (int r = 0; r < y_stride; ++r) {
+        const uint16_t bits = got[size_t(n) * y_stride + r];
+        if (r >= rows) {
+          wrong += bits != 0xa5a5;
+          continue;
+        }
+        const double value = to_double<T>(bits), want = expected.sum[size_t(n) * rows + r];
+        if (std::isfinite(want)) {
+          wrong += !(std::fabs(value - want) <= tolerance * expected.magnitude[size_t(n) * rows + r] + 1e-7);
+        } else {
+          wrong += std::isnan(want) ? !std::isnan(value) : value != want;
+        }
+      }
+    }
+    check(wrong == 0, label + ": " + std::to_string(wrong) + " outputs are wrong");
+    y.fill_bytes(0x5a);
+    check(decode24(matrix, plan, call).ok(), label);
+    std::vector<uint16_t> again = y.host();
+    for (int n = 0; n < tokens; ++n) {
+      for (int r = rows; r < y_stride; ++r) again[size_t(n) * y_stride + r] = 0xa5a5;
+    }
+    check(again == got, label + ": a second run differs");
+  }
+}
+
+// A chain of layers, each reading what the one before wrote, gives the same bits whether or not their launches overlap.
+void overlap_changes_nothing(const DeviceLimits& limits, Random& random) {
+  const int size = 1024, tokens = 4, layers = 40;
+  HostMatrix24 m = random_matrix24<__nv_bfloat16>(Weight24::k16, size, size, random);
+  for (size_t i = 0; i < m.values.size(); i += 2) {
+    const uint16_t bits = bits_of(from_double<__nv_bfloat16>(random.uniform() * 0.08));
+    __builtin_memcpy(&m.values[i], &bits, 2);
+  }
+  const PackedMatrix24 packed(m);
+  const DeviceArray<uint16_t> x(random_x<__nv_bfloat16>(tokens, size, size, false, random));
+  DeviceArray<uint16_t> a(size_t(tokens) * size), b(a.size());
+  const Matrix24 matrix{Weight24::k16, size, size, packed.stream.get(), nullptr};
+  const DecodePlan plan = plan_decode24({Weight24::k16, size, size, tokens}, limits);
+  std::vector<uint16_t> result[2];
+  cudaStream_t stream;
+  cuda(cudaStreamCreate(&stream));
+  for (const bool overlap : {false, true}) {
+    cuda(cudaMemcpyAsync(a.get(), x.get(), a.size() * 2, cudaMemcpyDeviceToDevice, stream));
+    for (int i = 0; i < layers; ++i) {
+      const DecodeCall call{Element::kBf16, tokens, (i & 1 ? b : a).get(), size, (i & 1 ? a : b).get(), size, overlap, stream};
+      check(decode24(matrix, plan, call).ok(), "a layer of the chain");
+    }
+    cuda(cudaStreamSynchronize(stream));
+    result[overlap] = a.host();
+  }
+  cuda(cudaStreamDestroy(stream));
+  check(result[0] == result[1], "overlapping launches change the result");
+  check(std::any_of(result[0].begin(), result[0].end(), [](uint16_t v) { return (v & 0x7fff) != 0; }), "the chain has died out");
+}
+
+void refusals(const DeviceLimits& limits) {
+  const DeviceArray<uint8_t> bytes(1 << 20);
+  Matrix24 matrix{Weight24::k16, 64, 128, bytes.get(), nullptr};
+  const DecodePlan plan = plan_decode24({Weight24::k16, 64, 128, 1}, limits);
+  DecodeCall call{Element::kBf16, 1, bytes.get(), 128, bytes.get() + 65536, 64, false, nullptr};
+  DecodeCall many = call;
+  many.tokens = 65;
+  check(decode24(matrix, plan, many).reason == Reason::kShape, "65 tokens are refused");
+  DecodeCall odd = call;
+  odd.x = bytes.get() + 2;
+  check(decode24(matrix, plan, odd).reason == Reason::kAlignment, "a misaligned x is refused");
+  check(decode24(matrix, DecodePlan{}, call).reason == Reason::kPlan, "an empty plan is refused");
+  matrix.cols = 96;
+  check(decode24(matrix, plan, call).reason == Reason::kShape, "columns off 64 are refused");
+}
+
+template <class T>
+void all_sizes(const DeviceLimits& limits, Random& random, bool quick) {
+  struct Size {
+    int rows, cols;
+  };
+  const std::vector<Size> sizes = quick ? std::vector<Size>{{40, 192}, {264, 1024}}
+                                        : std::vector<Size>{{1, 64}, {8, 128}, {40, 192}, {264, 1024}, {1000, 4160}, {72, 14336}};
+  const std::vector<int> tokens = quick ? std::vector<int>{1, 17} : std::vector<int>{1, 2, 8, 9, 16, 17, 32, 33, 64};
+  for (const Weight24 weight : {Weight24::k16, Weight24::kInt8, Weight24::kInt4}) {
+    for (const Size& size : sizes) {
+      for (const int n : tokens) decode_is_right<T>(weight, size.rows, size.cols, n, (n & 1) == 0, limits, random);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace prune::test
+
+// With "quick": fewer sizes, for runs under a sanitizer.
+int main(int argc, char** argv) {
+  using namespace prune::test;
+  cuda(cudaFree(nullptr));
+  const bool quick = argc > 1 && std::string(argv[1]) == "quick";
+  prune::kernels::cuda::DeviceLimits limits;
+  const prune::kernels::cuda::Status status = prune::kernels::cuda::decode_limits(&limits);
+  if (!status.ok()) {
+    std::printf("skipped: %s\n", describe(status));
+    return 77;
+  }
+  Random random(7);
+  all_sizes<__nv_bfloat16>(limits, random, quick);
+  all_sizes<__half>(limits, random, quick);
+  overlap_changes_nothing(limits, random);
+  refusals(limits);
+  return report("decode24_test");
+}

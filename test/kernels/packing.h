@@ -1,0 +1,205 @@
+// Random pruned weights, packed into every format by the definitions in kernels/sparse/weights.h.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "kernels/sparse/weights.h"
+
+namespace prune::kernels {
+
+// PRUNE_TEST_SEED repeats a failure.
+inline uint32_t test_seed() {
+  const char* seed = std::getenv("PRUNE_TEST_SEED");
+  return seed != nullptr ? static_cast<uint32_t>(std::atoll(seed)) : 20240601u;
+}
+
+// A weight matrix in full, its values already exact in `type`.
+struct TestMatrix {
+  int64_t rows, cols;
+  WeightType type;
+  std::vector<float> weights;
+  std::vector<float> scales;  // empty unless int8
+
+  float at(int64_t r, int64_t k) const { return weights[r * cols + k]; }
+};
+
+inline float to_type(float value, WeightType type) {
+  if (type == WeightType::kI8) return std::round(value * 40) == 0 ? 1.0f : std::round(value * 40);
+  if (type == WeightType::kF32) return value;
+  // Eight bits of mantissa. Arithmetic, because gcc 12.2 loses a mask on the bits of a fresh float.
+  int exponent;
+  const float mantissa = std::frexp(value, &exponent);
+  return std::ldexp(std::trunc(std::ldexp(mantissa, 8)), exponent - 8);
+}
+
+// Blocks of block_rows x block_cols stay with probability density; with group > 0, `keep` of every `group`.
+struct Sparsity {
+  double density = 0.5;
+  int32_t block_rows = 1, block_cols = 1;
+  int32_t keep = 0, group = 0;
+};
+
+inline TestMatrix random_matrix(int64_t rows, int64_t cols, WeightType type, const Sparsity& s,
+                                std::mt19937& rng) {
+  TestMatrix m{rows, cols, type, std::vector<float>(rows * cols), {}};
+  std::uniform_real_distribution<float> magnitude(0.1f, 2.0f);
+  std::bernoulli_distribution stays(s.density), negative(0.5);
+  const auto set = [&](int64_t r, int64_t k) {
+    const float weight = to_type(magnitude(rng), type);
+    m.weights[r * cols + k] = negative(rng) ? -weight : weight;
+  };
+  if (s.group > 0) {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t k = 0; k < cols; k += s.group) {
+        for (int32_t j = 0, left = s.keep; j < s.group; ++j) {
+          if (std::uniform_int_distribution<int32_t>(1, s.group - j)(rng) <= left) set(r, k + j), --left;
+        }
+      }
+    }
+  } else {
+    for (int64_t r = 0; r < rows; r += s.block_rows) {
+      for (int64_t k = 0; k < cols; k += s.block_cols) {
+        if (!stays(rng)) continue;
+        for (int32_t i = 0; i < s.block_rows; ++i) {
+          for (int32_t j = 0; j < s.block_cols; ++j) set(r + i, k + j);
+        }
+      }
+    }
+  }
+  if (type == WeightType::kI8) {
+    for (int64_t r = 0; r < rows; ++r) m.scales.push_back(0.01f * static_cast<float>(1 + r % 7));
+  }
+  return m;
+}
+
+// Elements of one weight type.
+class TypedValues {
+ public:
+  explicit TypedValues(WeightType type) : type_(type) {}
+  void push(float value) {
+    char raw[4];
+    std::memcpy(raw, &value, 4);
+    if (type_ == WeightType::kF32) bytes_.insert(bytes_.end(), raw, raw + 4);
+    if (type_ == WeightType::kBf16) bytes_.insert(bytes_.end(), raw + 2, raw + 4);
+    if (type_ == WeightType::kI8) bytes_.push_back(static_cast<char>(static_cast<int8_t>(value)));
+    ++count_;
+  }
+  const void* data() const { return bytes_.data(); }
+  int64_t size() const { return count_; }
+
+ private:
+  WeightType type_;
+  std::vector<char> bytes_;
+  int64_t count_ = 0;
+};
+
+template <class View>
+void describe(View& view, const TestMatrix& m, const TypedValues& values) {
+  view.rows = m.rows;
+  view.cols = m.cols;
+  view.type = m.type;
+  view.values = values.data();
+  view.scales = m.scales.empty() ? nullptr : m.scales.data();
+}
+
+struct PackedNm {
+  TypedValues values;
+  std::vector<uint8_t> indices;
+  NmWeights view;
+
+  PackedNm(const TestMatrix& m, int32_t keep, int32_t group) : values(m.type) {
+    const int32_t bits = nm_index_bits(group);
+    const int64_t row_bytes = nm_row_bytes(m.cols, keep, group);
+    indices.assign(m.rows * row_bytes, 0);
+    for (int64_t r = 0; r < m.rows; ++r) {
+      int64_t bit = 0;
+      for (int64_t k = 0; k < m.cols; ++k) {
+        if (m.at(r, k) == 0.0f) continue;
+        values.push(m.at(r, k));
+        for (int32_t b = 0; b < bits; ++b, ++bit) {
+          if (k % group >> b & 1) indices[r * row_bytes + bit / 8] |= static_cast<uint8_t>(1 << bit % 8);
+        }
+      }
+    }
+    describe(view, m, values);
+    view.keep = keep;
+    view.group = group;
+    view.indices = indices.data();
+  }
+};
+
+struct PackedBitmask {
+  TypedValues values;
+  std::vector<uint8_t> bitmask;
+  std::vector<int64_t> row_offsets{0};
+  BitmaskWeights view;
+
+  explicit PackedBitmask(const TestMatrix& m) : values(m.type) {
+    const int64_t row_bytes = (m.cols + 7) / 8;
+    bitmask.assign(m.rows * row_bytes, 0);
+    for (int64_t r = 0; r < m.rows; ++r) {
+      for (int64_t k = 0; k < m.cols; ++k) {
+        if (m.at(r, k) == 0.0f) continue;
+        values.push(m.at(r, k));
+        bitmask[r * row_bytes + k / 8] |= static_cast<uint8_t>(1 << k % 8);
+      }
+      row_offsets.push_back(values.size());
+    }
+    describe(view, m, values);
+    view.bitmask = bitmask.data();
+    view.row_offsets = row_offsets.data();
+  }
+};
+
+struct PackedCsr {
+  TypedValues values;
+  std::vector<int32_t> indices;
+  std::vector<int64_t> indptr{0};
+  CsrWeights view;
+
+  explicit PackedCsr(const TestMatrix& m) : values(m.type) {
+    for (int64_t r = 0; r < m.rows; ++r) {
+      for (int64_t k = 0; k < m.cols; ++k) {
+        if (m.at(r, k) == 0.0f) continue;
+        values.push(m.at(r, k));
+        indices.push_back(static_cast<int32_t>(k));
+      }
+      indptr.push_back(values.size());
+    }
+    describe(view, m, values);
+    view.indices = indices.data();
+    view.indptr = indptr.data();
+  }
+};
+
+struct PackedBsr {
+  TypedValues values;
+  std::vector<int32_t> indices;
+  std::vector<int64_t> indptr{0};
+  BsrWeights view;
+
+  PackedBsr(const TestMatrix& m, int32_t block_rows, int32_t block_cols) : values(m.type) {
+    for (int64_t r = 0; r < m.rows; r += block_rows) {
+      for (int64_t k = 0; k < m.cols; k += block_cols) {
+        if (m.at(r, k) == 0.0f) continue;  // random_matrix fills a block or leaves it empty
+        for (int32_t i = 0; i < block_rows; ++i) {
+          for (int32_t j = 0; j < block_cols; ++j) values.push(m.at(r + i, k + j));
+        }
+        indices.push_back(static_cast<int32_t>(k / block_cols));
+      }
+      indptr.push_back(static_cast<int64_t>(indices.size()));
+    }
+    describe(view, m, values);
+    view.block_rows = block_rows;
+    view.block_cols = block_cols;
+    view.indices = indices.data();
+    view.indptr = indptr.data();
+  }
+};
+
+}  // namespace prune::kernels

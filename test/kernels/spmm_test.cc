@@ -1,0 +1,277 @@
+// Every kernel of every kernels.inc against a product in double precision.
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "kernels/sparse/plan.h"
+#include "test/kernels/packing.h"
+
+namespace prune::kernels {
+namespace {
+
+struct KernelLine {
+  const char* name;
+  uint32_t needs;
+};
+
+// X, Y and bias of a batch. Rows are farther apart than they are long, and start off alignment; the gaps hold
+// what no kernel may read (NaN) or write (a mark).
+struct TestBatch {
+  static constexpr float kMark = 12345.0f;
+  int64_t n, ldx, ldy;
+  std::vector<float> x, y, bias;
+
+  TestBatch(const TestMatrix& m, int64_t n_, bool with_bias, std::mt19937& rng)
+      : n(n_), ldx(m.cols + 3), ldy(m.rows + 5), x(1 + n * ldx, std::nanf("")), y(1 + n * ldy, kMark) {
+    std::normal_distribution<float> normal;
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t k = 0; k < m.cols; ++k) x[1 + i * ldx + k] = normal(rng);
+    }
+    if (with_bias) {
+      for (int64_t r = 0; r < m.rows; ++r) bias.push_back(normal(rng));
+    }
+  }
+  // The last row of X ends where its allocation ends, so that the address sanitizer sees reads past it.
+  Batch view() {
+    x.resize(1 + (n - 1) * ldx + (ldx - 3));
+    x.shrink_to_fit();
+    return {x.data() + 1, ldx, y.data() + 1, ldy, n, bias.empty() ? nullptr : bias.data()};
+  }
+};
+
+void check(const Plan& plan, const TestMatrix& m, int64_t n, double relative, std::mt19937& rng) {
+  SCOPED_TRACE(testing::Message() << plan.kernel_name(n) << " " << m.rows << " x " << m.cols << ", n = " << n
+                                  << ", seed " << test_seed());
+  TestBatch batch(m, n, n % 2 == 1, rng);
+  const Batch view = batch.view();
+  plan.run(view);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t r = 0; r < m.rows; ++r) {
+      const double scale = m.scales.empty() ? 1.0 : m.scales[r];
+      double sum = batch.bias.empty() ? 0.0 : batch.bias[r], magnitude = std::abs(sum);
+      for (int64_t k = 0; k < m.cols; ++k) {
+        const double product = scale * m.at(r, k) * view.x[i * view.ldx + k];
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      ASSERT_NEAR(view.y[i * view.ldy + r], sum, relative * magnitude + 1e-30)
+          << "row " << i << ", output " << r;
+    }
+    for (int64_t r = m.rows; r < view.ldy && (i + 1 < n || r + 1 < view.ldy); ++r) {
+      ASSERT_EQ(view.y[i * view.ldy + r], TestBatch::kMark) << "wrote past the row";
+    }
+  }
+  ASSERT_EQ(batch.y[0], TestBatch::kMark);
+}
+
+bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+// The weight types that a kernel takes, from its name: <op>_<type>_<isa>. Row lists take any type, but those
+// in bf16 would round float weights.
+std::vector<WeightType> types_of(const std::string& kernel) {
+  if (contains(kernel, "row_lists_f32")) return {WeightType::kF32, WeightType::kBf16, WeightType::kI8};
+  if (contains(kernel, "row_lists_bf16")) return {WeightType::kBf16, WeightType::kI8};
+  if (contains(kernel, "_bf16_")) return {WeightType::kBf16};
+  return {contains(kernel, "_i8_") ? WeightType::kI8 : WeightType::kF32};
+}
+
+double bound_of(const std::string& kernel) { return contains(kernel, "_bf16_") ? 0x1p-8 : 1e-5; }
+
+class KernelTest : public testing::TestWithParam<KernelLine> {
+ protected:
+  void SetUp() override {
+    if (!isa::runs_on(GetParam().needs, isa::supported())) GTEST_SKIP() << "not on this processor";
+    options_.kernel = GetParam().name;
+  }
+  // Prepares the packed weights for this kernel alone and checks the product for each n.
+  template <class View>
+  void check_all(const TestMatrix& m, const View& view, const std::vector<int64_t>& batches) {
+    const Plan plan = prepare(view, options_);
+    for (const int64_t n : batches) {
+      ASSERT_STREQ(plan.kernel_name(n), GetParam().name);
+      ASSERT_NO_FATAL_FAILURE(check(plan, m, n, bound_of(GetParam().name), rng_));
+    }
+  }
+
+  PrepareOptions options_;
+  std::mt19937 rng_{test_seed()};
+};
+
+class NmKernelTest : public KernelTest {};
+class BitmaskKernelTest : public KernelTest {};
+class CsrKernelTest : public KernelTest {};
+class RowListsKernelTest : public KernelTest {};
+
+constexpr std::pair<int64_t, int64_t> kShapes[] = {{1, 4},   {3, 16},   {4, 32},    {5, 60},  {7, 64},
+                                                   {16, 68}, {33, 128}, {130, 132}, {67, 260}};
+constexpr double kDensities[] = {0.0, 1.0 / 16, 0.25, 0.5, 0.75, 1.0};
+
+TEST_P(NmKernelTest, TwoOfFour) {
+  for (const WeightType type : types_of(GetParam().name)) {
+    for (const auto& [rows, cols] : kShapes) {
+      const TestMatrix m = random_matrix(rows, cols, type, {.keep = 2, .group = 4}, rng_);
+      const PackedNm packed(m, 2, 4);
+      ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 2, 3, 4, 5, 8, 17, 33}));
+    }
+  }
+}
+
+TEST_P(BitmaskKernelTest, Densities) {
+  for (const WeightType type : types_of(GetParam().name)) {
+    for (const double density : kDensities) {
+      for (const auto& [rows, cols] : kShapes) {
+        const TestMatrix m = random_matrix(rows, cols + rows % 5, type, {.density = density}, rng_);
+        ASSERT_NO_FATAL_FAILURE(check_all(m, PackedBitmask(m).view, {1, 2, 3, 7, 17}));
+      }
+    }
+  }
+}
+
+TEST_P(CsrKernelTest, Densities) {
+  for (const WeightType type : types_of(GetParam().name)) {
+    for (const double density : kDensities) {
+      for (const auto& [rows, cols] : kShapes) {
+        const TestMatrix m = random_matrix(rows, cols + rows % 5, type, {.density = density}, rng_);
+        ASSERT_NO_FATAL_FAILURE(check_all(m, PackedCsr(m).view, {1, 2, 3, 7, 17}));
+      }
+    }
+  }
+}
+
+TEST_P(RowListsKernelTest, Densities) {
+  for (const WeightType type : types_of(GetParam().name)) {
+    for (const double density : kDensities) {
+      for (const auto& [rows, cols] : kShapes) {
+        const TestMatrix m = random_matrix(rows, cols + rows % 5, type, {.density = density}, rng_);
+        ASSERT_NO_FATAL_FAILURE(check_all(m, PackedCsr(m).view, {1, 15, 48, 70}));
+      }
+    }
+  }
+}
+
+TEST_P(RowListsKernelTest, EveryBatch) {
+  for (const WeightType type : types_of(GetParam().name)) {
+    const TestMatrix m = random_matrix(37, 300, type, {.density = 0.4}, rng_);
+    const PackedBitmask packed(m);
+    std::vector<int64_t> batches(70);
+    std::iota(batches.begin(), batches.end(), 1);
+    batches.insert(batches.end(), {95, 96, 97, 127, 128, 129, 130});
+    ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, batches));
+  }
+}
+
+// More panels than are packed at a time.
+TEST_P(RowListsKernelTest, ManyPanels) {
+  const TestMatrix m = random_matrix(9, 33000, types_of(GetParam().name)[0], {.density = 0.01}, rng_);
+  ASSERT_NO_FATAL_FAILURE(check_all(m, PackedCsr(m).view, {200}));
+}
+
+const auto name_of = [](const auto& info) { return std::string(info.param.name); };
+
+#define PRUNE_LINE(name, needs) {#name, needs},
+constexpr KernelLine kNm24Kernels[] = {
+#define PRUNE_NM24_KERNEL PRUNE_LINE
+#include "kernels/sparse/spmm_nm/kernels.inc"
+};
+constexpr KernelLine kBitmaskKernels[] = {
+#define PRUNE_BITMASK_KERNEL PRUNE_LINE
+#include "kernels/sparse/spmm_bitmask/kernels.inc"
+};
+constexpr KernelLine kCsrKernels[] = {
+#define PRUNE_CSR_KERNEL PRUNE_LINE
+#include "kernels/sparse/spmm_csr/kernels.inc"
+};
+constexpr KernelLine kRowListsKernels[] = {
+#define PRUNE_ROW_LISTS_KERNEL PRUNE_LINE
+#include "kernels/sparse/row_lists/kernels.inc"
+};
+INSTANTIATE_TEST_SUITE_P(All, NmKernelTest, testing::ValuesIn(kNm24Kernels), name_of);
+INSTANTIATE_TEST_SUITE_P(All, BitmaskKernelTest, testing::ValuesIn(kBitmaskKernels), name_of);
+INSTANTIATE_TEST_SUITE_P(All, CsrKernelTest, testing::ValuesIn(kCsrKernels), name_of);
+INSTANTIATE_TEST_SUITE_P(All, RowListsKernelTest, testing::ValuesIn(kRowListsKernels), name_of);
+
+// Plans as callers make them: every format, the best kernels, few and many rows.
+class PlanTest : public testing::TestWithParam<WeightType> {
+ protected:
+  template <class View>
+  void check_plan(const TestMatrix& m, const View& view) {
+    for (const Use use : {Use::kAny, Use::kFewRows, Use::kManyRows}) {
+      const Plan plan = prepare(view, {.use = use});
+      EXPECT_EQ(plan.rows(), m.rows);
+      EXPECT_EQ(plan.cols(), m.cols);
+      EXPECT_GT(plan.bytes(), 0u);
+      for (const int64_t n : {1, 6, 8, 9, 40, 100}) {
+        ASSERT_NO_FATAL_FAILURE(check(plan, m, n, bound_of(plan.kernel_name(n)), rng_));
+      }
+    }
+  }
+  std::mt19937 rng_{test_seed()};
+};
+
+TEST_P(PlanTest, Nm) {
+  for (const auto& [keep, group] :
+       {std::pair{2, 4}, {1, 4}, {3, 4}, {4, 8}, {1, 2}, {5, 16}, {31, 32}, {1, 3}, {2, 7}}) {
+    const TestMatrix m = random_matrix(70, group * 23, GetParam(), {.keep = keep, .group = group}, rng_);
+    const PackedNm packed(m, keep, group);
+    ASSERT_EQ(find_fault(packed.view, packed.values.size(), packed.indices.size()), nullptr);
+    ASSERT_NO_FATAL_FAILURE(check_plan(m, packed.view));
+  }
+}
+
+TEST_P(PlanTest, Bitmask) {
+  const TestMatrix m = random_matrix(203, 301, GetParam(), {.density = 0.4}, rng_);
+  const PackedBitmask packed(m);
+  ASSERT_EQ(find_fault(packed.view, packed.values.size()), nullptr);
+  ASSERT_NO_FATAL_FAILURE(check_plan(m, packed.view));
+}
+
+TEST_P(PlanTest, Csr) {
+  const TestMatrix m = random_matrix(203, 301, GetParam(), {.density = 0.1}, rng_);
+  const PackedCsr packed(m);
+  ASSERT_EQ(find_fault(packed.view, packed.values.size()), nullptr);
+  ASSERT_NO_FATAL_FAILURE(check_plan(m, packed.view));
+}
+
+TEST_P(PlanTest, Bsr) {
+  for (const auto& [rows, cols] :
+       {std::pair{1, 16}, {4, 1}, {4, 4}, {8, 8}, {16, 1}, {16, 16}, {32, 32}, {64, 64}, {3, 5}, {12, 20}}) {
+    for (const double density : {0.0, 0.2, 1.0}) {
+      const TestMatrix m = random_matrix(rows * (1 + 140 / rows), cols * (1 + 260 / cols), GetParam(),
+                                         {.density = density, .block_rows = rows, .block_cols = cols}, rng_);
+      const PackedBsr packed(m, rows, cols);
+      ASSERT_EQ(find_fault(packed.view, packed.values.size()), nullptr);
+      ASSERT_NO_FATAL_FAILURE(check_plan(m, packed.view));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, PlanTest,
+                         testing::Values(WeightType::kF32, WeightType::kBf16, WeightType::kI8),
+                         [](const auto& info) {
+                           return info.param == WeightType::kF32    ? "f32"
+                                  : info.param == WeightType::kBf16 ? "bf16"
+                                                                    : "i8";
+                         });
+
+TEST(Plan, CallersWorkspace) {
+  std::mt19937 rng(test_seed());
+  const TestMatrix m = random_matrix(96, 256, WeightType::kF32, {.keep = 2, .group = 4}, rng);
+  const PackedNm packed(m, 2, 4);
+  const Plan plan = prepare(packed.view);
+  for (const int64_t n : {1, 5, 40}) {
+    TestBatch own(m, n, false, rng);
+    TestBatch shared = own;
+    plan.run(own.view());
+    // Exactly the bytes that the plan asks for, so that the address sanitizer sees any use past them.
+    const size_t bytes = plan.workspace_bytes(n);
+    void* workspace = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+    plan.run(shared.view(), workspace);
+    std::free(workspace);
+    EXPECT_EQ(own.y, shared.y);
+  }
+}
+
+}  // namespace
+}  // namespace prune::kernels
