@@ -70,9 +70,9 @@ class ShardRewrite {
 };
 
 std::span<const PlannedTensor> tensors_of_shard(const PrunePlan& plan, size_t shard) {
-  const auto [first, last] =
-      std::ranges::equal_range(plan.tensors, shard, {}, [](const auto& t) { return t.ref.shard; });
-  return {first, last};
+  const auto shard_of = [](const PlannedTensor& tensor) { return tensor.ref.shard; };
+  return {std::ranges::lower_bound(plan.tensors, shard, {}, shard_of),
+          std::ranges::upper_bound(plan.tensors, shard, {}, shard_of)};
 }
 
 }  // namespace
@@ -99,6 +99,7 @@ PruneReport rewrite_checkpoint(const Checkpoint& checkpoint, const PrunePlan& pl
                                const std::filesystem::path& output, StagingOptions options,
                                const TensorRewriter& rewriter, const Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
+  options.input = checkpoint.path();
   Staging staging(output, checkpoint.is_single_file(),
                   describe_job("prune", checkpoint, to_json(plan.options)), options);
   ProgressCounter counter(progress, checkpoint.tensor_bytes());

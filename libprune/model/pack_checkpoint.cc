@@ -37,13 +37,6 @@ nlohmann::json to_json(const PackedTensorReport& t) {
           {"packed_bytes", t.packed_bytes}};
 }
 
-std::string format_in_words(const PackedWeight& weight) {
-  std::string words(name(weight.format));
-  if (weight.format == PackedFormat::kNm) words += " " + to_string(Pattern(weight.nm));
-  if (weight.format == PackedFormat::kBsr) words += " " + to_string(Pattern(weight.block));
-  return words;
-}
-
 // --- choosing a format
 // ---------------------------------------------------------------------------------------------------
 
@@ -150,7 +143,7 @@ class Repacking {
             StagingOptions options, const Progress& progress, uint64_t progress_bytes)
       : checkpoint_(checkpoint),
         output_(output),
-        staging_(output, checkpoint.is_single_file(), job, options),
+        staging_(output, checkpoint.is_single_file(), job, with_input(options, checkpoint)),
         progress_(progress, progress_bytes) {}
 
   ProgressCounter& progress() { return progress_; }
@@ -181,6 +174,11 @@ class Repacking {
   }
 
  private:
+  static StagingOptions with_input(StagingOptions options, const Checkpoint& checkpoint) {
+    options.input = checkpoint.path();
+    return options;
+  }
+
   const Checkpoint& checkpoint_;
   std::filesystem::path output_;
   Staging staging_;
@@ -213,8 +211,7 @@ Metadata without_own_keys(const Metadata& metadata) {
 class ShardPacker {
  public:
   ShardPacker(const Checkpoint& checkpoint, const PackOptions& options, size_t shard)
-      : checkpoint_(checkpoint),
-        shard_(checkpoint.shards()[shard]),
+      : shard_(checkpoint.shards()[shard]),
         shard_number_(shard),
         options_(options),
         architecture_(checkpoint),
@@ -363,7 +360,6 @@ class ShardPacker {
     return list;
   }
 
-  const Checkpoint& checkpoint_;
   const SafetensorsFile& shard_;
   size_t shard_number_;
   const PackOptions& options_;
