@@ -24,7 +24,8 @@ __device__ inline void store_pairs(uint8_t* tile, int f, int lane, const uint32_
   if constexpr (kWeight == Weight24::k16) {
     *reinterpret_cast<uint4*>(tile + f * 512 + lane * 16) = make_uint4(pair[0], pair[1], pair[2], pair[3]);
   } else if constexpr (kWeight == Weight24::kInt8) {
-    // Bytes 0 and 2 are one pair, 1 and 3 the next: a mask and a shift take them apart again as packed halves.
+    // Bytes 0 and 2 are one pair, 1 and 3 the next: a mask and a shift take them apart again as packed
+    // halves.
     const uint2 word = make_uint2(pair[0] | pair[1] << 8, pair[2] | pair[3] << 8);
     *reinterpret_cast<uint2*>(tile + (f >> 1) * 512 + lane * 16 + (f & 1) * 8) = word;
   } else {
@@ -113,7 +114,8 @@ __device__ inline uint32_t or_over_quad(uint32_t v) {
 // One warp a tile.
 template <Weight24 kWeight, class Source>
 __global__ void __launch_bounds__(kWarps * 32)
-    pack_tiles(Source source, int64_t rows, int64_t cols, const uint16_t* scales, uint8_t* stream, unsigned long long* refused) {
+    pack_tiles(Source source, int64_t rows, int64_t cols, const uint16_t* scales, uint8_t* stream,
+               unsigned long long* refused) {
   const int lane = threadIdx.x & 31, t = lane & 3;
   const int64_t tiles_k = (cols + kTileCols24 - 1) / kTileCols24;
   const int64_t tile_index = int64_t(blockIdx.x) * kWarps + (threadIdx.x >> 5);
@@ -190,7 +192,8 @@ __global__ void __launch_bounds__(kWarps * 32)
     const int64_t row = row0 + lane;
     const uint16_t* scales = reinterpret_cast<const uint16_t*>(tile + 1024 + kMetadataBytes24);
     if (row < rows) {
-      static_cast<uint16_t*>(to.scales)[row * tiles_k + tile_index % tiles_k] = scales[4 * (lane & 7) + (lane >> 3)];
+      static_cast<uint16_t*>(to.scales)[row * tiles_k + tile_index % tiles_k] =
+          scales[4 * (lane & 7) + (lane >> 3)];
     }
   }
 }
@@ -216,59 +219,71 @@ __global__ void __launch_bounds__(kWarps * 32)
       const uint32_t nibble = metadata >> (16 * (p & 1) + 4 * t) & 15;
       const int64_t row = row0 + where.row, chunk = chunk0 + where.chunk;
       if (row >= rows || chunk >= cols / 4) continue;
-      const uint64_t dense = uint64_t(pair[p] & 0xffff) << (16 * (nibble & 3)) | uint64_t(pair[p] >> 16) << (16 * (nibble >> 2));
-      *reinterpret_cast<uint2*>(to + row * row_stride + 4 * chunk) = make_uint2(uint32_t(dense), uint32_t(dense >> 32));
+      const uint64_t dense = uint64_t(pair[p] & 0xffff) << (16 * (nibble & 3)) | uint64_t(pair[p] >> 16)
+                                                                                     << (16 * (nibble >> 2));
+      *reinterpret_cast<uint2*>(to + row * row_stride + 4 * chunk) =
+          make_uint2(uint32_t(dense), uint32_t(dense >> 32));
     }
   }
 }
 
 bool shape_fits(int64_t rows, int64_t cols) { return rows >= 1 && cols >= 64 && cols % 64 == 0; }
-bool aligned(const void* pointer, uintptr_t bytes) { return reinterpret_cast<uintptr_t>(pointer) % bytes == 0; }
+bool aligned(const void* pointer, uintptr_t bytes) {
+  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
+}
 unsigned blocks(int64_t rows, int64_t cols) {
-  return unsigned((tiles_along24(rows, kTileRows24) * tiles_along24(cols, kTileCols24) + kWarps - 1) / kWarps);
+  return unsigned((tiles_along24(rows, kTileRows24) * tiles_along24(cols, kTileCols24) + kWarps - 1) /
+                  kWarps);
 }
 
 template <Weight24 kWeight, class Source>
-Status launch_pack(const Source& source, int64_t rows, int64_t cols, const void* scales, void* to, uint64_t* refused,
-                   cudaStream_t stream) {
+Status launch_pack(const Source& source, int64_t rows, int64_t cols, const void* scales, void* to,
+                   uint64_t* refused, cudaStream_t stream) {
   static_assert(sizeof(unsigned long long) == sizeof(uint64_t));
-  if (const Status cleared = from_cuda(cudaMemsetAsync(refused, 0xff, sizeof *refused, stream)); !cleared.ok()) return cleared;
-  pack_tiles<kWeight><<<blocks(rows, cols), kWarps * 32, 0, stream>>>(source, rows, cols, static_cast<const uint16_t*>(scales),
-                                                                     static_cast<uint8_t*>(to),
-                                                                     reinterpret_cast<unsigned long long*>(refused));
+  if (const Status cleared = from_cuda(cudaMemsetAsync(refused, 0xff, sizeof *refused, stream));
+      !cleared.ok())
+    return cleared;
+  pack_tiles<kWeight><<<blocks(rows, cols), kWarps * 32, 0, stream>>>(
+      source, rows, cols, static_cast<const uint16_t*>(scales), static_cast<uint8_t*>(to),
+      reinterpret_cast<unsigned long long*>(refused));
   return from_cuda(cudaGetLastError());
 }
 
 }  // namespace
 
-Status pack24(Weight24 weight, int64_t rows, int64_t cols, const Neutral24<const void>& from, void* to, uint64_t* refused,
-              cudaStream_t stream) {
+Status pack24(Weight24 weight, int64_t rows, int64_t cols, const Neutral24<const void>& from, void* to,
+              uint64_t* refused, cudaStream_t stream) {
   if (!shape_fits(rows, cols)) return {Reason::kShape};
   if (!aligned(to, 16) || !aligned(from.values, 4)) return {Reason::kAlignment};
   switch (weight) {
     case Weight24::k16:
-      return launch_pack<Weight24::k16>(NeutralSource<Weight24::k16>{from, cols}, rows, cols, nullptr, to, refused, stream);
+      return launch_pack<Weight24::k16>(NeutralSource<Weight24::k16>{from, cols}, rows, cols, nullptr, to,
+                                        refused, stream);
     case Weight24::kInt8:
-      return launch_pack<Weight24::kInt8>(NeutralSource<Weight24::kInt8>{from, cols}, rows, cols, nullptr, to, refused, stream);
+      return launch_pack<Weight24::kInt8>(NeutralSource<Weight24::kInt8>{from, cols}, rows, cols, nullptr, to,
+                                          refused, stream);
     case Weight24::kInt4:
-      return launch_pack<Weight24::kInt4>(NeutralSource<Weight24::kInt4>{from, cols}, rows, cols, from.scales, to, refused,
-                                          stream);
+      return launch_pack<Weight24::kInt4>(NeutralSource<Weight24::kInt4>{from, cols}, rows, cols, from.scales,
+                                          to, refused, stream);
   }
   return {Reason::kShape};
 }
 
-Status pack24_dense(Choose24 choose, int64_t rows, int64_t cols, const void* from, int64_t row_stride, void* to, uint64_t* refused,
-                    cudaStream_t stream) {
+Status pack24_dense(Choose24 choose, int64_t rows, int64_t cols, const void* from, int64_t row_stride,
+                    void* to, uint64_t* refused, cudaStream_t stream) {
   if (!shape_fits(rows, cols) || row_stride < cols) return {Reason::kShape};
   if (!aligned(to, 16) || !aligned(from, 8) || row_stride % 4 != 0) return {Reason::kAlignment};
   const uint16_t* dense = static_cast<const uint16_t*>(from);
   if (choose == Choose24::kExact) {
-    return launch_pack<Weight24::k16>(DenseSource<Choose24::kExact>{dense, row_stride}, rows, cols, nullptr, to, refused, stream);
+    return launch_pack<Weight24::k16>(DenseSource<Choose24::kExact>{dense, row_stride}, rows, cols, nullptr,
+                                      to, refused, stream);
   }
-  return launch_pack<Weight24::k16>(DenseSource<Choose24::kMagnitude>{dense, row_stride}, rows, cols, nullptr, to, refused, stream);
+  return launch_pack<Weight24::k16>(DenseSource<Choose24::kMagnitude>{dense, row_stride}, rows, cols, nullptr,
+                                    to, refused, stream);
 }
 
-Status unpack24(Weight24 weight, int64_t rows, int64_t cols, const void* from, const Neutral24<void>& to, cudaStream_t stream) {
+Status unpack24(Weight24 weight, int64_t rows, int64_t cols, const void* from, const Neutral24<void>& to,
+                cudaStream_t stream) {
   if (!shape_fits(rows, cols)) return {Reason::kShape};
   if (!aligned(from, 16) || !aligned(to.values, 4) || !aligned(to.indices, 2)) return {Reason::kAlignment};
   const uint8_t* packed = static_cast<const uint8_t*>(from);
@@ -287,11 +302,12 @@ Status unpack24(Weight24 weight, int64_t rows, int64_t cols, const void* from, c
   return from_cuda(cudaGetLastError());
 }
 
-Status unpack24_dense(int64_t rows, int64_t cols, const void* from, void* to, int64_t row_stride, cudaStream_t stream) {
+Status unpack24_dense(int64_t rows, int64_t cols, const void* from, void* to, int64_t row_stride,
+                      cudaStream_t stream) {
   if (!shape_fits(rows, cols) || row_stride < cols) return {Reason::kShape};
   if (!aligned(from, 16) || !aligned(to, 8) || row_stride % 4 != 0) return {Reason::kAlignment};
-  unpack_tiles_dense<<<blocks(rows, cols), kWarps * 32, 0, stream>>>(static_cast<const uint8_t*>(from), rows, cols,
-                                                                    static_cast<uint16_t*>(to), row_stride);
+  unpack_tiles_dense<<<blocks(rows, cols), kWarps * 32, 0, stream>>>(
+      static_cast<const uint8_t*>(from), rows, cols, static_cast<uint16_t*>(to), row_stride);
   return from_cuda(cudaGetLastError());
 }
 

@@ -17,19 +17,18 @@ __device__ inline uint32_t shared_address(const void* pointer) {
 // ----------------------------------------------------------------------------------------
 
 // d += A(16 x 32, 2:4) * B(32 x 8). `kSelector` names the pair of lanes of each quad whose metadata counts.
+// Not volatile: the compiler may move it, it is arithmetic.
 template <class T, int kSelector>
 __device__ inline void mma_sparse_16x8x32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[4],
                                           uint32_t metadata) {
-  if constexpr (sizeof(T) == 2 && __is_same(T, __half)) {
-    asm volatile(
-        "mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 "
+  if constexpr (__is_same(T, __half)) {
+    asm("mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 "
         "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9,%10,%11},{%0,%1,%2,%3},%12,%13;"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]),
           "r"(metadata), "n"(kSelector));
   } else {
-    asm volatile(
-        "mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32 "
+    asm("mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32 "
         "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9,%10,%11},{%0,%1,%2,%3},%12,%13;"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]),

@@ -97,26 +97,41 @@ struct LaneTile {
 template <int kBlocks>
 using Sums = float[2][kBlocks][4];
 
+// Steps of 32 columns whose operands of x are fetched together: up to 32 registers of them hide ldmatrix
+// behind mma.
+template <int kBlocks>
+inline constexpr int kStepsAhead = kBlocks <= 2   ? 4
+                                   : kBlocks <= 4 ? 2
+                                                  : 1;
+
 // sums += tile * x for the tile's first `steps` steps of 32 columns. x: shared-memory address of this lane's
 // ldmatrix row of the first token block; x_block[b]: bytes from there to token block b.
 template <Weight24 kWeight, class T, int kBlocks>
 __device__ inline void multiply_tile(Sums<kBlocks>& sums, const LaneTile<kWeight>& tile, uint32_t x,
                                      const int (&x_block)[kBlocks], int steps) {
+  constexpr int kAhead = kStepsAhead<kBlocks>;
   Sums<kBlocks> group_sums = {};
   Sums<kBlocks>& into = kWeight == Weight24::kInt4 ? group_sums : sums;
 #pragma unroll
-  for (int s = 0; s < 4; ++s) {
-    if (s >= steps) break;
-    uint32_t upper[4], lower[4];
-    tile.template operand<T>(s, upper);
-    tile.template operand<T>(4 + s, lower);
-    const uint32_t metadata = tile.metadata_word(s);
+  for (int first = 0; first < 4; first += kAhead) {
+    uint32_t tokens[kAhead][kBlocks][4];
 #pragma unroll
-    for (int b = 0; b < kBlocks; ++b) {
-      uint32_t tokens[4];
-      ptx::load_matrix_x4(tokens, x + x_block[b] + s * 64);
-      ptx::mma_sparse_16x8x32<T, 0>(into[0][b], upper, tokens, metadata);
-      ptx::mma_sparse_16x8x32<T, 1>(into[1][b], lower, tokens, metadata);
+    for (int s = 0; s < kAhead; ++s) {
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b) ptx::load_matrix_x4(tokens[s][b], x + x_block[b] + (first + s) * 64);
+    }
+#pragma unroll
+    for (int s = 0; s < kAhead; ++s) {
+      if (first + s >= steps) break;
+      uint32_t upper[4], lower[4];
+      tile.template operand<T>(first + s, upper);
+      tile.template operand<T>(4 + first + s, lower);
+      const uint32_t metadata = tile.metadata_word(first + s);
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b) {
+        ptx::mma_sparse_16x8x32<T, 0>(into[0][b], upper, tokens[s][b], metadata);
+        ptx::mma_sparse_16x8x32<T, 1>(into[1][b], lower, tokens[s][b], metadata);
+      }
     }
   }
   if constexpr (kWeight == Weight24::kInt4) {

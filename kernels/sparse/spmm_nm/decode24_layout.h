@@ -16,9 +16,11 @@ namespace prune::kernels::cuda {
 PRUNE_HOST_DEVICE constexpr int decode_token_blocks(int tokens) {
   return tokens <= 8 ? 1 : tokens <= 16 ? 2 : tokens <= 32 ? 4 : 8;
 }
-// Warps that multiply, at most: more tokens need more registers a thread. Registers are dealt out to four warps at a time, and one
-// warp brings x.
-PRUNE_HOST_DEVICE constexpr int decode_max_warps(int token_blocks) { return token_blocks <= 2 ? 15 : token_blocks <= 4 ? 8 : 7; }
+// Warps that multiply, at most: more tokens need more registers a thread. Registers are dealt out to four
+// warps at a time, and one warp brings x.
+PRUNE_HOST_DEVICE constexpr int decode_max_warps(int token_blocks) {
+  return token_blocks == 1 ? 15 : token_blocks == 2 ? 11 : token_blocks == 4 ? 8 : 7;
+}
 
 struct DecodeLayout {
   int tile_bytes;

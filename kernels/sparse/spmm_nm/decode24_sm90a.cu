@@ -1,8 +1,10 @@
-// 2:4 decode for Hopper: bulk copies into rings that belong to single warps, sums that meet through the cluster.
+// 2:4 decode for Hopper: bulk copies into rings that belong to single warps, sums that meet through the
+// cluster.
 //
-// No barrier of the whole block stands in the loop: a warp fetches, waits for and multiplies its own tiles, so the memory system always
-// has (warps x depth) tiles outstanding. A producer warp brings x, panel by panel. Sums of the warps that share rows are exchanged
-// through shared memory in pieces of 16 tokens, with two buffers, so that one mbarrier round a piece is enough.
+// No barrier of the whole block stands in the loop: a warp fetches, waits for and multiplies its own tiles,
+// so the memory system always has (warps x depth) tiles outstanding. A producer warp brings x, panel by
+// panel. Sums of the warps that share rows are exchanged through shared memory in pieces of 16 tokens, with
+// two buffers, so that one mbarrier round a piece is enough.
 #include <algorithm>
 #include <atomic>
 
@@ -53,37 +55,52 @@ struct Place {
   }
 };
 
-// The order in which a warp takes its tiles: rounds of rows, and in each the column tiles col_warp, col_warp + col_warps, ...
+// The order in which a warp takes its tiles: rounds of rows, and in each the column tiles col_warp, col_warp
+// + col_warps, ... One lane walks it, between two multiplications: so only additions.
 template <Weight24 kWeight>
 class TileWalk {
  public:
-  __device__ TileWalk(const Arguments& args, const Place& place, int row_warp, int col_warp)
-      : args_(args), place_(place), row_warp_(row_warp), col_warp_(col_warp), tile_(col_warp) {
-    if (tile_ >= place.count) round_ = place.rounds;
+  __device__ TileWalk(const Arguments& args, const Place& place, int row_warp, int col_warp) {
+    const DecodePlan& plan = args.plan;
+    const int row_tile = place.row_tile(plan, 0, row_warp), row_step = plan.clusters * plan.row_warps;
+    per_round_ = (place.count - col_warp + plan.col_warps - 1) / plan.col_warps;
+    left_in_round_ = per_round_;
+    left_ = row_tile >= place.row_tiles
+                ? 0
+                : per_round_ * ((place.row_tiles - row_tile + row_step - 1) / row_step);
+    step_ = plan.col_warps * tile_bytes24(kWeight);
+    round_jump_ = (int64_t(row_step) * place.tiles_k - int64_t(per_round_ - 1) * plan.col_warps) *
+                  tile_bytes24(kWeight);
+    address_ =
+        args.stream + (int64_t(row_tile) * place.tiles_k + place.first + col_warp) * tile_bytes24(kWeight);
   }
-  // False when all tiles are taken.
-  __device__ bool next(const uint8_t*& address) {
-    if (round_ >= place_.rounds) return false;
-    const int row_tile = place_.row_tile(args_.plan, round_, row_warp_);
-    if (row_tile >= place_.row_tiles) return false;
-    address = args_.stream + (int64_t(row_tile) * place_.tiles_k + place_.first + tile_) * tile_bytes24(kWeight);
-    tile_ += args_.plan.col_warps;
-    if (tile_ >= place_.count) tile_ = col_warp_, ++round_;
-    return true;
+  __device__ bool done() const { return left_ == 0; }
+  // The next tile; not when done().
+  __device__ const uint8_t* take() {
+    const uint8_t* address = address_;
+    --left_;
+    if (--left_in_round_ == 0) {
+      left_in_round_ = per_round_;
+      address_ += round_jump_;
+    } else {
+      address_ += step_;
+    }
+    return address;
   }
 
  private:
-  const Arguments& args_;
-  const Place& place_;
-  int row_warp_;
-  int col_warp_;
-  int tile_;
-  int round_ = 0;
+  const uint8_t* address_;
+  int64_t round_jump_;
+  int step_;
+  int per_round_;
+  int left_in_round_;
+  int left_;
 };
 
 // The warp that brings x: rows of `tokens` panels, each row of a panel one bulk copy.
 template <class T>
-__device__ void bring_x(const Arguments& args, const Place& place, const DecodeLayout& layout, uint32_t shared, int lane) {
+__device__ void bring_x(const Arguments& args, const Place& place, const DecodeLayout& layout,
+                        uint32_t shared, int lane) {
   const DecodePlan& plan = args.plan;
   const int panels = (place.count + plan.panel_tiles - 1) / plan.panel_tiles;
   const bool resident = panels <= plan.panels;
@@ -96,24 +113,38 @@ __device__ void bring_x(const Arguments& args, const Place& place, const DecodeL
     if (use > 0) ptx::barrier_wait(shared + layout.panel_empty(slot), (use - 1) & 1);
     const int64_t col = int64_t(place.first + i % panels * plan.panel_tiles) * kTileCols24;
     const int64_t slice_end = min(int64_t(place.first + place.count) * kTileCols24, int64_t(args.cols));
-    const uint32_t bytes = uint32_t(min(int64_t(plan.panel_tiles) * kTileCols24, slice_end - col)) * sizeof(T);
+    const uint32_t bytes =
+        uint32_t(min(int64_t(plan.panel_tiles) * kTileCols24, slice_end - col)) * sizeof(T);
     if (lane == 0) ptx::barrier_expect(full, bytes * args.tokens);
     __syncwarp();
     for (int n = lane; n < args.tokens; n += 32) {
-      ptx::copy_bulk(shared + layout.panel(slot) + n * layout.x_row_bytes, x + n * args.x_stride + col, bytes, full);
+      ptx::copy_bulk(shared + layout.panel(slot) + n * layout.x_row_bytes, x + n * args.x_stride + col, bytes,
+                     full);
     }
   }
 }
 
-// y <- the sums of all warps and blocks that share rows, for one piece of the tokens. Every block of the cluster takes its part of
-// the outputs and reads the partial sums of the others where they lie.
+// Four sums of a lane (Sums' order) to y.
+template <class T>
+__device__ inline void store_sums(const Arguments& args, const float (&sum)[4], int row, int token) {
+  T* y = static_cast<T*>(args.y);
+#pragma unroll
+  for (int c = 0; c < 4; ++c) {
+    const int r = row + 8 * (c >> 1), n = token + (c & 1);
+    if (r < args.rows && n < args.tokens)
+      y[n * args.y_stride + r] = T(args.row_scales ? args.row_scales[r] * sum[c] : sum[c]);
+  }
+}
+
+// y <- the sums of all warps and blocks that share rows, for one piece of the tokens. Every block of the
+// cluster takes its part of the outputs and reads the partial sums of the others where they lie.
 template <class T, int kPiece>
-__device__ void combine_piece(const Arguments& args, const Place& place, uint32_t buffer, int round, int first_block, int thread,
-                              int threads) {
+__device__ void combine_piece(const Arguments& args, const Place& place, uint32_t buffer, int round,
+                              int first_block, int thread, int threads) {
   const DecodePlan& plan = args.plan;
   const int units = plan.row_warps * 2 * kPiece * 32;
-  T* y = static_cast<T*>(args.y);
-  for (int u = units * place.rank / place.size + thread; u < units * (place.rank + 1) / place.size; u += threads) {
+  for (int u = units * place.rank / place.size + thread; u < units * (place.rank + 1) / place.size;
+       u += threads) {
     float sum[4] = {};
     for (int block = 0; block < place.size; ++block) {
       for (int k = 0; k < plan.col_warps; ++k) {
@@ -122,24 +153,29 @@ __device__ void combine_piece(const Arguments& args, const Place& place, uint32_
       }
     }
     const int lane = u & 31, b = (u >> 5) % kPiece, m = (u >> 5) / kPiece & 1, row_warp = u / (64 * kPiece);
-    const int row = place.row_tile(plan, round, row_warp) * kTileRows24 + 16 * m + (lane >> 2);
-    const int token = (first_block + b) * 8 + 2 * (lane & 3);
-#pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      const int r = row + 8 * (c >> 1), n = token + (c & 1);
-      if (r >= args.rows || n >= args.tokens) continue;
-      y[n * args.y_stride + r] = T(args.row_scales ? args.row_scales[r] * sum[c] : sum[c]);
-    }
+    store_sums<T>(args, sum, place.row_tile(plan, round, row_warp) * kTileRows24 + 16 * m + (lane >> 2),
+                  (first_block + b) * 8 + 2 * (lane & 3));
   }
 }
 
 // One exchange a piece of tokens: lay down, tell all blocks, wait for all, take.
 template <class T, int kBlocks>
-__device__ void combine(const Arguments& args, const Place& place, const DecodeLayout& layout, uint32_t shared,
-                        const Sums<kBlocks>& sums, int round, int warp, int lane, uint32_t& exchanges) {
+__device__ void combine(const Arguments& args, const Place& place, const DecodeLayout& layout,
+                        uint32_t shared, const Sums<kBlocks>& sums, int round, int warp, int lane,
+                        uint32_t& exchanges) {
   constexpr int kPiece = kBlocks < 2 ? 1 : 2;
   const DecodePlan& plan = args.plan;
-  const int threads = plan.row_warps * plan.col_warps * 32, row_warp = warp % plan.row_warps, col_warp = warp / plan.row_warps;
+  const int threads = plan.row_warps * plan.col_warps * 32, row_warp = warp % plan.row_warps,
+            col_warp = warp / plan.row_warps;
+  if (place.size == 1 && plan.col_warps == 1) {  // nothing to combine
+    const int row = place.row_tile(plan, round, row_warp) * kTileRows24 + (lane >> 2);
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b) store_sums<T>(args, sums[m][b], row + 16 * m, 8 * b + 2 * (lane & 3));
+    }
+    return;
+  }
 #pragma unroll
   for (int first = 0; first < kBlocks; first += kPiece) {
     const uint32_t buffer = shared + layout.exchange(exchanges & 1);
@@ -149,8 +185,8 @@ __device__ void combine(const Arguments& args, const Place& place, const DecodeL
 #pragma unroll
       for (int b = 0; b < kPiece; ++b) {
         const float* v = sums[m][first + b];
-        asm volatile("st.shared.v4.f32 [%0], {%1,%2,%3,%4};" ::"r"(mine + (m * kPiece + b) * 512), "f"(v[0]), "f"(v[1]),
-                     "f"(v[2]), "f"(v[3])
+        asm volatile("st.shared.v4.f32 [%0], {%1,%2,%3,%4};" ::"r"(mine + (m * kPiece + b) * 512), "f"(v[0]),
+                     "f"(v[1]), "f"(v[2]), "f"(v[3])
                      : "memory");
       }
     }
@@ -163,28 +199,29 @@ __device__ void combine(const Arguments& args, const Place& place, const DecodeL
 }
 
 template <Weight24 kWeight, class T, int kBlocks>
-__device__ void multiply(const Arguments& args, const Place& place, const DecodeLayout& layout, uint32_t shared, int warp,
-                         int lane) {
+__device__ void multiply(const Arguments& args, const Place& place, const DecodeLayout& layout,
+                         uint32_t shared, int warp, int lane) {
   const DecodePlan& plan = args.plan;
   const int row_warp = warp % plan.row_warps, col_warp = warp / plan.row_warps;
   const int panels = (place.count + plan.panel_tiles - 1) / plan.panel_tiles;
   const bool resident = panels <= plan.panels;
   const uint32_t ring = shared + layout.ring(warp), ring_full = shared + layout.ring_full(warp);
-  // The row of x that this lane names to ldmatrix, for each block of eight tokens. Absent tokens repeat the last: their
-  // products land in columns that nobody reads.
+  // The row of x that this lane names to ldmatrix, for each block of eight tokens. Absent tokens repeat the
+  // last: their products land in columns that nobody reads.
   int x_block[kBlocks];
 #pragma unroll
-  for (int b = 0; b < kBlocks; ++b) x_block[b] = min(8 * b + (lane & 7), args.tokens - 1) * layout.x_row_bytes + (lane >> 3) * 16;
+  for (int b = 0; b < kBlocks; ++b)
+    x_block[b] = min(8 * b + (lane & 7), args.tokens - 1) * layout.x_row_bytes + (lane >> 3) * 16;
 
   TileWalk<kWeight> fetch(args, place, row_warp, col_warp);
   const uint64_t policy = ptx::policy_evict_first();
-  const uint8_t* address;
-  if (lane == 0) {
-    for (int i = 0; i < plan.depth && fetch.next(address); ++i) {
-      ptx::barrier_expect(ring_full + 8 * i, tile_bytes24(kWeight));
-      ptx::copy_bulk(ring + i * tile_bytes24(kWeight), address, tile_bytes24(kWeight), ring_full + 8 * i, policy);
-    }
-  }
+  const auto fetch_into = [&](uint32_t slot) {
+    if (lane != 0 || fetch.done()) return;
+    ptx::barrier_expect(ring_full + 8 * slot, tile_bytes24(kWeight));
+    ptx::copy_bulk(ring + slot * tile_bytes24(kWeight), fetch.take(), tile_bytes24(kWeight),
+                   ring_full + 8 * slot, policy);
+  };
+  for (int i = 0; i < plan.depth; ++i) fetch_into(i);
   __syncwarp();
   ptx::cluster_wait();  // the other blocks' barriers are ready for arrivals
 
@@ -205,13 +242,11 @@ __device__ void multiply(const Arguments& args, const Place& place, const Decode
         LaneTile<kWeight> tile;
         tile.load(ring + slot * tile_bytes24(kWeight), lane);
         __syncwarp();  // all lanes have their words: the slot may be filled again
-        if (lane == 0 && fetch.next(address)) {
-          ptx::barrier_expect(ring_full + 8 * slot, tile_bytes24(kWeight));
-          ptx::copy_bulk(ring + slot * tile_bytes24(kWeight), address, tile_bytes24(kWeight), ring_full + 8 * slot, policy);
-        }
+        fetch_into(slot);
         if (++slot == uint32_t(plan.depth)) slot = 0, phase ^= 1;
         const int left = (args.cols - (place.first + tile_k) * kTileCols24) / 32;
-        multiply_tile<kWeight, T, kBlocks>(sums, tile, x + (tile_k - panel * plan.panel_tiles) * (kTileCols24 * 2), x_block, left);
+        multiply_tile<kWeight, T, kBlocks>(
+            sums, tile, x + (tile_k - panel * plan.panel_tiles) * (kTileCols24 * 2), x_block, left);
       }
       if (!resident) {
         __syncwarp();
@@ -223,17 +258,20 @@ __device__ void multiply(const Arguments& args, const Place& place, const Decode
 }
 
 template <Weight24 kWeight, class T, int kBlocks>
-__global__ void __launch_bounds__(32 * (decode_max_warps(kBlocks) + 1), 1) decode24_kernel(const __grid_constant__ Arguments args) {
+__global__ void __launch_bounds__(32 * (decode_max_warps(kBlocks) + 1), 1)
+    decode24_kernel(const __grid_constant__ Arguments args) {
   extern __shared__ __align__(128) uint8_t storage[];
   const uint32_t shared = ptx::shared_address(storage);
   const DecodeLayout layout(kWeight, args.tokens, args.plan);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x & 31, warps = args.plan.row_warps * args.plan.col_warps;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x & 31,
+            warps = args.plan.row_warps * args.plan.col_warps;
   const Place place(args);
 
   ptx::launch_dependents();
   // Each barrier is initialised by the warp that fills it.
   if (warp < warps) {
-    for (int i = lane; i < args.plan.depth; i += 32) ptx::barrier_init(shared + layout.ring_full(warp) + 8 * i, 1);
+    for (int i = lane; i < args.plan.depth; i += 32)
+      ptx::barrier_init(shared + layout.ring_full(warp) + 8 * i, 1);
   } else {
     for (int i = lane; i < args.plan.panels; i += 32) {
       ptx::barrier_init(shared + layout.panel_full(i), 1);
@@ -308,7 +346,8 @@ Status count_clusters(int size, int shared_bytes, int* clusters) {
   config.dynamicSmemBytes = size_t(shared_bytes);
   config.attrs = &attribute;
   config.numAttrs = 1;
-  const cudaError_t code = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+  const cudaError_t code =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
   if (code != cudaSuccess) return from_cuda(code);
   return from_cuda(cudaOccupancyMaxActiveClusters(clusters, kernel, &config));
 }
@@ -326,14 +365,17 @@ Status decode_limits(DeviceLimits* limits) {
   code = cudaDeviceGetAttribute(&limits->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   if (code != cudaSuccess) return from_cuda(code);
   for (int i = 0; i < 4; ++i) {
-    if (const Status counted = count_clusters(1 << i, limits->shared_bytes, &limits->clusters[i]); !counted.ok()) return counted;
+    if (const Status counted = count_clusters(1 << i, limits->shared_bytes, &limits->clusters[i]);
+        !counted.ok())
+      return counted;
   }
   return {};
 }
 
 Status decode24(const Matrix24& matrix, const DecodePlan& plan, const DecodeCall& call) {
   if (matrix.rows < 1 || matrix.cols < 64 || matrix.cols % 64 != 0) return {Reason::kShape};
-  if (call.tokens < 1 || call.tokens > kMaxDecodeTokens || call.x_stride < matrix.cols || call.y_stride < matrix.rows) {
+  if (call.tokens < 1 || call.tokens > kMaxDecodeTokens || call.x_stride < matrix.cols ||
+      call.y_stride < matrix.rows) {
     return {Reason::kShape};
   }
   if (matrix.weight == Weight24::kInt8 && matrix.row_scales == nullptr) return {Reason::kShape};
@@ -350,9 +392,10 @@ Status decode24(const Matrix24& matrix, const DecodePlan& plan, const DecodeCall
                        call.tokens,
                        plan};
   const int blocks = decode_token_blocks(call.tokens);
-  const Kernel kernel =
-      call.element == Element::kF16 ? kernel_for<__half>(matrix.weight, blocks) : kernel_for<__nv_bfloat16>(matrix.weight, blocks);
-  return launch(kernel, args, decode_shared_bytes({matrix.weight, matrix.rows, matrix.cols, call.tokens}, plan), call);
+  const Kernel kernel = call.element == Element::kF16 ? kernel_for<__half>(matrix.weight, blocks)
+                                                      : kernel_for<__nv_bfloat16>(matrix.weight, blocks);
+  return launch(kernel, args,
+                decode_shared_bytes({matrix.weight, matrix.rows, matrix.cols, call.tokens}, plan), call);
 }
 
 }  // namespace prune::kernels::cuda

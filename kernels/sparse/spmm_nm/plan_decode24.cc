@@ -1,5 +1,6 @@
-// Which way to cut a 2:4 decode. The candidates differ in how many blocks and warps share a row (more: finer balance, more sums to
-// exchange) and in how much shared memory they take (less: the next kernel of the stream can move in beside and prefetch).
+// Which way to cut a 2:4 decode. The candidates differ in how many blocks and warps share a row (more: finer
+// balance, more sums to exchange) and in how much shared memory they take (less: the next kernel of the
+// stream can move in beside and prefetch).
 #include <algorithm>
 
 #include "kernels/sparse/spmm_nm/decode24_layout.h"
@@ -26,15 +27,18 @@ void plan_panels(const DecodeShape& shape, int tiles, int budget, DecodePlan& pl
 
 // Fills in rounds and memory; false when the cut is no use.
 bool complete(const DecodeShape& shape, int max_clusters, int shared_bytes, DecodePlan& plan) {
-  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24)), row_tiles = int(tiles_along24(shape.rows, kTileRows24));
+  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24)),
+            row_tiles = int(tiles_along24(shape.rows, kTileRows24));
   const int tiles = divide_up(tiles_k, plan.cluster_size), warps = plan.row_warps * plan.col_warps;
   if (plan.col_warps > tiles) return false;
   const int groups = divide_up(row_tiles, plan.row_warps), rounds = divide_up(groups, max_clusters);
   plan.clusters = divide_up(groups, rounds);
   plan.depth = 2;
-  plan_panels(shape, tiles, shared_bytes - DecodeLayout(shape.weight, shape.tokens, plan).exchange(2) - 4096, plan);
+  plan_panels(shape, tiles, shared_bytes - DecodeLayout(shape.weight, shape.tokens, plan).exchange(2) - 4096,
+              plan);
   const int most = std::min(kMaxDepth, rounds * divide_up(tiles, plan.col_warps));
-  while (plan.depth < most && decode_shared_bytes(shape, plan) + warps * (tile_bytes24(shape.weight) + 8) <= shared_bytes) {
+  while (plan.depth < most &&
+         decode_shared_bytes(shape, plan) + warps * (tile_bytes24(shape.weight) + 8) <= shared_bytes) {
     ++plan.depth;
   }
   return decode_shared_bytes(shape, plan) <= shared_bytes && decode_plan_fits(shape.cols, shape.tokens, plan);
@@ -42,17 +46,20 @@ bool complete(const DecodeShape& shape, int max_clusters, int shared_bytes, Deco
 
 // Microseconds, roughly, on an H200.
 double estimate(const DecodeShape& shape, const DeviceLimits& limits, const DecodePlan& plan) {
-  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24)), row_tiles = int(tiles_along24(shape.rows, kTileRows24));
+  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24)),
+            row_tiles = int(tiles_along24(shape.rows, kTileRows24));
   const int groups = divide_up(row_tiles, plan.row_warps), rounds = divide_up(groups, plan.clusters);
   const int tiles = divide_up(tiles_k, plan.cluster_size), blocks = plan.clusters * plan.cluster_size;
-  const double in_flight = double(plan.depth) * plan.row_warps * plan.col_warps * tile_bytes24(shape.weight) * blocks;
+  const double in_flight =
+      double(plan.depth) * plan.row_warps * plan.col_warps * tile_bytes24(shape.weight) * blocks;
   const double bandwidth = 4.3e6 * std::min(1.0, in_flight / 6e6);
-  const double share = double(rounds) * plan.row_warps * tiles * limits.clusters[0] / (double(row_tiles) * tiles_k);
+  const double share =
+      double(rounds) * plan.row_warps * tiles * limits.clusters[0] / (double(row_tiles) * tiles_k);
   const bool resident = divide_up(tiles, plan.panel_tiles) <= plan.panels;
   const double x_bytes = 2.0 * shape.tokens * shape.cols * plan.clusters * (resident ? 1 : rounds);
   const double pieces = rounds * std::max(1, decode_token_blocks(shape.tokens) / 2);
-  return double(stream_bytes24(shape.weight, shape.rows, shape.cols)) * (0.75 + 0.25 * share) / bandwidth + x_bytes / 5e6 +
-         pieces * (0.2 + 0.02 * plan.cluster_size * plan.col_warps);
+  return double(stream_bytes24(shape.weight, shape.rows, shape.cols)) * (0.75 + 0.25 * share) / bandwidth +
+         x_bytes / 5e6 + pieces * (0.2 + 0.02 * plan.cluster_size * plan.col_warps);
 }
 
 }  // namespace
@@ -63,7 +70,8 @@ int decode_shared_bytes(const DecodeShape& shape, const DecodePlan& plan) {
 
 std::vector<DecodePlan> decode_candidates(const DecodeShape& shape, const DeviceLimits& limits) {
   std::vector<std::pair<double, DecodePlan>> found;
-  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24)), max_warps = decode_max_warps(decode_token_blocks(shape.tokens));
+  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24)),
+            max_warps = decode_max_warps(decode_token_blocks(shape.tokens));
   for (int log_size = 0; log_size < 4; ++log_size) {
     if (1 << log_size > tiles_k) break;
     for (int col_warps = 1; col_warps <= max_warps; col_warps *= 2) {
@@ -80,7 +88,8 @@ std::vector<DecodePlan> decode_candidates(const DecodeShape& shape, const Device
       }
     }
   }
-  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::stable_sort(found.begin(), found.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<DecodePlan> plans;
   for (const auto& [time, plan] : found) plans.push_back(plan);
   return plans;

@@ -1,5 +1,6 @@
-// What the GPU tests need and nothing more, so that they build with a compiler and the CUDA toolkit alone: checks that count, device
-// arrays, random numbers. A program returns 0 when all is well, 1 when a check failed, 77 when there is no GPU to test on.
+// What the GPU tests need and nothing more, so that they build with a compiler and the CUDA toolkit alone:
+// checks that count, device arrays, random numbers. A program returns 0 when all is well, 1 when a check
+// failed, 77 when there is no GPU to test on.
 #pragma once
 
 #include <cuda_bf16.h>

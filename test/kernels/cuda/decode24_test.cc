@@ -37,7 +37,8 @@ Expected reference(const HostMatrix24& m, const std::vector<uint16_t>& x, int st
 
 template <class T>
 std::vector<uint16_t> random_x(int tokens, int cols, int stride, bool special, Random& random) {
-  std::vector<uint16_t> x(size_t(tokens) * stride, bits_of(from_double<T>(NAN)));  // what lies between rows must not be read
+  std::vector<uint16_t> x(size_t(tokens) * stride,
+                          bits_of(from_double<T>(NAN)));  // what lies between rows must not be read
   for (int n = 0; n < tokens; ++n) {
     for (int k = 0; k < cols; ++k) x[size_t(n) * stride + k] = bits_of(from_double<T>(random.uniform()));
   }
@@ -51,12 +52,13 @@ std::vector<uint16_t> random_x(int tokens, int cols, int stride, bool special, R
 
 std::string to_string(const DecodePlan& p) {
   char text[160];
-  std::snprintf(text, sizeof text, "clusters %d x %d, warps %d x %d, depth %d, panels %d of %d", p.clusters, p.cluster_size,
-                p.row_warps, p.col_warps, p.depth, p.panels, p.panel_tiles);
+  std::snprintf(text, sizeof text, "clusters %d x %d, warps %d x %d, depth %d, panels %d of %d", p.clusters,
+                p.cluster_size, p.row_warps, p.col_warps, p.depth, p.panels, p.panel_tiles);
   return text;
 }
 
-// Plans of every kind: the planner's best, a spread of its candidates, and x in a ring of the smallest panels.
+// Plans of every kind: the planner's best, a spread of its candidates, and x in a ring of the smallest
+// panels.
 std::vector<DecodePlan> plans_to_test(const DecodeShape& shape, const DeviceLimits& limits) {
   const std::vector<DecodePlan> candidates = decode_candidates(shape, limits);
   std::vector<DecodePlan> plans;
@@ -70,7 +72,8 @@ std::vector<DecodePlan> plans_to_test(const DecodeShape& shape, const DeviceLimi
 }
 
 template <class T>
-void decode_is_right(Weight24 weight, int rows, int cols, int tokens, bool special, const DeviceLimits& limits, Random& random) {
+void decode_is_right(Weight24 weight, int rows, int cols, int tokens, bool special,
+                     const DeviceLimits& limits, Random& random) {
   const HostMatrix24 m = random_matrix24<T>(weight, rows, cols, random);
   const PackedMatrix24 packed(m);
   const int x_stride = cols + 8, y_stride = rows + 3;
@@ -80,12 +83,20 @@ void decode_is_right(Weight24 weight, int rows, int cols, int tokens, bool speci
   DeviceArray<uint16_t> y(size_t(tokens) * y_stride);
   const double tolerance = __is_same(T, __half) ? 1.0 / 1024 : 1.0 / 256;
   const Matrix24 matrix{weight, rows, cols, packed.stream.get(), packed.row_scales.get()};
-  DecodeCall call{__is_same(T, __half) ? Element::kF16 : Element::kBf16, tokens, x_device.get(), x_stride, y.get(), y_stride, false, nullptr};
+  DecodeCall call{__is_same(T, __half) ? Element::kF16 : Element::kBf16,
+                  tokens,
+                  x_device.get(),
+                  x_stride,
+                  y.get(),
+                  y_stride,
+                  false,
+                  nullptr};
   const std::vector<DecodePlan> plans = plans_to_test({weight, rows, cols, tokens}, limits);
   check(plans.size() > 1, "there are plans");
   for (const DecodePlan& plan : plans) {
-    const std::string label = std::string(__is_same(T, __half) ? "f16" : "bf16") + " weight " + std::to_string(int(weight)) + " " +
-                              std::to_string(rows) + "x" + std::to_string(cols) + " tokens " + std::to_string(tokens) + " (" +
+    const std::string label = std::string(__is_same(T, __half) ? "f16" : "bf16") + " weight " +
+                              std::to_string(int(weight)) + " " + std::to_string(rows) + "x" +
+                              std::to_string(cols) + " tokens " + std::to_string(tokens) + " (" +
                               to_string(plan) + ")";
     y.fill_bytes(0xa5);
     const Status status = decode24(matrix, plan, call);
@@ -118,7 +129,8 @@ void decode_is_right(Weight24 weight, int rows, int cols, int tokens, bool speci
   }
 }
 
-// A chain of layers, each reading what the one before wrote, gives the same bits whether or not their launches overlap.
+// A chain of layers, each reading what the one before wrote, gives the same bits whether or not their
+// launches overlap.
 void overlap_changes_nothing(const DeviceLimits& limits, Random& random) {
   const int size = 1024, tokens = 4, layers = 40;
   HostMatrix24 m = random_matrix24<__nv_bfloat16>(Weight24::k16, size, size, random);
@@ -137,7 +149,8 @@ void overlap_changes_nothing(const DeviceLimits& limits, Random& random) {
   for (const bool overlap : {false, true}) {
     cuda(cudaMemcpyAsync(a.get(), x.get(), a.size() * 2, cudaMemcpyDeviceToDevice, stream));
     for (int i = 0; i < layers; ++i) {
-      const DecodeCall call{Element::kBf16, tokens, (i & 1 ? b : a).get(), size, (i & 1 ? a : b).get(), size, overlap, stream};
+      const DecodeCall call{Element::kBf16, tokens, (i & 1 ? b : a).get(), size, (i & 1 ? a : b).get(), size,
+                            overlap,        stream};
       check(decode24(matrix, plan, call).ok(), "a layer of the chain");
     }
     cuda(cudaStreamSynchronize(stream));
@@ -145,7 +158,8 @@ void overlap_changes_nothing(const DeviceLimits& limits, Random& random) {
   }
   cuda(cudaStreamDestroy(stream));
   check(result[0] == result[1], "overlapping launches change the result");
-  check(std::any_of(result[0].begin(), result[0].end(), [](uint16_t v) { return (v & 0x7fff) != 0; }), "the chain has died out");
+  check(std::any_of(result[0].begin(), result[0].end(), [](uint16_t v) { return (v & 0x7fff) != 0; }),
+        "the chain has died out");
 }
 
 void refusals(const DeviceLimits& limits) {
@@ -169,12 +183,15 @@ void all_sizes(const DeviceLimits& limits, Random& random, bool quick) {
   struct Size {
     int rows, cols;
   };
-  const std::vector<Size> sizes = quick ? std::vector<Size>{{40, 192}, {264, 1024}}
-                                        : std::vector<Size>{{1, 64}, {8, 128}, {40, 192}, {264, 1024}, {1000, 4160}, {72, 14336}};
-  const std::vector<int> tokens = quick ? std::vector<int>{1, 17} : std::vector<int>{1, 2, 8, 9, 16, 17, 32, 33, 64};
+  const std::vector<Size> sizes =
+      quick ? std::vector<Size>{{40, 192}, {264, 1024}}
+            : std::vector<Size>{{1, 64}, {8, 128}, {40, 192}, {264, 1024}, {1000, 4160}, {72, 14336}};
+  const std::vector<int> tokens =
+      quick ? std::vector<int>{1, 17} : std::vector<int>{1, 2, 8, 9, 16, 17, 32, 33, 64};
   for (const Weight24 weight : {Weight24::k16, Weight24::kInt8, Weight24::kInt4}) {
     for (const Size& size : sizes) {
-      for (const int n : tokens) decode_is_right<T>(weight, size.rows, size.cols, n, (n & 1) == 0, limits, random);
+      for (const int n : tokens)
+        decode_is_right<T>(weight, size.rows, size.cols, n, (n & 1) == 0, limits, random);
     }
   }
 }

@@ -15,12 +15,14 @@ struct HostMatrix24 {
   Weight24 weight;
   int rows;
   int cols;
-  std::vector<uint8_t> values;   // bytes of the neutral format
+  std::vector<uint8_t> values;  // bytes of the neutral format
   std::vector<uint8_t> indices;
-  std::vector<uint16_t> scales;     // int4
-  std::vector<float> row_scales;    // int8
+  std::vector<uint16_t> scales;   // int4
+  std::vector<float> row_scales;  // int8
 
-  int value_bytes_per_row() const { return weight == Weight24::k16 ? cols : weight == Weight24::kInt8 ? cols / 2 : cols / 4; }
+  int value_bytes_per_row() const {
+    return weight == Weight24::k16 ? cols : weight == Weight24::kInt8 ? cols / 2 : cols / 4;
+  }
   int scales_per_row() const { return (cols + 127) / 128; }
 
   uint8_t nibble(int row, int group) const {
@@ -47,7 +49,8 @@ HostMatrix24 random_matrix24(Weight24 weight, int rows, int cols, Random& random
   HostMatrix24 m{weight, rows, cols, {}, {}, {}, {}};
   m.values.resize(size_t(rows) * m.value_bytes_per_row());
   m.indices.resize(size_t(rows) * (cols / 8));
-  for (uint8_t& byte : m.indices) byte = uint8_t(kLegalNibbles[random.below(6)] | kLegalNibbles[random.below(6)] << 4);
+  for (uint8_t& byte : m.indices)
+    byte = uint8_t(kLegalNibbles[random.below(6)] | kLegalNibbles[random.below(6)] << 4);
   if (weight == Weight24::k16) {
     for (size_t i = 0; i < m.values.size(); i += 2) {
       const int kind = random.below(16);
@@ -76,8 +79,9 @@ struct PackedMatrix24 {
     const DeviceArray<uint16_t> scales(m.scales);
     DeviceArray<uint64_t> first(1);
     stream.fill_bytes(0xff);
-    const kernels::cuda::Status status = kernels::cuda::pack24(
-        m.weight, m.rows, m.cols, {values.get(), indices.get(), scales.get()}, stream.get(), first.get(), nullptr);
+    const kernels::cuda::Status status =
+        kernels::cuda::pack24(m.weight, m.rows, m.cols, {values.get(), indices.get(), scales.get()},
+                              stream.get(), first.get(), nullptr);
     check(status.ok(), std::string("pack24: ") + describe(status));
     refused = first.host()[0];
   }

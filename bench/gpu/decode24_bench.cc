@@ -1,0 +1,172 @@
+// 2:4 decode against dense cuBLASLt, weights rotated past the L2, graph replays, medians.
+//   decode24_bench [--json FILE] [--sweep FILE]
+// --sweep measures every plan and writes one line each: what the planner's cost model is fitted to.
+#include <cuda_bf16.h>
+
+#include <cstring>
+
+#include "bench/gpu/cublaslt.h"
+#include "bench/gpu/fill.h"
+#include "kernels/sparse/cuda/pack24.h"
+#include "kernels/sparse/spmm_nm/decode24.h"
+
+namespace prune::bench {
+namespace {
+
+using namespace kernels::cuda;
+
+constexpr size_t kRotated = 300u << 20;
+constexpr int kReplays = 9;
+
+struct Shape {
+  int m, k;
+};
+constexpr Shape kShapes[] = {{4096, 4096}, {14336, 4096}, {4096, 14336}, {8192, 8192}, {28672, 8192}};
+constexpr int kTokens[] = {1, 8, 16, 32, 64};
+
+const char* name_of(Weight24 weight) {
+  return weight == Weight24::k16 ? "bf16" : weight == Weight24::kInt8 ? "int8" : "int4";
+}
+
+void must(const Status& status) {
+  if (!status.ok()) throw std::runtime_error(describe(status));
+}
+
+// Random streams of one shape, packed by the library.
+class Weights {
+ public:
+  Weights(Weight24 weight, const Shape& s, cudaStream_t stream)
+      : streams_(stream_bytes24(weight, s.m, s.k), kRotated), row_scales_(size_t(s.m) * 4) {
+    const size_t groups = size_t(s.m) * s.k / 4;
+    DeviceMemory values(groups * 4), indices(groups), scales(groups), refused(8);
+    if (weight == Weight24::k16) {
+      fill_bf16(values.get(), groups * 2, 0.05f, 1, stream);
+    } else {
+      fill_bytes(values.get(), groups * 2, 1, stream);
+    }
+    fill_nibbles(indices.get(), groups / 2, 2, stream);
+    fill_bf16(scales.get(), groups / 2, 0.01f, 3, stream);
+    fill_float(reinterpret_cast<float*>(row_scales_.get()), s.m, 0.01f, 0.02f, 4, stream);
+    must(pack24(weight, s.m, s.k, {values.get(), indices.get(), scales.get()}, streams_[0],
+                reinterpret_cast<uint64_t*>(refused.get()), stream));
+    streams_.spread(stream);
+    cuda(cudaStreamSynchronize(stream));
+  }
+  const Rotation& streams() const { return streams_; }
+  Matrix24 matrix(Weight24 weight, const Shape& s, int i) const {
+    return {weight, s.m, s.k, streams_[i], reinterpret_cast<const float*>(row_scales_.get())};
+  }
+
+ private:
+  Rotation streams_;
+  DeviceMemory row_scales_;
+};
+
+struct Case {
+  Weight24 weight;
+  Shape shape;
+  int tokens;
+  double dense_us;
+};
+
+double measure(const Case& c, const Weights& weights, const DecodePlan& plan, bool overlap, const void* x,
+               void* y, int replays, cudaStream_t stream) {
+  const int calls = std::max(16, 2 * weights.streams().count());
+  const DecodeCall call{Element::kBf16, c.tokens, x, c.shape.k, y, c.shape.m, overlap, stream};
+  return time_graph(stream, calls, replays,
+                    [&](int i) { must(decode24(weights.matrix(c.weight, c.shape, i), plan, call)); });
+}
+
+void sweep(const Case& c, const Weights& weights, const DeviceLimits& limits, const void* x, void* y,
+           std::FILE* out, cudaStream_t stream) {
+  for (const DecodePlan& p : decode_candidates({c.weight, c.shape.m, c.shape.k, c.tokens}, limits)) {
+    const double alone = measure(c, weights, p, false, x, y, 3, stream),
+                 overlapped = measure(c, weights, p, true, x, y, 3, stream);
+    std::fprintf(out, "%s,%d,%d,%d,%.3f,%d,%d,%d,%d,%d,%d,%d,%.3f,%.3f\n", name_of(c.weight), c.shape.m,
+                 c.shape.k, c.tokens, c.dense_us, p.clusters, p.cluster_size, p.row_warps, p.col_warps,
+                 p.depth, p.panel_tiles, p.panels, alone, overlapped);
+  }
+  std::fflush(out);
+}
+
+void report(const Case& c, const Weights& weights, const DeviceLimits& limits, const void* x, void* y,
+            JsonFile& json, cudaStream_t stream) {
+  const DecodePlan plan = plan_decode24({c.weight, c.shape.m, c.shape.k, c.tokens}, limits);
+  const double bytes = double(stream_bytes24(c.weight, c.shape.m, c.shape.k));
+  for (const bool overlap : {false, true}) {
+    const double us = measure(c, weights, plan, overlap, x, y, kReplays, stream);
+    char name[160];
+    std::snprintf(name, sizeof name, "spmm_nm/%s/isa:sm90a/m:%d/k:%d/n:%d/sparsity:50%s", name_of(c.weight),
+                  c.shape.m, c.shape.k, c.tokens, overlap ? "/overlap:1" : "");
+    json.add({name,
+              us,
+              {{"speedup", c.dense_us / us},
+               {"GB/s", bytes / us / 1e3},
+               {"GFLOP/s", 2e-3 * c.shape.m * c.shape.k * c.tokens / us}}});
+    std::printf("%s%8.2f us %5.2f TB/s %5.2fx", overlap ? "   overlapped" : "", us, bytes / us / 1e6,
+                c.dense_us / us);
+  }
+  std::printf("   clusters %d x %d, warps %d x %d, depth %d, panels %d of %d\n", plan.clusters,
+              plan.cluster_size, plan.row_warps, plan.col_warps, plan.depth, plan.panels, plan.panel_tiles);
+  std::fflush(stdout);
+}
+
+void run(const std::string& json_path, const std::string& sweep_path) {
+  JsonFile json(json_path, gpu_context());
+  std::FILE* sweep_file = sweep_path.empty() ? nullptr : std::fopen(sweep_path.c_str(), "w");
+  DeviceLimits limits;
+  must(decode_limits(&limits));
+  std::printf("clusters of 1, 2, 4, 8 that run at once: %d %d %d %d; shared memory %d\n", limits.clusters[0],
+              limits.clusters[1], limits.clusters[2], limits.clusters[3], limits.shared_bytes);
+  cudaStream_t stream;
+  cuda(cudaStreamCreate(&stream));
+  for (const Shape& s : kShapes) {
+    const size_t dense_bytes = size_t(s.m) * s.k * 2;
+    const Rotation dense(dense_bytes, kRotated);
+    fill_bf16(dense[0], size_t(s.m) * s.k, 0.05f, 1, stream);
+    dense.spread(stream);
+    const DeviceMemory x(size_t(64) * s.k * 2), y(size_t(64) * s.m * 2);
+    fill_bf16(x.get(), size_t(64) * s.k, 1, 9, stream);
+    double dense_us[std::size(kTokens)];
+    for (size_t i = 0; i < std::size(kTokens); ++i) {
+      const DenseProduct product(s.m, kTokens[i], s.k);
+      dense_us[i] =
+          product.best_time(dense, x.get(), y.get(), std::max(16, 2 * dense.count()), kReplays, stream);
+      char name[128];
+      std::snprintf(name, sizeof name, "dense/cublaslt/bf16/m:%d/k:%d/n:%d", s.m, s.k, kTokens[i]);
+      json.add({name, dense_us[i], {{"GB/s", double(dense_bytes) / dense_us[i] / 1e3}}});
+    }
+    for (const Weight24 weight : {Weight24::k16, Weight24::kInt8, Weight24::kInt4}) {
+      const Weights weights(weight, s, stream);
+      for (size_t i = 0; i < std::size(kTokens); ++i) {
+        const Case c{weight, s, kTokens[i], dense_us[i]};
+        std::printf("%-4s %5d x %5d n %2d  dense %7.2f us   2:4 ", name_of(weight), s.m, s.k, c.tokens,
+                    c.dense_us);
+        report(c, weights, limits, x.get(), y.get(), json, stream);
+        if (sweep_file && (weight == Weight24::k16 ? c.tokens != 32 : c.tokens == 1 || c.tokens == 16)) {
+          sweep(c, weights, limits, x.get(), y.get(), sweep_file, stream);
+        }
+      }
+    }
+  }
+  cuda(cudaStreamDestroy(stream));
+  if (sweep_file) std::fclose(sweep_file);
+}
+
+}  // namespace
+}  // namespace prune::bench
+
+int main(int argc, char** argv) {
+  std::string json, sweep;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (!std::strcmp(argv[i], "--json")) json = argv[i + 1];
+    if (!std::strcmp(argv[i], "--sweep")) sweep = argv[i + 1];
+  }
+  try {
+    prune::bench::run(json, sweep);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "decode24_bench: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}
