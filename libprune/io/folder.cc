@@ -1,5 +1,7 @@
 #include "libprune/io/folder.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <system_error>
 
@@ -12,11 +14,6 @@ namespace {
 
 constexpr size_t kMaxFiles = 100'000;
 constexpr size_t kMaxDepth = 32;
-
-bool same_place(const fs::path& a, const fs::path& b) {
-  std::error_code ignored;
-  return fs::equivalent(a, b, ignored);
-}
 
 class Walk {
  public:
@@ -81,6 +78,13 @@ class Walk {
 };
 
 }  // namespace
+
+bool same_place(const fs::path& a, const fs::path& b) {
+  struct stat first {
+  }, second{};
+  return ::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
+         first.st_ino == second.st_ino;
+}
 
 fs::path staging_folder(const fs::path& output) {
   return output.parent_path() / ("." + output.filename().native() + ".partial");

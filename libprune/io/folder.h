@@ -7,6 +7,10 @@
 
 namespace prune {
 
+// True when both exist and are the same file or folder, links followed. (std::filesystem::equivalent() has no
+// answer for devices and the like.)
+bool same_place(const std::filesystem::path& a, const std::filesystem::path& b);
+
 // Where the output `output` is built: a hidden folder beside it. `output` has a file name.
 std::filesystem::path staging_folder(const std::filesystem::path& output);
 // True for the names that staging_folder() gives.

@@ -208,10 +208,10 @@ void check_size(const TensorInfo& tensor, const std::string& where) {
   const std::optional<uint64_t> size = size_in_bytes(tensor.dtype, tensor.shape);
   if (size == tensor.size_bytes()) return;
   const std::string type = to_string(tensor.shape) + " of " + std::string(name(tensor.dtype));
-  if (size)
-    fail_range(tensor, where, "do not match shape " + type + " (" + std::to_string(*size) + " bytes)");
-  throw_input(where + ": tensor " + quote_name(tensor.name) + ": shape " + type +
-              " overflows 64 bits or does not fill whole bytes");
+  if (size) fail_range(tensor, where, "do not match shape " + type + " (" + in_bytes(*size) + ")");
+  const bool may_split_bytes = bits(tensor.dtype) % 8 != 0;
+  throw_input(where + ": tensor " + quote_name(tensor.name) + ": shape " + type + " overflows 64 bits" +
+              (may_split_bytes ? " or does not fill whole bytes" : ""));
 }
 
 // The tensors, whatever their order in the JSON, must cover [0, data_size) exactly.
@@ -230,18 +230,17 @@ void check_tiling(const std::vector<TensorInfo>& tensors, uint64_t data_size, co
                  "overlap those of tensor " + quote_name(previous->name) + ", " + byte_range(*previous));
     }
     if (tensor->begin > covered) {
-      fail_range(*tensor, where,
-                 "leave a hole of " + std::to_string(tensor->begin - covered) + " bytes before them");
+      fail_range(*tensor, where, "leave a hole of " + in_bytes(tensor->begin - covered) + " before them");
     }
     covered = tensor->end;
     previous = tensor;
   }
   if (covered > data_size) {
-    throw_input(where + ": the tensors need " + std::to_string(covered) + " bytes of data, the file has " +
+    throw_input(where + ": the tensors need " + in_bytes(covered) + " of data, the file has " +
                 std::to_string(data_size) + ": truncated?");
   }
   if (covered < data_size) {
-    throw_input(where + ": " + std::to_string(data_size - covered) + " bytes follow the last tensor");
+    throw_input(where + ": the file goes on for " + in_bytes(data_size - covered) + " after the last tensor");
   }
 }
 
@@ -274,7 +273,7 @@ std::string_view find_safetensors_header(std::span<const std::byte> file, const 
   uint64_t length = 0;
   if (file.size() < sizeof length) {
     throw_input(where + ": a safetensors file starts with the 8 bytes of its header's length, this one has " +
-                std::to_string(file.size()) + " bytes: truncated?");
+                in_bytes(file.size()) + ": truncated?");
   }
   if (text.starts_with(kLfsPointer)) {
     throw_input(where + ": a Git LFS pointer in place of the file: run 'git lfs pull' there");

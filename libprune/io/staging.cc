@@ -158,7 +158,7 @@ void Staging::check_against_input() const {
   std::error_code error;
   const fs::path input = fs::canonical(options_.input, error);
   if (error) return;
-  if (contains(output_, input) || fs::equivalent(output_, input, error)) {
+  if (contains(output_, input) || same_place(output_, input)) {
     throw_usage(shown(output_) + ": the output is the input, or holds it: name another output");
   }
 }

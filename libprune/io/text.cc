@@ -1,6 +1,5 @@
 #include "libprune/io/text.h"
 
-#include <cstdint>
 #include <system_error>
 
 namespace prune {
@@ -118,6 +117,8 @@ std::string shown(const std::filesystem::path& path) {
   append_escaped(out, path.native());
   return out;
 }
+
+std::string in_bytes(uint64_t count) { return std::to_string(count) + (count == 1 ? " byte" : " bytes"); }
 
 std::string system_reason(int error) {
   std::string reason = std::generic_category().message(error);

@@ -1,6 +1,7 @@
 // Foreign text made safe for a one-line message.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -18,6 +19,9 @@ std::string quote_name(std::string_view name);
 
 // A path, escaped alike, without quotes and never cut: it has to be findable.
 std::string shown(const std::filesystem::path& path);
+
+// "1 byte", "2 bytes".
+std::string in_bytes(uint64_t count);
 
 // What errno means, in lower case: "no space left on device".
 std::string system_reason(int error);
