@@ -167,6 +167,13 @@ PackedFormat parse_packed_format(std::string_view text) {
   return PackedFormat(found - kFormatNames.begin());
 }
 
+std::string format_in_words(const PackedWeight& weight) {
+  std::string words(name(weight.format));
+  if (weight.format == PackedFormat::kNm) words += " " + to_string(Pattern(weight.nm));
+  if (weight.format == PackedFormat::kBsr) words += " " + to_string(Pattern(weight.block));
+  return words;
+}
+
 std::vector<int64_t> PackedWeight::dense_shape() const {
   return orientation == Orientation::kInOut ? std::vector<int64_t>{in, out} : std::vector<int64_t>{out, in};
 }

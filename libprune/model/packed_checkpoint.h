@@ -38,6 +38,9 @@ struct PackedWeight {
   uint64_t dense_bytes() const { return uint64_t(out) * uint64_t(in) * uint64_t(bits(dtype)) / 8; }
 };
 
+// "nm 2:4", "bsr 16x16", "bitmask", "csr".
+std::string format_in_words(const PackedWeight& weight);
+
 // The tensors that hold a packed weight, in the order of the file. `stored` is the number of values (nm:
 // ignored), or of blocks (bsr).
 std::vector<TensorInfo> packed_tensors(const PackedWeight& weight, int64_t stored);

@@ -1,0 +1,33 @@
+// The program's commands.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "apps/prune/command_line.h"
+
+namespace prune::app {
+
+struct Command {
+  std::string_view name;
+  std::string_view summary;
+  int (*run)(const Arguments& arguments);  // returns an exit code; throws Error, Interrupted
+};
+
+int prune_command(const Arguments& arguments);
+int inspect_command(const Arguments& arguments);
+int verify_command(const Arguments& arguments);
+int pack_command(const Arguments& arguments);
+int unpack_command(const Arguments& arguments);
+int bench_command(const Arguments& arguments);
+
+// A new command is a file of its own, a declaration above and a line here.
+inline constexpr Command kCommands[] = {
+    {"inspect", "what a checkpoint holds: tensors, zeros, patterns", inspect_command},
+    {"verify", "check a pruned or packed checkpoint, alone or against its original", verify_command},
+    {"pack", "store a pruned checkpoint sparse: smaller on disk", pack_command},
+    {"unpack", "make a packed checkpoint dense again, bit for bit", unpack_command},
+    {"bench", "time a checkpoint's weight shapes on this machine, dense against sparse", bench_command},
+};
+
+}  // namespace prune::app

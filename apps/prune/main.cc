@@ -1,0 +1,77 @@
+// prune: the command line program.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <new>
+
+#include <prune/error.h>
+
+#include "apps/prune/command.h"
+#include "apps/prune/exit_codes.h"
+#include "apps/prune/terminal.h"
+#include "kernels/sparse/isa.h"
+#include "libprune/io/staging.h"
+
+namespace prune::app {
+namespace {
+
+int exit_code(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kUsage:
+      return kUsage;
+    case ErrorKind::kInput:
+      return kRefused;
+    case ErrorKind::kRuntime:
+      return kFailed;
+  }
+  return kFailed;
+}
+
+int complain(std::string_view message, int code) {
+  fmt::print(stderr, "{} {}\n", red("prune:", STDERR_FILENO), printable(message));
+  return code;
+}
+
+void check_environment() {
+  const std::string_view isa = kernels::isa::rejected_override();
+  if (!isa.empty()) throw_usage(fmt::format("PRUNE_ISA={}: expected generic, avx2 or avx512", isa));
+}
+
+int dispatch(Arguments arguments) {
+  if (!arguments.empty()) {
+    if (arguments.front() == "--version") {
+      fmt::print("prune {}\n", PRUNE_VERSION);
+      return kDone;
+    }
+    const auto command = std::ranges::find(kCommands, arguments.front(), &Command::name);
+    if (command != std::end(kCommands)) return command->run({arguments.begin() + 1, arguments.end()});
+  }
+  return prune_command(arguments);
+}
+
+int run(Arguments arguments) {
+  try {
+    install_interrupt_handlers();
+    check_environment();
+    return dispatch(std::move(arguments));
+  } catch (const Interrupted&) {
+    return complain("interrupted", kInterrupted);
+  } catch (const Error& fault) {
+    return complain(fault.what(), exit_code(fault.kind()));
+  } catch (const std::bad_alloc&) {
+    return complain("out of memory", kFailed);
+  } catch (const std::exception& fault) {
+    return complain(fault.what(), kFailed);
+  }
+}
+
+}  // namespace
+}  // namespace prune::app
+
+int main(int argc, char** argv) {
+  const int code = prune::app::run({argv + 1, argv + argc});
+  // A result that could not be written to stdout (a full disk, a closed pipe) is a failure too.
+  if (std::fflush(stdout) != 0 && code == prune::app::kDone) return prune::app::kFailed;
+  return code;
+}

@@ -1,0 +1,154 @@
+// prune pack MODEL and prune unpack MODEL.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include <prune/error.h>
+
+#include "apps/prune/command.h"
+#include "apps/prune/exit_codes.h"
+#include "apps/prune/layer_rows.h"
+#include "apps/prune/output_place.h"
+#include "apps/prune/terminal.h"
+#include "libprune/model/pack_checkpoint.h"
+
+namespace prune::app {
+namespace {
+
+CommandLine make_pack_line() {
+  CommandLine line(
+      "prune pack [MODEL] [-o OUT] [--format F] [options]",
+      "Stores the linear weights of a pruned checkpoint sparse. Lossless: 'prune unpack' gives the dense "
+      "folder back.",
+      "Formats (--format), with the bits a weight costs beside its kept values:\n"
+      "  auto      for each weight the smallest that holds it; dense where none is smaller (default)\n"
+      "  nm        N:M: 1 bit a weight for 2:4\n"
+      "  bitmask   any zeros: 1 bit a weight\n"
+      "  csr       any zeros: 32 bits a kept weight\n"
+      "  bsr       blocks: 32 bits a kept block\n"
+      "\nExamples:\n  prune pack Llama-3-8B-2of4 -o Llama-3-8B-packed\n  prune pack pruned --format bsr "
+      "--pattern 16x16\n");
+  line.positional("model");
+  line.options()("format", po::value<std::string>()->default_value("auto")->value_name("F"), "see below")(
+      "pattern,p", po::value<std::string>()->value_name("P"),
+      "N:M for nm, RxC for bsr (default: found from the zeros)");
+  add_selection_options(line);
+  add_output_options(line);
+  add_running_options(line);
+  return line;
+}
+
+PackOptions read_options(const CommandLine& line) {
+  PackOptions options;
+  if (line.text("format") != "auto") options.format = parse_packed_format(line.text("format"));
+  if (const auto pattern = line.maybe_text("pattern")) {
+    options.pattern = parse_pattern(*pattern);
+    const bool fits = options.format == PackedFormat::kNm    ? std::holds_alternative<NM>(*options.pattern)
+                      : options.format == PackedFormat::kBsr ? std::holds_alternative<Block>(*options.pattern)
+                                                             : false;
+    if (!fits) throw_usage("--pattern " + *pattern + " goes with --format nm (N:M) or --format bsr (RxC)");
+  }
+  options.include = line.texts("include");
+  options.exclude = line.texts("exclude");
+  options.threads = line.threads();
+  return options;
+}
+
+std::string formats_of(const std::vector<const PackedTensorReport*>& tensors) {
+  std::string text;
+  for (const PackedTensorReport* tensor : tensors) {
+    if (text.find(tensor->format) == std::string::npos) text += (text.empty() ? "" : ", ") + tensor->format;
+  }
+  return text;
+}
+
+void add_row(Table& table, const std::string& name, const std::vector<const PackedTensorReport*>& tensors) {
+  int64_t weights = 0, zeros = 0;
+  uint64_t dense = 0, packed = 0;
+  for (const PackedTensorReport* tensor : tensors) {
+    weights += tensor->out * tensor->in;
+    zeros += tensor->zeros;
+    dense += tensor->dense_bytes;
+    packed += tensor->packed_bytes;
+  }
+  table.add({printable(name), percent(weights ? double(zeros) / double(weights) : 0), human_bytes(dense),
+             human_bytes(packed), percent(dense ? double(packed) / double(dense) : 0), formats_of(tensors)});
+}
+
+std::string pack_table(const PackReport& report) {
+  Table table({"layer", "zeros", "dense", "packed", "packed/dense", "format"});
+  std::vector<const PackedTensorReport*> all;
+  for (const PackedTensorReport& tensor : report.tensors) all.push_back(&tensor);
+  for (const auto& [layer, tensors] : by_layer(report.tensors)) add_row(table, layer, tensors);
+  table.add_rule();
+  add_row(table, "linear weights", all);
+  table.add({"whole files", "", human_bytes(report.model_bytes), human_bytes(report.packed_model_bytes),
+             percent(double(report.packed_model_bytes) / double(report.model_bytes)), ""});
+  return table.text();
+}
+
+void note_dense(const PackReport& report) {
+  for (const PackedTensorReport& tensor : report.tensors) {
+    if (!tensor.reason.empty())
+      fmt::print(stderr, "note: '{}' stays dense: {}\n", printable(tensor.name), tensor.reason);
+  }
+}
+
+CommandLine make_unpack_line() {
+  CommandLine line("prune unpack [MODEL] [-o OUT] [options]",
+                   "Makes a packed checkpoint dense again: the folder that was packed, with zeros in place.",
+                   "Example:\n  prune unpack Llama-3-8B-packed -o Llama-3-8B-2of4\n");
+  line.positional("model");
+  add_output_options(line);
+  add_running_options(line);
+  return line;
+}
+
+}  // namespace
+
+int pack_command(const Arguments& arguments) {
+  CommandLine line = make_pack_line();
+  if (!line.parse(arguments)) return kDone;
+  const PackOptions options = read_options(line);
+  const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
+  const std::filesystem::path output = output_place(line, checkpoint, "packed");
+  require_free(output, line);
+  const bool quiet = line.flag("quiet");
+  PackReport report;
+  {
+    ProgressBar bar("packing");
+    report = pack_checkpoint(checkpoint, options, output, staging_options(line),
+                             quiet ? Progress() : bar.callback());
+  }
+  if (!quiet) note_dense(report);
+  if (line.flag("json")) {
+    fmt::print("{}\n", to_json(report).dump(2));
+  } else {
+    fmt::print("{}\nwritten to {} in {:.1f} s\n", pack_table(report), report.output, report.seconds);
+  }
+  return kDone;
+}
+
+int unpack_command(const Arguments& arguments) {
+  CommandLine line = make_unpack_line();
+  if (!line.parse(arguments)) return kDone;
+  const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
+  const std::filesystem::path output = output_place(line, checkpoint, "dense");
+  require_free(output, line);
+  PackReport report;
+  {
+    ProgressBar bar("unpacking");
+    report = unpack_checkpoint(checkpoint, output, staging_options(line), line.threads(),
+                               line.flag("quiet") ? Progress() : bar.callback());
+  }
+  if (line.flag("json")) {
+    fmt::print("{}\n", to_json(report).dump(2));
+  } else {
+    fmt::print("{} of packed files became {} of dense files in {} in {:.1f} s\n",
+               human_bytes(report.packed_model_bytes), human_bytes(report.model_bytes), report.output,
+               report.seconds);
+  }
+  return kDone;
+}
+
+}  // namespace prune::app

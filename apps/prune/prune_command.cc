@@ -1,0 +1,224 @@
+// prune [MODEL] -o OUT --sparsity S --pattern P: the pass itself.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include <prune/error.h>
+
+#include "apps/prune/command.h"
+#include "apps/prune/exit_codes.h"
+#include "apps/prune/html_report.h"
+#include "apps/prune/layer_rows.h"
+#include "apps/prune/output_place.h"
+#include "apps/prune/terminal.h"
+#include "apps/prune/text_file.h"
+#include "libprune/model/method.h"
+#include "libprune/model/packed_checkpoint.h"
+#include "libprune/model/report_json.h"
+
+namespace prune::app {
+namespace {
+
+std::string help_text() {
+  std::string text =
+      "Patterns (--pattern):\n"
+      "  2:4, 4:8, 1:4, N:M   keep N of every M consecutive weights of a row, 1 <= N < M <= 32; sparsity is "
+      "1 - N/M\n"
+      "  unstructured         any weight may go\n"
+      "  16x16, RxC           blocks of R rows x C columns go or stay as one\n"
+      "\nMethods (--method):\n";
+  for (const Method& method : methods()) text += fmt::format("  {:<20} {}\n", method.name, method.summary);
+  text += "\nCommands (prune COMMAND --help):\n";
+  for (const Command& command : kCommands)
+    text += fmt::format("  {:<20} {}\n", command.name, command.summary);
+  text +=
+      "\nExamples:\n"
+      "  prune --sparsity 0.5 --pattern 2:4                     the model in this folder, into ../NAME-2of4\n"
+      "  prune Llama-3-8B -o sparse --pattern 2:4 --dry-run     show what would be pruned\n"
+      "  prune Llama-3-8B --sparsity 0.7 --pattern unstructured --scope global\n"
+      "  prune Llama-3-8B --pattern 16x16 --sparsity 0.5 --exclude '*.down_proj'\n"
+      "\nExit codes: 0 done, 1 failed while running, 2 usage, 3 input refused, 4 verify found a mismatch, "
+      "130 interrupted.\n"
+      "A model in a folder that is named like a command is ./NAME.";
+  return text;
+}
+
+CommandLine make_line() {
+  CommandLine line(
+      "prune [MODEL] [-o OUT] --sparsity S --pattern P [options]\n       prune COMMAND ...",
+      "Prunes the linear layers of a Hugging Face checkpoint (a folder, or one .safetensors file; default: "
+      "this\n"
+      "folder) and writes a checkpoint of the same names, types, shapes and files with zeros in place.",
+      help_text());
+  line.positional("model");
+  line.options()("sparsity,s", po::value<double>()->value_name("S"),
+                 "share of the weights that become zero, 0 <= S < 1; N:M decides it alone")(
+      "pattern,p", po::value<std::string>()->default_value("2:4")->value_name("P"),
+      "which weights may go, see below")(
+      "method,m", po::value<std::string>()->default_value("magnitude")->value_name("M"),
+      "how weights are scored, see below")(
+      "scope", po::value<std::string>()->default_value("layer")->value_name("row|layer|global"),
+      "over what unstructured and block patterns share the sparsity")(
+      "block-norm", po::value<std::string>()->default_value("l2")->value_name("l1|l2"),
+      "by which norm magnitude scores a block");
+  add_selection_options(line);
+  line.options()("skip-unfit", po::bool_switch(),
+                 "leave tensors dense that can't take the pattern, instead of refusing");
+  add_output_options(line);
+  line.options()("dry-run,n", po::bool_switch(), "show the plan, write nothing")(
+      "report", po::value<std::string>()->value_name("FILE"),
+      "write the report per tensor: JSON, or a page when FILE ends in .html");
+  add_running_options(line);
+  line.options()("version", "print the version");
+  return line;
+}
+
+PruneOptions read_options(const CommandLine& line) {
+  PruneOptions options;
+  options.method = line.text("method");
+  options.pattern = parse_pattern(line.text("pattern"));
+  options.sparsity = line.maybe_number("sparsity");
+  options.scope = parse_scope(line.text("scope"));
+  options.block_norm = parse_block_norm(line.text("block-norm"));
+  options.include = line.texts("include");
+  options.exclude = line.texts("exclude");
+  options.skip_unfit = line.flag("skip-unfit");
+  options.threads = line.threads();
+  resolve_sparsity(options.pattern, options.sparsity);
+  return options;
+}
+
+// A first argument that is no path here and looks like a mistyped command.
+[[noreturn]] void refuse_model(const std::string& model) {
+  std::vector<std::string> names;
+  for (const Command& command : kCommands) names.emplace_back(command.name);
+  const auto meant = nearest(model, names);
+  if (meant && model.find('/') == std::string::npos) {
+    throw_usage("'" + model + "' is neither a model nor a command: did you mean 'prune " + *meant + "'?");
+  }
+  throw_input(model + ": no such file or folder");
+}
+
+Checkpoint open_model(const CommandLine& line) {
+  const std::string model = line.maybe_text("model").value_or(".");
+  std::error_code ignored;
+  if (!std::filesystem::exists(model, ignored)) refuse_model(model);
+  Checkpoint checkpoint(model);
+  if (PackedCheckpoint::is_packed(checkpoint))
+    throw_input(model + ": is packed; 'prune unpack' makes it dense first");
+  return checkpoint;
+}
+
+void print_notes(const std::vector<std::string>& notes) {
+  for (const std::string& note : notes) fmt::print(stderr, "note: {}\n", printable(note));
+}
+
+void note_other_weights(const Checkpoint& checkpoint, const std::filesystem::path& output) {
+  for (const std::filesystem::path& file : checkpoint.other_files(output)) {
+    if (Checkpoint::looks_like_weights(file)) {
+      fmt::print(stderr, "note: {} is copied as it is, not pruned\n", printable(file.string()));
+    }
+  }
+}
+
+std::string title(const PrunePlan& plan) {
+  const PruneOptions& o = plan.options;
+  const bool scoped = !std::holds_alternative<NM>(o.pattern);
+  return fmt::format(
+      "{} ({}), {} of the weights, method {}{}", to_string(o.pattern), describe(o.pattern),
+      percent(plan.sparsity), o.method,
+      scoped ? fmt::format(", per {}", o.scope == Scope::kGlobal ? "model" : to_string(o.scope)) : "");
+}
+
+int show_plan(const CommandLine& line, const Checkpoint& checkpoint, const PrunePlan& plan,
+              const std::filesystem::path& output) {
+  nlohmann::json list = nlohmann::json::array();
+  Table table({"tensor", "type", "shape", "what"});
+  for (const PlannedTensor& planned : plan.tensors) {
+    const TensorInfo& tensor = checkpoint.tensor(planned.ref);
+    const std::string shape = fmt::format("{}", fmt::join(tensor.shape, " x "));
+    const std::string what =
+        planned.prune ? (planned.orientation == Orientation::kInOut ? "prune down columns" : "prune")
+                      : planned.reason;
+    table.add({printable(tensor.name), std::string(name(tensor.dtype)), shape, what});
+    list.push_back({{"name", tensor.name},
+                    {"dtype", name(tensor.dtype)},
+                    {"shape", tensor.shape},
+                    {"prune", planned.prune},
+                    {"reason", planned.reason}});
+  }
+  if (line.flag("json")) {
+    const nlohmann::json document = {{"dry_run", true},           {"model", checkpoint.path().string()},
+                                     {"output", output.string()}, {"options", to_json(plan.options)},
+                                     {"weights", plan.weights()}, {"tensors", list}};
+    fmt::print("{}\n", document.dump(2));
+    return kDone;
+  }
+  fmt::print("{}\n{}\n{} of {} tensors would be pruned, {} weights; {} would be written to {}\n", title(plan),
+             table.text(), plan.matrices(), plan.tensors.size(), human_count(plan.weights()),
+             human_bytes(checkpoint.tensor_bytes()), output.string());
+  return kDone;
+}
+
+std::string result_table(const PruneReport& report) {
+  Table table({"layer", "matrices", "weights", "zeros before", "zeros after"});
+  std::vector<TensorReport> pruned;
+  std::ranges::copy_if(report.tensors, std::back_inserter(pruned), &TensorReport::pruned);
+  int64_t before_in_all = 0;
+  const auto share = [](int64_t part, int64_t whole) {
+    return percent(whole == 0 ? 0.0 : double(part) / double(whole));
+  };
+  for (const auto& [layer, tensors] : by_layer(pruned)) {
+    int64_t weights = 0, before = 0, after = 0;
+    for (const TensorReport* tensor : tensors) {
+      weights += tensor->numel();
+      before += tensor->zeros_before;
+      after += tensor->zeros_after;
+    }
+    before_in_all += before;
+    table.add({printable(layer), std::to_string(tensors.size()), human_count(weights), share(before, weights),
+               share(after, weights)});
+  }
+  table.add_rule();
+  table.add({"total", std::to_string(pruned.size()), human_count(report.pruned_weights()),
+             share(before_in_all, report.pruned_weights()), percent(report.achieved_sparsity())});
+  return table.text();
+}
+
+void write_report(const std::string& path, const PruneReport& report) {
+  write_text_file(path, path.ends_with(".html") ? html_report(report) : to_json(report).dump(2) + "\n");
+}
+
+}  // namespace
+
+int prune_command(const Arguments& arguments) {
+  CommandLine line = make_line();
+  if (!line.parse(arguments)) return kDone;
+  const PruneOptions options = read_options(line);
+  const Checkpoint checkpoint = open_model(line);
+  const PrunePlan plan = plan_pruning(checkpoint, options);
+  const std::filesystem::path output =
+      output_place(line, checkpoint, file_name_form(to_string(options.pattern)));
+  const bool quiet = line.flag("quiet");
+  if (!quiet) print_notes(plan.notes);
+  if (line.flag("dry-run")) return show_plan(line, checkpoint, plan, output);
+  require_free(output, line);
+  if (!quiet) note_other_weights(checkpoint, output);
+  PruneReport report;
+  {
+    ProgressBar bar("pruning");
+    report = find_method(options.method)
+                 .run(checkpoint, plan, output, staging_options(line), quiet ? Progress() : bar.callback());
+  }
+  if (const auto path = line.maybe_text("report")) write_report(*path, report);
+  if (line.flag("json")) {
+    fmt::print("{}\n", to_json(report).dump(2));
+  } else {
+    fmt::print("{}\n\n{}\n{} in {} files written to {} in {:.1f} s\n", title(plan), result_table(report),
+               human_bytes(uint64_t(report.bytes_written)), checkpoint.shards().size(), report.output,
+               report.seconds);
+  }
+  return kDone;
+}
+
+}  // namespace prune::app

@@ -1,0 +1,349 @@
+// prune verify MODEL: does it keep what was promised?
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <mutex>
+
+#include <nlohmann/json.hpp>
+
+#include <prune/select.h>
+
+#include "apps/prune/command.h"
+#include "apps/prune/exit_codes.h"
+#include "apps/prune/terminal.h"
+#include "libprune/io/staging.h"
+#include "libprune/model/name_filter.h"
+#include "libprune/model/packed_checkpoint.h"
+#include "libprune/model/parallel.h"
+#include "libprune/model/progress.h"
+#include "libprune/model/tensor_visit.h"
+
+namespace prune::app {
+namespace {
+
+constexpr size_t kMostShown = 20;  // mismatches printed one by one
+
+CommandLine make_line() {
+  CommandLine line("prune verify [MODEL] [--pattern P] [--sparsity S] [--against ORIGINAL] [options]",
+                   "Checks a dense or packed checkpoint: that its files are sound, no weight is NaN, and "
+                   "every packed index and\n"
+                   "offset is in order; with the options below, that it is what pruning promises. Exit code "
+                   "4 on a mismatch.",
+                   "Examples:\n  prune verify Llama-3-8B-2of4 --pattern 2:4 --against Llama-3-8B\n"
+                   "  prune verify Llama-3-8B-packed --against Llama-3-8B-2of4\n");
+  line.positional("model");
+  line.options()("pattern,p", po::value<std::string>()->value_name("P"),
+                 "every linear weight keeps to this pattern")(
+      "sparsity,s", po::value<double>()->value_name("S"),
+      "at least this share of the linear weights is zero, in all")(
+      "against", po::value<std::string>()->value_name("ORIGINAL"),
+      "same tensors, types and shapes; linear weights are the original's or zero; everything else is equal "
+      "bit for bit");
+  add_selection_options(line);
+  add_running_options(line);
+  return line;
+}
+
+// Mismatches from several threads.
+class Findings {
+ public:
+  void add(std::string finding) {
+    const std::lock_guard lock(mutex_);
+    findings_.push_back(std::move(finding));
+  }
+  std::vector<std::string> sorted() {
+    std::ranges::sort(findings_);
+    return findings_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> findings_;
+};
+
+// A checkpoint whose tensors can be had dense, packed or not.
+struct Model {
+  explicit Model(const std::string& path) : checkpoint(path) {
+    if (PackedCheckpoint::is_packed(checkpoint)) packed = std::make_unique<PackedCheckpoint>(checkpoint);
+  }
+  Checkpoint checkpoint;
+  std::unique_ptr<PackedCheckpoint> packed;
+};
+
+// One tensor as the dense model has it.
+struct DenseTensor {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  size_t shard = 0;
+  const TensorInfo* stored = nullptr;    // as it is
+  const PackedWeight* packed = nullptr;  // or packed
+};
+
+std::vector<DenseTensor> dense_tensors(const Model& model) {
+  std::vector<DenseTensor> tensors;
+  for (size_t shard = 0; shard < model.checkpoint.shards().size(); ++shard) {
+    for (const TensorInfo& tensor : model.checkpoint.shards()[shard].tensors()) {
+      if (model.packed && model.packed->owner(tensor.name)) continue;
+      tensors.push_back({tensor.name, tensor.dtype, tensor.shape, shard, &tensor, nullptr});
+    }
+  }
+  if (model.packed) {
+    for (const PackedWeight& w : model.packed->weights()) {
+      tensors.push_back({w.tensor, w.dtype, w.dense_shape(), w.shard, nullptr, &w});
+    }
+  }
+  return tensors;
+}
+
+// A weight as [out, in], wherever it comes from.
+template <class T>
+class LoadedWeight {
+ public:
+  LoadedWeight(const Model& model, const DenseTensor& tensor, Orientation orientation)
+      : unpacked_(tensor.packed ? model.packed->unpack<T>(*tensor.packed) : Matrix<T>()) {
+    if (tensor.packed) return;
+    mapped_.emplace(model.checkpoint.shards()[tensor.shard].data(*tensor.stored), tensor.shape[0],
+                    tensor.shape[1], orientation);
+  }
+  ConstView<T> view() const { return mapped_ ? mapped_->view() : prune::view(unpacked_); }
+
+ private:
+  Matrix<T> unpacked_;
+  std::optional<WeightMatrix<T>> mapped_;
+};
+
+class Verifier {
+ public:
+  Verifier(const Model& model, const Model* original, std::optional<Pattern> pattern, const CommandLine& line)
+      : model_(model),
+        original_(original),
+        pattern_(pattern),
+        architecture_(model.checkpoint),
+        include_(line.texts("include")),
+        exclude_(line.texts("exclude")) {
+    if (original_) {
+      for (const DenseTensor& tensor : dense_tensors(*original_)) originals_.emplace(tensor.name, tensor);
+    }
+  }
+
+  void run(int threads, const Progress& progress) {
+    const std::vector<DenseTensor> tensors = dense_tensors(model_);
+    check_names(tensors);
+    ProgressCounter counter(progress, model_.checkpoint.tensor_bytes());
+    parallel_for(tensors.size(), threads, [&](size_t i) {
+      check_interrupted();
+      check(tensors[i]);
+      counter.add(
+          tensors[i].packed ? model_.packed->bytes(*tensors[i].packed) : tensors[i].stored->size_bytes(),
+          tensors[i].name);
+    });
+    if (original_) check_config();
+  }
+
+  void require_sparsity(double sparsity) {
+    const int64_t wanted = weights_ - kept_count(weights_, sparsity);
+    if (zeros_ < wanted) {
+      findings_.add(fmt::format("{} of {} linear weights are zero, {} fewer than sparsity {} asks for",
+                                zeros_.load(), weights_.load(), wanted - zeros_, sparsity));
+    }
+  }
+
+  std::vector<std::string> findings() { return findings_.sorted(); }
+  int64_t weights() const { return weights_; }
+  int64_t zeros() const { return zeros_; }
+  int64_t matrices() const { return matrices_; }
+
+ private:
+  bool is_linear(const DenseTensor& tensor, Orientation& orientation) const {
+    orientation = architecture_.orientation(tensor.name);
+    if (tensor.shape.size() != 2 || !is_prunable(tensor.dtype)) return false;
+    TensorInfo info;
+    info.name = tensor.name;
+    info.dtype = tensor.dtype;
+    info.shape = tensor.shape;
+    const bool chosen = tensor.packed || (include_.empty() ? architecture_.role(info).prunable
+                                                           : include_.matches(tensor.name));
+    return chosen && !exclude_.matches(tensor.name);
+  }
+
+  void check_names(const std::vector<DenseTensor>& tensors) {
+    if (!original_) return;
+    for (const DenseTensor& tensor : tensors) {
+      const auto found = originals_.find(tensor.name);
+      if (found == originals_.end()) {
+        findings_.add("'" + tensor.name + "' is not in the original");
+      } else if (found->second.dtype != tensor.dtype || found->second.shape != tensor.shape) {
+        findings_.add("'" + tensor.name + "' has another type or shape than the original");
+      }
+    }
+    for (const auto& [name, tensor] : originals_) {
+      if (std::ranges::none_of(tensors, [&](const DenseTensor& t) { return t.name == name; })) {
+        findings_.add("'" + name + "' of the original is missing");
+      }
+    }
+  }
+
+  void check(const DenseTensor& tensor) {
+    const DenseTensor* original = nullptr;
+    if (const auto found = originals_.find(tensor.name); found != originals_.end()) {
+      if (found->second.dtype != tensor.dtype || found->second.shape != tensor.shape) return;  // told already
+      original = &found->second;
+    }
+    Orientation orientation;
+    if (is_linear(tensor, orientation)) {
+      visit_dtype(tensor.dtype, [&]<class T>() { check_weight<T>(tensor, original, orientation); });
+    } else if (original && original->stored && tensor.stored) {
+      check_equal(tensor, *original);
+    }
+    if (tensor.stored) {
+      const SafetensorsFile& shard = model_.checkpoint.shards()[tensor.shard];
+      shard.map().done_with(shard.data_start() + tensor.stored->begin, tensor.stored->size_bytes());
+    }
+  }
+
+  void check_equal(const DenseTensor& tensor, const DenseTensor& original) {
+    const auto bytes = model_.checkpoint.shards()[tensor.shard].data(*tensor.stored);
+    const auto other = original_->checkpoint.shards()[original.shard].data(*original.stored);
+    if (!std::ranges::equal(bytes, other)) findings_.add("'" + tensor.name + "' differs from the original");
+  }
+
+  template <class T>
+  void check_weight(const DenseTensor& tensor, const DenseTensor* original, Orientation orientation) {
+    const LoadedWeight<T> loaded(model_, tensor, orientation);
+    const ConstView<T> weights = loaded.view();
+    ++matrices_;
+    weights_ += weights.size();
+    check_values<T>(tensor, weights);
+    if (pattern_) check_pattern<T>(tensor, weights);
+    if (original) {
+      const LoadedWeight<T> other(*original_, *original, orientation);
+      check_kept<T>(tensor, weights, other.view());
+    }
+  }
+
+  template <class T>
+  void check_values(const DenseTensor& tensor, ConstView<T> weights) {
+    int64_t zeros = 0;
+    for (Index i = 0; i < weights.rows(); ++i) {
+      for (Index j = 0; j < weights.cols(); ++j) {
+        const T& w = weights.data()[i * weights.outerStride() + j];
+        zeros += is_zero(w);
+        if (is_nan(w)) {
+          findings_.add(fmt::format("'{}': NaN at row {}, column {}", tensor.name, i, j));
+          i = weights.rows() - 1;
+          break;
+        }
+      }
+    }
+    zeros_ += zeros;
+  }
+
+  template <class T>
+  void check_pattern(const DenseTensor& tensor, ConstView<T> weights) {
+    if (const auto reason = misfit(*pattern_, weights.rows(), weights.cols())) {
+      findings_.add(fmt::format("'{}': {}", tensor.name, *reason));
+    } else if (std::holds_alternative<NM>(*pattern_) && !satisfies(nonzero_mask(weights), *pattern_)) {
+      findings_.add(fmt::format("'{}' breaks pattern {} at {}", tensor.name, to_string(*pattern_),
+                                first_break<T>(weights)));
+    }
+  }
+
+  template <class T>
+  std::string first_break(ConstView<T> weights) const {
+    const NM nm = std::get<NM>(*pattern_);
+    const Mask kept = nonzero_mask(weights);
+    for (Index i = 0; i < kept.rows(); ++i) {
+      for (Index j = 0; j < kept.cols(); j += nm.group) {
+        const Index count = kept.count_in_row(i, j, j + nm.group);
+        if (count > nm.keep)
+          return fmt::format("row {}, columns {} to {}: {} weights are not zero", i, j, j + nm.group - 1,
+                             count);
+      }
+    }
+    return "";
+  }
+
+  // Every weight is the original's bit for bit, or +0.
+  template <class T>
+  void check_kept(const DenseTensor& tensor, ConstView<T> weights, ConstView<T> original) {
+    for (Index i = 0; i < weights.rows(); ++i) {
+      for (Index j = 0; j < weights.cols(); ++j) {
+        const auto bits = bit_pattern(weights.data()[i * weights.outerStride() + j]);
+        if (bits == 0 || bits == bit_pattern(original.data()[i * original.outerStride() + j])) continue;
+        findings_.add(
+            fmt::format("'{}': row {}, column {} is neither zero nor the original's", tensor.name, i, j));
+        return;
+      }
+    }
+  }
+
+  void check_config() {
+    const nlohmann::json* config = model_.checkpoint.config();
+    const nlohmann::json* original = original_->checkpoint.config();
+    if ((config == nullptr) != (original == nullptr) || (config && *config != *original)) {
+      findings_.add("config.json differs from the original's");
+    }
+  }
+
+  const Model& model_;
+  const Model* original_;
+  std::optional<Pattern> pattern_;
+  Architecture architecture_;
+  NameFilter include_;
+  NameFilter exclude_;
+  std::unordered_map<std::string, DenseTensor> originals_;
+  Findings findings_;
+  std::atomic<int64_t> weights_ = 0;
+  std::atomic<int64_t> zeros_ = 0;
+  std::atomic<int64_t> matrices_ = 0;
+};
+
+int print_outcome(const CommandLine& line, const Model& model, Verifier& verifier) {
+  const std::vector<std::string> findings = verifier.findings();
+  if (line.flag("json")) {
+    const nlohmann::json document = {{"model", model.checkpoint.path().string()},
+                                     {"packed", model.packed != nullptr},
+                                     {"ok", findings.empty()},
+                                     {"matrices", verifier.matrices()},
+                                     {"weights", verifier.weights()},
+                                     {"zeros", verifier.zeros()},
+                                     {"mismatches", findings}};
+    fmt::print("{}\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+  } else {
+    for (size_t i = 0; i < std::min(findings.size(), kMostShown); ++i)
+      fmt::print("mismatch: {}\n", printable(findings[i]));
+    if (findings.size() > kMostShown) fmt::print("... and {} more\n", findings.size() - kMostShown);
+    const double share =
+        verifier.weights() == 0 ? 0.0 : double(verifier.zeros()) / double(verifier.weights());
+    fmt::print("{}: {} linear weights in {} matrices, {} zero: {}\n", model.checkpoint.path().string(),
+               human_count(verifier.weights()), verifier.matrices(), percent(share),
+               findings.empty() ? "sound" : fmt::format("{} mismatches", findings.size()));
+  }
+  return findings.empty() ? kDone : kMismatch;
+}
+
+}  // namespace
+
+int verify_command(const Arguments& arguments) {
+  CommandLine line = make_line();
+  if (!line.parse(arguments)) return kDone;
+  std::optional<Pattern> pattern;
+  if (const auto text = line.maybe_text("pattern")) pattern = parse_pattern(*text);
+  const auto sparsity = line.maybe_number("sparsity");
+  if (sparsity) resolve_sparsity(pattern.value_or(Unstructured{}), sparsity);
+  const Model model(line.maybe_text("model").value_or("."));
+  std::unique_ptr<Model> original;
+  if (const auto path = line.maybe_text("against")) original = std::make_unique<Model>(*path);
+  Verifier verifier(model, original.get(), pattern, line);
+  {
+    ProgressBar bar("verifying");
+    verifier.run(line.threads(), line.flag("quiet") ? Progress() : bar.callback());
+  }
+  if (sparsity) verifier.require_sparsity(*sparsity);
+  return print_outcome(line, model, verifier);
+}
+
+}  // namespace prune::app
