@@ -1,0 +1,339 @@
+#include "libprune/io/staging.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "prune/error.h"
+#include "test/libprune/io/files.h"
+
+namespace prune {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::read_file;
+using testing::TempFolder;
+using testing::write_file;
+
+const nlohmann::json kJob = {{"input", "m"}, {"sparsity", 0.5}};
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+class StagingTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<Staging> stage(StagingOptions options = {}, const nlohmann::json& job = kJob) {
+    return std::make_unique<Staging>(folder_ / "out", false, job, options);
+  }
+  void put(Staging& staging, const std::string& name, const std::string& bytes,
+           const nlohmann::json& note = nullptr) {
+    write_file(staging.path_for(name), bytes);
+    staging.commit(name, note);
+  }
+  std::string refusal(ErrorKind kind, const fs::path& output, StagingOptions options = {},
+                      bool single_file = false) {
+    try {
+      Staging(output, single_file, kJob, options);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), kind) << error.what();
+      return error.what();
+    }
+    return "accepted";
+  }
+  // A folder that an earlier run might have made.
+  void make_old_output() {
+    write_file(folder_ / "out/config.json", "old");
+    write_file(folder_ / "out/extra.txt", "old");
+  }
+
+  TempFolder folder_;
+};
+
+TEST_F(StagingTest, shows_nothing_until_it_is_published) {
+  const auto staging = stage();
+  put(*staging, "a", "1");
+  put(*staging, "sub/b", "2");
+  EXPECT_THAT(names_in(folder_.path()), ElementsAre(".out.partial"));
+  staging->publish();
+  EXPECT_THAT(names_in(folder_.path()), ElementsAre("out"));
+  EXPECT_EQ(read_file(folder_ / "out/a"), "1");
+  EXPECT_EQ(read_file(folder_ / "out/sub/b"), "2");
+}
+
+TEST_F(StagingTest, removes_everything_on_the_way_out) {
+  {
+    const auto staging = stage();
+    put(*staging, "sub/a", "1");
+    write_file(staging->path_for("b"), "half");
+  }
+  EXPECT_THAT(names_in(folder_.path()), IsEmpty());
+}
+
+TEST_F(StagingTest, publishes_a_single_file) {
+  Staging staging(folder_ / "m.safetensors", true, kJob, {});
+  put(staging, "m.safetensors", "1");
+  staging.publish();
+  EXPECT_THAT(names_in(folder_.path()), ElementsAre("m.safetensors"));
+  EXPECT_EQ(read_file(folder_ / "m.safetensors"), "1");
+}
+
+TEST_F(StagingTest, refuses_an_existing_output) {
+  make_old_output();
+  EXPECT_EQ(refusal(ErrorKind::kUsage, folder_ / "out"),
+            (folder_ / "out").native() + ": exists already: name another output, or use --force");
+  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "out/config.json", {}, true), HasSubstr("exists already"));
+  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "out", {.resume = true}), HasSubstr("exists already"));
+  EXPECT_THAT(names_in(folder_.path()), ElementsAre("out"));
+}
+
+TEST_F(StagingTest, replaces_an_output_by_force_and_only_when_published) {
+  make_old_output();
+  {
+    const auto staging = stage({.force = true});
+    put(*staging, "config.json", "given up");
+  }
+  EXPECT_EQ(read_file(folder_ / "out/config.json"), "old");
+  const auto staging = stage({.force = true});
+  put(*staging, "config.json", "new");
+  EXPECT_EQ(read_file(folder_ / "out/config.json"), "old");
+  staging->publish();
+  EXPECT_EQ(read_file(folder_ / "out/config.json"), "new");
+  EXPECT_THAT(names_in(folder_ / "out"), ElementsAre("config.json"));
+  EXPECT_THAT(names_in(folder_.path()), ElementsAre("out"));
+}
+
+TEST_F(StagingTest, replaces_a_single_file_by_force) {
+  write_file(folder_ / "m.safetensors", "old");
+  Staging staging(folder_ / "m.safetensors", true, kJob, {.force = true});
+  put(staging, "m.safetensors", "new");
+  staging.publish();
+  EXPECT_EQ(read_file(folder_ / "m.safetensors"), "new");
+}
+
+TEST_F(StagingTest, force_makes_a_new_output_too) {
+  const auto staging = stage({.force = true});
+  put(*staging, "a", "1");
+  staging->publish();
+  EXPECT_THAT(names_in(folder_ / "out"), ElementsAre("a"));
+}
+
+TEST_F(StagingTest, force_spares_what_no_run_has_made) {
+  write_file(folder_ / "home/letter.txt", "dear");
+  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "home", {.force = true}), HasSubstr("holds no model"));
+  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "home/letter.txt", {.force = true}),
+              HasSubstr("is no folder"));
+  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "home", {.force = true}, true), HasSubstr("is no file"));
+  EXPECT_THAT(refusal(ErrorKind::kUsage, "/proc", {.force = true}), HasSubstr("is a mount point"));
+  EXPECT_THAT(names_in(folder_.path()), ElementsAre("home"));
+}
+
+TEST_F(StagingTest, never_replaces_the_input) {
+  make_old_output();
+  fs::create_directory_symlink("out", folder_ / "link");
+  for (const char* output : {"out", "out/", "out/.", "link", "link/../out", "."}) {
+    const StagingOptions options{.force = true, .input = folder_ / "out"};
+    EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / output, options), HasSubstr("the output is the input"))
+        << output;
+  }
+  const StagingOptions through_link{.force = true, .input = folder_ / "link"};
+  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "out", through_link),
+              HasSubstr("the output is the input"));
+  fs::create_hard_link(folder_ / "out/config.json", folder_ / "twin");
+  const StagingOptions file{.force = true, .input = folder_ / "out/config.json"};
+  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "twin", file, true), HasSubstr("the output is the input"));
+  EXPECT_EQ(read_file(folder_ / "out/config.json"), "old");
+}
+
+TEST_F(StagingTest, allows_an_output_inside_the_input) {
+  make_old_output();
+  Staging staging(folder_ / "out/pruned", false, kJob, {.input = folder_ / "out"});
+  put(staging, "a", "1");
+  staging.publish();
+  EXPECT_EQ(read_file(folder_ / "out/pruned/a"), "1");
+}
+
+TEST_F(StagingTest, takes_relative_paths_and_trailing_slashes) {
+  const fs::path before = fs::current_path();
+  fs::current_path(folder_.path());
+  for (const char* output : {"one", "two/", "./three", "one/../four//"}) {
+    Staging staging(output, false, kJob, {});
+    put(staging, "a", "1");
+    staging.publish();
+  }
+  fs::current_path(before);
+  EXPECT_THAT(names_in(folder_.path()), ElementsAre("four", "one", "three", "two"));
+}
+
+TEST_F(StagingTest, builds_where_a_link_points) {
+  fs::create_directory(folder_ / "disk");
+  fs::create_directory_symlink("disk/model", folder_ / "out");
+  {
+    const auto staging = stage();
+    put(*staging, "config.json", "1");
+    EXPECT_THAT(names_in(folder_ / "disk"), ElementsAre(".model.partial"));
+    staging->publish();
+  }
+  EXPECT_TRUE(fs::is_symlink(folder_ / "out"));
+  EXPECT_EQ(read_file(folder_ / "disk/model/config.json"), "1");
+  const auto again = stage({.force = true});
+  put(*again, "config.json", "2");
+  again->publish();
+  EXPECT_TRUE(fs::is_symlink(folder_ / "out"));
+  EXPECT_EQ(read_file(folder_ / "disk/model/config.json"), "2");
+}
+
+TEST_F(StagingTest, refuses_places_that_are_not_there) {
+  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "no/out"), HasSubstr("no such folder: create it first"));
+  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "no/.."), HasSubstr("no such folder"));
+  fs::create_symlink("loop", folder_ / "loop");
+  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "loop"), HasSubstr("too many links"));
+}
+
+TEST_F(StagingTest, refuses_a_place_that_cannot_be_written) {
+  EXPECT_THAT(refusal(ErrorKind::kRuntime, "/proc/out"), HasSubstr("while creating /proc/.out.partial"));
+}
+
+TEST_F(StagingTest, lets_one_process_build_an_output) {
+  const auto first = stage();
+  put(*first, "a", "1");
+  for (const bool resume : {false, true}) {
+    EXPECT_THAT(refusal(ErrorKind::kRuntime, folder_ / "out", {.resume = resume}),
+                HasSubstr("another process is building it"));
+  }
+  first->publish();
+  EXPECT_EQ(read_file(folder_ / "out/a"), "1");
+}
+
+TEST_F(StagingTest, does_not_enter_a_folder_that_somebody_laid_in_its_way) {
+  fs::create_directory(folder_ / "elsewhere");
+  fs::create_directory_symlink("elsewhere", folder_ / ".out.partial");
+  EXPECT_THAT(refusal(ErrorKind::kRuntime, folder_ / "out"), HasSubstr("is in the way"));
+  EXPECT_THAT(names_in(folder_ / "elsewhere"), IsEmpty());
+}
+
+TEST_F(StagingTest, refuses_names_that_leave_the_output) {
+  const auto staging = stage();
+  for (const char* name : {"", "/etc/x", "..", "../x", "a/../../x", "a/"}) {
+    EXPECT_THROW(staging->path_for(name), Error) << name;
+  }
+}
+
+TEST_F(StagingTest, does_not_overwrite_an_output_that_appears_meanwhile) {
+  const auto staging = stage();
+  put(*staging, "a", "1");
+  make_old_output();
+  EXPECT_THROW(staging->publish(), Error);
+  EXPECT_EQ(read_file(folder_ / "out/config.json"), "old");
+}
+
+TEST_F(StagingTest, copies_files_with_their_permissions) {
+  write_file(folder_ / "from", testing::counting_bytes(100'000));
+  ::chmod((folder_ / "from").c_str(), 0754);
+  fs::create_symlink("from", folder_ / "link");
+  write_file(folder_ / "empty", "");
+  const auto staging = stage();
+  staging->copy(folder_ / "link", "sub/to");
+  staging->copy(folder_ / "empty", "empty");
+  staging->publish();
+  EXPECT_EQ(read_file(folder_ / "out/sub/to"), testing::counting_bytes(100'000));
+  EXPECT_TRUE(fs::is_regular_file(fs::symlink_status(folder_ / "out/sub/to")));
+  EXPECT_EQ(static_cast<int>(fs::status(folder_ / "out/sub/to").permissions()), 0754);
+  EXPECT_EQ(read_file(folder_ / "out/empty"), "");
+}
+
+TEST_F(StagingTest, resumes_the_same_job) {
+  {
+    const auto staging = stage({.resume = true});
+    put(*staging, "a", "1", {{"zeros", 7}});
+    put(*staging, "sub/b", "22");
+    write_file(staging->path_for("c"), "half");
+  }
+  const auto staging = stage({.resume = true});
+  EXPECT_TRUE(staging->is_done("a"));
+  EXPECT_EQ(staging->note("a"), (nlohmann::json{{"zeros", 7}}));
+  EXPECT_TRUE(staging->is_done("sub/b"));
+  EXPECT_EQ(staging->note("sub/b"), nullptr);
+  EXPECT_FALSE(staging->is_done("c"));
+  put(*staging, "c", "333");
+  staging->publish();
+  EXPECT_EQ(read_file(folder_ / "out/a"), "1");
+  EXPECT_EQ(read_file(folder_ / "out/sub/b"), "22");
+  EXPECT_EQ(read_file(folder_ / "out/c"), "333");
+  EXPECT_THAT(names_in(folder_.path()), ElementsAre("out"));
+}
+
+TEST_F(StagingTest, starts_anew_for_another_job_or_without_resume) {
+  const auto leave_a = [&] {
+    const auto staging = stage({.resume = true});
+    put(*staging, "a", "1");
+  };
+  leave_a();
+  EXPECT_FALSE(stage({.resume = true}, {{"input", "other"}})->is_done("a"));
+  leave_a();
+  EXPECT_FALSE(stage()->is_done("a"));
+  EXPECT_THAT(names_in(folder_.path()), IsEmpty());
+}
+
+TEST_F(StagingTest, redoes_files_that_the_journal_does_not_vouch_for) {
+  {
+    const auto staging = stage({.resume = true});
+    for (const char* name : {"good", "cut", "gone"}) put(*staging, name, "12345");
+  }
+  const fs::path tree = folder_ / ".out.partial/tree";
+  write_file(tree / "cut", "123");
+  fs::remove(tree / "gone");
+  write_file(tree / "stray", "x");
+  const auto staging = stage({.resume = true});
+  EXPECT_TRUE(staging->is_done("good"));
+  EXPECT_FALSE(staging->is_done("cut"));
+  EXPECT_FALSE(staging->is_done("gone"));
+  staging->publish();
+  EXPECT_THAT(names_in(folder_ / "out"), ElementsAre("good"));
+}
+
+TEST_F(StagingTest, survives_a_journal_cut_at_any_byte) {
+  {
+    const auto staging = stage({.resume = true});
+    put(*staging, "a", "1", "note");
+    put(*staging, "b", "2");
+  }
+  const fs::path partial = folder_ / ".out.partial";
+  const std::string journal = read_file(partial / "journal");
+  fs::copy(partial, folder_ / "saved", fs::copy_options::recursive);
+  for (size_t size = 0; size <= journal.size(); ++size) {
+    fs::remove_all(partial);
+    fs::copy(folder_ / "saved", partial, fs::copy_options::recursive);
+    write_file(partial / "journal", journal.substr(0, size));
+    const auto staging = stage({.resume = true});
+    EXPECT_EQ(staging->is_done("b"), size == journal.size()) << size;
+    EXPECT_EQ(fs::exists(partial / "tree/a"), staging->is_done("a")) << size;
+    if (!staging->is_done("a")) put(*staging, "a", "1");
+    put(*staging, "b", "2");
+  }
+  const auto staging = stage({.resume = true});
+  EXPECT_TRUE(staging->is_done("a"));
+  EXPECT_TRUE(staging->is_done("b"));
+}
+
+TEST_F(StagingTest, puts_an_old_output_back_that_a_crash_left_aside) {
+  write_file(folder_ / ".out.partial/old/config.json", "old");
+  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "out", {.resume = true}), HasSubstr("exists already"));
+  EXPECT_EQ(read_file(folder_ / "out/config.json"), "old");
+  EXPECT_THAT(names_in(folder_.path()), ElementsAre("out"));
+}
+
+}  // namespace
+}  // namespace prune
