@@ -8,7 +8,7 @@
 #include <tuple>
 #include <vector>
 
-#include <dnnl.hpp>
+#include <oneapi/dnnl/dnnl.hpp>
 
 #include <prune/error.h>
 

@@ -1,0 +1,95 @@
+// Measuring a product beside its peer.
+//
+// Each iteration runs the peer and then the kernel, and times both, so that whatever disturbs the machine
+// disturbs both: `speedup` is the ratio of the medians. Weights of memory-bound cases are rotated through
+// more copies than the last-level cache holds.
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/sparse/plan.h"
+#include "libprune/model/dense_linear.h"
+
+namespace prune::bench {
+
+using kernels::WeightType;
+
+struct Shape {
+  int64_t rows, cols;
+};
+
+// What a benchmark name holds: <op>/<type>/isa:<isa>/m:<m>/k:<k>/n:<n>/sparsity:<percent>.
+struct Case {
+  std::string op;  // "spmm_nm", "dense/onednn", ...
+  WeightType type;
+  Shape shape;
+  int64_t n;
+  int percent;  // of the weights that are zero
+};
+std::string name_of(const Case& c);
+const char* type_name(WeightType type);
+
+// The shapes and batch sizes that every operation is measured at.
+inline constexpr Shape kShapes[] = {{2048, 2048}, {4096, 4096}, {4096, 14336}};
+inline constexpr int64_t kBatches[] = {1, 4, 8, 32, 128, 512};
+// The shape for the speed of memory: no copy fits a cache.
+inline constexpr Shape kLargeShape = {8192, 8192};
+
+std::vector<float> random_floats(int64_t count, uint32_t seed);
+// Random values of a weight type, never zero.
+std::vector<char> random_values(int64_t count, WeightType type, uint32_t seed);
+// Sorted distinct numbers below `range`, each kept with probability `density`.
+std::vector<int32_t> random_subset(int64_t range, double density, std::mt19937& rng);
+
+// One row-major batch of floats, X and Y.
+struct BatchMemory {
+  std::vector<float> x, y;
+  kernels::Batch view;
+  BatchMemory(const Shape& shape, int64_t n);
+};
+
+// A weight in several copies, each used in turn.
+template <class T>
+class Rotation {
+ public:
+  // As many copies as pass the last-level cache twice over where `rotate`, else one.
+  Rotation(bool rotate, const std::function<T()>& make, const std::function<size_t(const T&)>& bytes);
+  const T& next() { return copies_[index_++ % copies_.size()]; }
+  const T& first() const { return copies_[0]; }
+
+ private:
+  std::vector<T> copies_;
+  size_t index_ = 0;
+};
+
+// The dense peer of a case: oneDNN, weights in its best layout. Its weights live until another case needs
+// others.
+DenseLinear& dense_peer(const Case& c);
+// Bytes per weight that the dense peer reads.
+double dense_weight_bytes(const Case& c);
+
+// Runs `plan`s of the case beside the dense peer and sets the counters.
+void measure(benchmark::State& state, const Case& c,
+             const std::function<kernels::Plan(kernels::Use)>& prepare);
+// Runs a product without a plan of ours (a peer) beside the dense peer.
+void measure_peer(benchmark::State& state, const Case& c, double weight_bytes,
+                  const std::function<void(const kernels::Batch&)>& product);
+
+// Registers one benchmark.
+void add(const Case& c, std::function<void(benchmark::State&)> body);
+
+// Every file of an operation has one of these.
+void add_dense();
+void add_spmm_nm();
+void add_spmm_bitmask();
+void add_spmm_csr();
+void add_spmm_bsr();
+
+}  // namespace prune::bench

@@ -1,0 +1,127 @@
+#include "bench/machine.h"
+
+#include <omp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <numeric>
+#include <vector>
+
+#include "kernels/sparse/isa.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace prune::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Independent chains of multiply-adds: enough to hide their latency. Returns how many were done on one lane.
+constexpr int64_t kChainSteps = int64_t{1} << 22;
+constexpr int kChains = 12;
+
+double scalar_chains() {
+  float sums[kChains];
+  std::iota(sums, sums + kChains, 1.0f);
+  for (int64_t i = 0; i < kChainSteps; ++i) {
+    for (float& sum : sums) sum = sum * 0.999f + 0.5f;
+  }
+  return std::accumulate(sums, sums + kChains, 0.0f) > 0 ? double(kChains) * kChainSteps : 0;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma"))) double avx2_chains() {
+  __m256 sums[kChains];
+  for (int c = 0; c < kChains; ++c) sums[c] = _mm256_set1_ps(static_cast<float>(c));
+  const __m256 a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.5f);
+  for (int64_t i = 0; i < kChainSteps; ++i) {
+#pragma GCC unroll 12
+    for (int c = 0; c < kChains; ++c) sums[c] = _mm256_fmadd_ps(sums[c], a, b);
+  }
+  __m256 total = sums[0];
+  for (int c = 1; c < kChains; ++c) total = _mm256_add_ps(total, sums[c]);
+  return _mm256_cvtss_f32(total) > 0 ? 8.0 * kChains * kChainSteps : 0;
+}
+
+__attribute__((target("avx512f"))) double avx512_chains() {
+  __m512 sums[kChains];
+  for (int c = 0; c < kChains; ++c) sums[c] = _mm512_set1_ps(static_cast<float>(c));
+  const __m512 a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.5f);
+  for (int64_t i = 0; i < kChainSteps; ++i) {
+#pragma GCC unroll 12
+    for (int c = 0; c < kChains; ++c) sums[c] = _mm512_fmadd_ps(sums[c], a, b);
+  }
+  __m512 total = sums[0];
+  for (int c = 1; c < kChains; ++c) total = _mm512_add_ps(total, sums[c]);
+  return _mm512_cvtss_f32(total) > 0 ? 16.0 * kChains * kChainSteps : 0;
+}
+#endif
+
+double run_chains(uint32_t isa_flags) {
+#if defined(__x86_64__)
+  if (isa_flags & kernels::isa::kAvx512) return avx512_chains();
+  if (isa_flags & kernels::isa::kAvx2) return avx2_chains();
+#endif
+  return scalar_chains() + 0 * isa_flags;
+}
+
+}  // namespace
+
+double read_bandwidth() {
+  static const double best = [] {
+    const int64_t count = std::max<int64_t>(4 * last_level_cache(), int64_t{256} << 20) / 8;
+    std::vector<uint64_t> data(static_cast<size_t>(count), 1);
+    double seconds = 1e9;
+    uint64_t total = 0;
+    for (int repeat = 0; repeat < 5; ++repeat) {
+      const auto start = Clock::now();
+      // Four streams per thread: as the kernels read, and more than one stream of a core gets.
+#pragma omp parallel reduction(+ : total)
+      {
+        const int64_t share = count / omp_get_num_threads() / 4;
+        const uint64_t* p = data.data() + omp_get_thread_num() * 4 * share;
+        for (int64_t i = 0; i < share; ++i)
+          total += p[i] + p[i + share] + p[i + 2 * share] + p[i + 3 * share];
+      }
+      seconds = std::min(seconds, seconds_since(start));
+    }
+    return total > 0 ? static_cast<double>(count) * 8 / seconds : 0.0;
+  }();
+  return best;
+}
+
+double fma_peak(uint32_t isa_flags) {
+  double best = 0;
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    double done = 0;
+    const auto start = Clock::now();
+#pragma omp parallel reduction(+ : done)
+    done += run_chains(isa_flags);
+    best = std::max(best, done / seconds_since(start));
+  }
+  return best;
+}
+
+int64_t last_level_cache() {
+  const int64_t reported = std::max(sysconf(_SC_LEVEL3_CACHE_SIZE), sysconf(_SC_LEVEL2_CACHE_SIZE));
+  return std::max<int64_t>(reported, int64_t{8} << 20);
+}
+
+std::string processor_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+int thread_count() { return omp_get_max_threads(); }
+
+}  // namespace prune::bench

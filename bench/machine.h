@@ -1,0 +1,21 @@
+// What this machine can do at most, measured in the process that measures the kernels.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace prune::bench {
+
+// Bytes per second that all threads read together from memory (buffers far larger than the last-level cache).
+double read_bandwidth();
+
+// Multiply-adds per second on floats of all threads together, with the widest registers of `isa_flags`.
+double fma_peak(uint32_t isa_flags);
+
+// Bytes of the last-level cache, at least 8 MiB where the system does not say.
+int64_t last_level_cache();
+
+std::string processor_name();
+int thread_count();
+
+}  // namespace prune::bench
