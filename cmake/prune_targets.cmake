@@ -1,5 +1,7 @@
 # How every target of this project is compiled, said once.
 
+include(GNUInstallDirs)
+
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 # Repeated builds of the presets share what did not change.
@@ -16,6 +18,9 @@ function(prune_compile_options target)
   target_compile_features(${target} PUBLIC cxx_std_20)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>)
+  # gcc 12 sees overlapping copies in "text" + std::string of its own library.
+  target_compile_options(${target} PRIVATE
+    $<$<AND:$<COMPILE_LANG_AND_ID:CXX,GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-restrict>)
   if(PRUNE_WERROR)
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
   endif()
@@ -26,12 +31,15 @@ function(prune_compile_options target)
   endif()
 endfunction()
 
-# prune_library(name SOURCES...): a compiled library of the project, alias prune::name-without-prefix.
+# prune_library(name SOURCES...): a compiled library of the project, alias prune::name-without-prefix. Its headers are
+# included by their path from the repository's root, also where they are installed.
 function(prune_library target)
   add_library(${target} STATIC ${ARGN})
   prune_compile_options(${target})
-  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+  target_include_directories(${target} PUBLIC
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/libprune>)
   string(REGEX REPLACE "^prune_" "" short ${target})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${short})
   add_library(prune::${short} ALIAS ${target})
 endfunction()
 
