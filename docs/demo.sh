@@ -13,6 +13,7 @@ step() {
 
 mkdir -p "$folder"
 step "$model" -o "$pruned" --sparsity 0.5 --pattern 2:4 --force
-step verify "$pruned"
+step verify "$pruned" --pattern 2:4 --sparsity 0.5 --against "$model"
 step pack "$pruned" -o "$pruned-packed" --force
+step verify "$pruned-packed" --against "$pruned"
 step bench "$pruned-packed"

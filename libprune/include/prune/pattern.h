@@ -3,6 +3,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -123,6 +124,17 @@ inline std::optional<double> implied_sparsity(const Pattern& pattern) {
   return std::nullopt;
 }
 
+namespace detail {
+
+// "0.5", "0.6667": as people write it.
+inline std::string short_number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", value);
+  return text;
+}
+
+}  // namespace detail
+
 // The sparsity to work with: the given one, checked against [0, 1) and the pattern, or the implied one.
 // Throws Error(kUsage).
 inline double resolve_sparsity(const Pattern& pattern, std::optional<double> given) {
@@ -130,11 +142,11 @@ inline double resolve_sparsity(const Pattern& pattern, std::optional<double> giv
   if (!given && !implied) throw_usage("pattern " + to_string(pattern) + " needs a sparsity, for example 0.5");
   if (!given) return *implied;
   if (!(*given >= 0.0 && *given < 1.0)) {
-    throw_usage("sparsity " + std::to_string(*given) + ": expected 0 <= sparsity < 1");
+    throw_usage("sparsity " + detail::short_number(*given) + ": expected 0 <= sparsity < 1");
   }
   if (implied && std::abs(*given - *implied) > 1e-6) {
-    throw_usage("pattern " + to_string(pattern) + " means sparsity " + std::to_string(*implied) + " (" +
-                describe(pattern) + "), not " + std::to_string(*given));
+    throw_usage("pattern " + to_string(pattern) + " means sparsity " + detail::short_number(*implied) + " (" +
+                describe(pattern) + "), not " + detail::short_number(*given));
   }
   return *given;
 }
