@@ -6,6 +6,7 @@
 #include "kernels/sparse/row_lists/row_lists.h"
 #include "kernels/sparse/row_source.h"
 #include "kernels/sparse/spmm_bitmask/spmm_bitmask.h"
+#include "kernels/sparse/spmm_bsr/spmm_bsr.h"
 #include "kernels/sparse/spmm_csr/spmm_csr.h"
 #include "kernels/sparse/spmm_nm/spmm_nm.h"
 #include "kernels/sparse/threads.h"
@@ -30,17 +31,17 @@ void* thread_workspace(size_t bytes) {
   return scratch.as<void>();
 }
 
-std::unique_ptr<const Layout> make_many(const RowSource& source, const PrepareOptions& options) {
+std::unique_ptr<const Layout> make_lists(const RowSource& source, const PrepareOptions& options) {
   const RowListsKernel* kernel = choose_row_lists_kernel(source.type, options);
   return kernel == nullptr ? nullptr : make_row_lists(source, *kernel);
 }
 
-// A plan of the layouts that the options ask for. `few` is made only where it is wanted.
-template <class MakeFew>
-Plan make_plan(const RowSource& source, const PrepareOptions& options, MakeFew make_few) {
+// A plan of the layouts that the options ask for.
+template <class MakeFew, class MakeMany>
+Plan make_plan(const RowSource& source, const PrepareOptions& options, MakeFew make_few, MakeMany make_many) {
   std::unique_ptr<const Layout> few, many;
   if (options.use != Use::kManyRows || !options.kernel.empty()) few = make_few();
-  if (options.use != Use::kFewRows || !options.kernel.empty()) many = make_many(source, options);
+  if (options.use != Use::kFewRows || !options.kernel.empty()) many = make_many();
   return Plan(source.rows, source.cols, std::move(few), std::move(many), kMostFewRows);
 }
 
@@ -74,26 +75,40 @@ void Plan::run(const Batch& batch, void* workspace) const {
 
 Plan prepare(const NmWeights& weights, const PrepareOptions& options) {
   const RowSource source = read_rows(weights);
-  return make_plan(source, options, [&] {
+  const auto make_few = [&] {
     // Patterns other than 2:4 are as regular as any bitmask.
     auto few = make_nm24(weights, options);
     return few != nullptr ? std::move(few) : make_bitmask(source, options);
-  });
+  };
+  return make_plan(source, options, make_few, [&] { return make_lists(source, options); });
 }
 
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
   const RowSource source = read_rows(weights);
-  return make_plan(source, options, [&] { return make_bitmask(source, options); });
+  return make_plan(
+      source, options, [&] { return make_bitmask(source, options); },
+      [&] { return make_lists(source, options); });
 }
 
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options) {
   const RowSource source = read_rows(weights);
-  return make_plan(source, options, [&] { return make_csr(source, options); });
+  return make_plan(
+      source, options, [&] { return make_csr(source, options); },
+      [&] { return make_lists(source, options); });
 }
 
 Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
   const RowSource source = read_rows(weights);
-  return make_plan(source, options, [&] { return make_csr(source, options); });
+  // Blocks too low for a strip are but rows of nonzeros.
+  const auto make_few = [&] {
+    auto few = make_bsr_few(weights, options);
+    return few != nullptr ? std::move(few) : make_csr(source, options);
+  };
+  const auto make_many = [&] {
+    auto many = make_bsr_tiles(weights, options);
+    return many != nullptr ? std::move(many) : make_lists(source, options);
+  };
+  return make_plan(source, options, make_few, make_many);
 }
 
 }  // namespace prune::kernels

@@ -50,12 +50,16 @@ void check(const Plan& plan, const TestMatrix& m, int64_t n, double relative, st
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t r = 0; r < m.rows; ++r) {
       const double scale = m.scales.empty() ? 1.0 : m.scales[r];
-      double sum = batch.bias.empty() ? 0.0 : batch.bias[r], magnitude = std::abs(sum);
+      // Four sums of each kind, so that the additions need not wait for each other.
+      double sums[4] = {}, magnitudes[4] = {};
       for (int64_t k = 0; k < m.cols; ++k) {
         const double product = scale * m.at(r, k) * view.x[i * view.ldx + k];
-        sum += product;
-        magnitude += std::abs(product);
+        sums[k % 4] += product;
+        magnitudes[k % 4] += std::abs(product);
       }
+      const double bias = batch.bias.empty() ? 0.0 : batch.bias[r];
+      const double sum = sums[0] + sums[1] + sums[2] + sums[3] + bias;
+      const double magnitude = magnitudes[0] + magnitudes[1] + magnitudes[2] + magnitudes[3] + std::abs(bias);
       ASSERT_NEAR(view.y[i * view.ldy + r], sum, relative * magnitude + 1e-30)
           << "row " << i << ", output " << r;
     }
@@ -71,10 +75,16 @@ bool contains(const std::string& text, const char* part) { return text.find(part
 // The weight types that a kernel takes, from its name: <op>_<type>_<isa>. Row lists take any type, but those
 // in bf16 would round float weights.
 std::vector<WeightType> types_of(const std::string& kernel) {
-  if (contains(kernel, "row_lists_f32")) return {WeightType::kF32, WeightType::kBf16, WeightType::kI8};
+  if (contains(kernel, "row_lists_f32") || contains(kernel, "bsr_tile_f32"))
+    return {WeightType::kF32, WeightType::kBf16, WeightType::kI8};
   if (contains(kernel, "row_lists_bf16")) return {WeightType::kBf16, WeightType::kI8};
   if (contains(kernel, "_bf16_")) return {WeightType::kBf16};
   return {contains(kernel, "_i8_") ? WeightType::kI8 : WeightType::kF32};
+}
+
+// Blocks must be a multiple of this high: bsr16_f32_avx512 takes strips of 16 rows, tiles strips of 4.
+int strip_rows_of(const std::string& kernel) {
+  return contains(kernel, "bsr16_") ? 16 : contains(kernel, "bsr8_") ? 8 : 4;
 }
 
 double bound_of(const std::string& kernel) { return contains(kernel, "_bf16_") ? 0x1p-8 : 1e-5; }
@@ -102,6 +112,7 @@ class KernelTest : public testing::TestWithParam<KernelLine> {
 class NmKernelTest : public KernelTest {};
 class BitmaskKernelTest : public KernelTest {};
 class CsrKernelTest : public KernelTest {};
+class BsrKernelTest : public KernelTest {};
 class RowListsKernelTest : public KernelTest {};
 
 constexpr std::pair<int64_t, int64_t> kShapes[] = {{1, 4},   {3, 16},   {4, 32},    {5, 60},  {7, 64},
@@ -162,6 +173,21 @@ TEST_P(RowListsKernelTest, EveryBatch) {
   }
 }
 
+TEST_P(BsrKernelTest, Blocks) {
+  for (const WeightType type : types_of(GetParam().name)) {
+    for (const auto& [rows, cols] :
+         {std::pair{4, 1}, {4, 4}, {8, 8}, {16, 1}, {16, 16}, {64, 64}, {12, 20}, {48, 7}}) {
+      if (rows % strip_rows_of(GetParam().name) != 0) continue;
+      for (const double density : {0.0, 0.3, 1.0}) {
+        const TestMatrix m =
+            random_matrix(rows * (1 + 130 / rows), cols * (1 + 140 / cols), type,
+                          {.density = density, .block_rows = rows, .block_cols = cols}, rng_);
+        ASSERT_NO_FATAL_FAILURE(check_all(m, PackedBsr(m, rows, cols).view, {1, 2, 3, 4, 9, 33, 65, 130}));
+      }
+    }
+  }
+}
+
 // More panels than are packed at a time.
 TEST_P(RowListsKernelTest, ManyPanels) {
   const TestMatrix m = random_matrix(9, 33000, types_of(GetParam().name)[0], {.density = 0.01}, rng_);
@@ -183,6 +209,11 @@ constexpr KernelLine kCsrKernels[] = {
 #define PRUNE_CSR_KERNEL PRUNE_LINE
 #include "kernels/sparse/spmm_csr/kernels.inc"
 };
+constexpr KernelLine kBsrKernels[] = {
+#define PRUNE_BSR_TILE_KERNEL PRUNE_LINE
+#define PRUNE_BSR_FEW_KERNEL PRUNE_LINE
+#include "kernels/sparse/spmm_bsr/kernels.inc"
+};
 constexpr KernelLine kRowListsKernels[] = {
 #define PRUNE_ROW_LISTS_KERNEL PRUNE_LINE
 #include "kernels/sparse/row_lists/kernels.inc"
@@ -190,6 +221,7 @@ constexpr KernelLine kRowListsKernels[] = {
 INSTANTIATE_TEST_SUITE_P(All, NmKernelTest, testing::ValuesIn(kNm24Kernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, BitmaskKernelTest, testing::ValuesIn(kBitmaskKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, CsrKernelTest, testing::ValuesIn(kCsrKernels), name_of);
+INSTANTIATE_TEST_SUITE_P(All, BsrKernelTest, testing::ValuesIn(kBsrKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, RowListsKernelTest, testing::ValuesIn(kRowListsKernels), name_of);
 
 // Plans as callers make them: every format, the best kernels, few and many rows.

@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "kernels/sparse/many_rows.h"
+
 namespace prune::kernels {
 
 // Row groups are collected in chunks of this many rows; a chunk is the unit of work of a thread, and its
@@ -30,19 +32,12 @@ struct ListStream {
 
 struct RowListsKernel {
   const char* name;
-  bool bf16;               // panel, values and products in bf16 (pairs of inputs); else in float
-  int32_t group_rows;      // R
-  int32_t vector_columns;  // columns come in multiples of this
-  int32_t panel_columns;   // row stride of a panel, in elements
-  int32_t block_inputs;    // K; block_inputs * panel row bytes <= 65536
-
-  // panel[k][c] from x[c * ldx + k], k < depth, c < columns; missing columns of a vector become zero.
-  void (*pack)(const float* x, int64_t ldx, int64_t columns, int64_t depth, void* panel);
+  bool bf16;             // panel, values and products in bf16 (pairs of inputs); else in float
+  int32_t group_rows;    // R
+  int32_t block_inputs;  // K; block_inputs * panel row bytes <= 65536
+  PanelCode panel;
   // tile[row][c] = sum_k W[row][k] panel[k][c] over the rows of one chunk.
   void (*multiply)(const ListStream& stream, const void* panel, int64_t columns, float* tile);
-  // y[c * ldy + row] = tile[row][c] * scales[row] + bias[row]; scales and bias may be null.
-  void (*store)(const float* tile, int64_t rows, int64_t columns, const float* scales, const float* bias,
-                float* y, int64_t ldy);
 };
 
 #define PRUNE_ROW_LISTS_KERNEL(name, needs) extern const RowListsKernel name;

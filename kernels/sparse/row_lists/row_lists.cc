@@ -4,18 +4,11 @@
 #include <vector>
 
 #include "kernels/sparse/buffer.h"
-#include "kernels/sparse/threads.h"
 
 namespace prune::kernels {
 namespace {
 
-// Panels packed at a time: enough to amortise a barrier, little enough to stay in a shared cache.
-constexpr int64_t kPanelBudget = int64_t{8} << 20;
-// Inputs packed per unit of parallel work.
-constexpr int64_t kPackDepth = 256;
-
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
 // Collects the lists of one chunk of rows after another.
 class ListBuilder {
@@ -73,7 +66,7 @@ class ListBuilder {
   }
 
   void append(const std::vector<Entry>& list, int kept) {
-    const int64_t row_bytes = int64_t{kernel_.panel_columns} * (kernel_.bf16 ? 2 : 4);
+    const int64_t row_bytes = int64_t{kernel_.panel.panel_columns} * kernel_.panel.input_bytes;
     if (!kernel_.bf16) {
       counts.push_back(static_cast<uint16_t>(list.size()));
       for (const Entry& e : list) {
@@ -113,13 +106,16 @@ Buffer to_buffer(const std::vector<T>& items) {
   return buffer;
 }
 
-class RowLists final : public Layout {
+class RowLists final : public ManyRows {
  public:
   RowLists(const RowSource& source, const RowListsKernel& kernel)
-      : kernel_(kernel), rows_(source.rows), cols_(source.cols), scales_(source.scales) {
+      : ManyRows(source.rows, source.cols, kListChunkRows, kernel.panel, source.scales),
+        kernel_(kernel),
+        rows_(source.rows),
+        blocks_(divide_up(source.cols, kernel.block_inputs)) {
     ListBuilder builder(source, kernel);
     for (int64_t r = 0; r < rows_; r += kListChunkRows) {
-      chunks_.push_back({builder.counts.size(), builder.offsets.size(),
+      starts_.push_back({builder.counts.size(), builder.offsets.size(),
                          kernel.bf16 ? builder.pairs.size() : builder.floats.size()});
       builder.add_chunk(r);
     }
@@ -129,41 +125,9 @@ class RowLists final : public Layout {
   }
 
   const char* kernel_name() const override { return kernel_.name; }
-
   size_t bytes() const override {
-    return counts_.size() + offsets_.size() + values_.size() + chunks_.size() * sizeof(ChunkStart) +
-           scales_.size() * sizeof(float);
-  }
-
-  size_t workspace_bytes(int64_t n, int threads) const override {
-    return static_cast<size_t>(panels_at_once(n) * panel_bytes() + threads * tile_bytes());
-  }
-
-  void run(const Batch& batch, int threads, void* workspace) const override {
-    char* panels = static_cast<char*>(workspace);
-    const int64_t at_once = panels_at_once(batch.n);
-    char* tiles = panels + at_once * panel_bytes();
-    const int64_t width = panel_width(batch.n);
-    const int64_t slabs = divide_up(cols_, kPackDepth);
-    const int64_t chunks = static_cast<int64_t>(chunks_.size());
-#pragma omp parallel num_threads(threads)
-    {
-      float* tile = reinterpret_cast<float*>(tiles + thread_index() * tile_bytes());
-      for (int64_t c0 = 0; c0 < batch.n; c0 += at_once * width) {
-        const int64_t count = std::min(at_once, divide_up(batch.n - c0, width));
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < count * slabs; ++i) {
-          pack(batch, c0 + i / slabs * width, i % slabs * kPackDepth, width,
-               panels + i / slabs * panel_bytes());
-        }
-        // Chunks differ in cost and cores in speed, so threads take the next chunk when they are free.
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < count * chunks; ++i) {
-          multiply(batch, c0 + i / chunks * width, i % chunks, width, panels + i / chunks * panel_bytes(),
-                   tile);
-        }
-      }
-    }
+    return counts_.size() + offsets_.size() + values_.size() + starts_.size() * sizeof(ChunkStart) +
+           frame_bytes();
   }
 
  private:
@@ -171,50 +135,21 @@ class RowLists final : public Layout {
     size_t counts, offsets, values;
   };
 
-  int64_t element_bytes() const { return kernel_.bf16 ? 2 : 4; }
-  int64_t panel_bytes() const {
-    return round_up(cols_ * kernel_.panel_columns * element_bytes(), Buffer::kAlignment);
-  }
-  int64_t tile_bytes() const { return kListChunkRows * kernel_.panel_columns * int64_t{sizeof(float)}; }
-
-  // Columns of each panel: as few panels as the kernel allows, of nearly equal width.
-  int64_t panel_width(int64_t n) const {
-    const int64_t panels = divide_up(n, kernel_.panel_columns);
-    return std::min<int64_t>(round_up(divide_up(n, panels), kernel_.vector_columns), kernel_.panel_columns);
-  }
-  int64_t panels_at_once(int64_t n) const {
-    const int64_t fit = std::max<int64_t>(1, kPanelBudget / std::max<int64_t>(1, panel_bytes()));
-    return std::min(fit, divide_up(n, panel_width(n)));
-  }
-
-  void pack(const Batch& batch, int64_t column, int64_t k, int64_t width, char* panel) const {
-    kernel_.pack(batch.x + column * batch.ldx + k, batch.ldx, std::min(width, batch.n - column),
-                 std::min(kPackDepth, cols_ - k), panel + k * kernel_.panel_columns * element_bytes());
-  }
-
-  void multiply(const Batch& batch, int64_t column, int64_t chunk, int64_t width, const char* panel,
-                float* tile) const {
-    const int64_t row = chunk * kListChunkRows;
-    const int64_t rows = std::min(kListChunkRows, rows_ - row);
-    const int64_t columns = std::min(width, batch.n - column);
-    const ChunkStart& start = chunks_[chunk];
+  void multiply(int64_t chunk, const void* panel, int64_t columns, float* tile) const override {
+    const ChunkStart& start = starts_[chunk];
+    const int64_t rows = std::min(kListChunkRows, rows_ - chunk * kListChunkRows);
     const ListStream stream{.counts = counts_.as<uint16_t>() + start.counts,
                             .offsets = offsets_.as<uint16_t>() + start.offsets,
                             .values = values_.as<uint32_t>() + start.values,
                             .groups = divide_up(rows, kernel_.group_rows),
-                            .blocks = divide_up(cols_, kernel_.block_inputs)};
-    if (stream.blocks == 0) std::fill(tile, tile + kListChunkRows * kernel_.panel_columns, 0.0f);
+                            .blocks = blocks_};
     kernel_.multiply(stream, panel, columns, tile);
-    kernel_.store(tile, rows, columns, scales_.empty() ? nullptr : scales_.data() + row,
-                  batch.bias == nullptr ? nullptr : batch.bias + row, batch.y + column * batch.ldy + row,
-                  batch.ldy);
   }
 
   const RowListsKernel& kernel_;
   int64_t rows_;
-  int64_t cols_;
-  std::vector<float> scales_;
-  std::vector<ChunkStart> chunks_;
+  int64_t blocks_;
+  std::vector<ChunkStart> starts_;
   Buffer counts_, offsets_, values_;
 };
 

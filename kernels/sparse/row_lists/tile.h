@@ -25,15 +25,19 @@ struct ListTile {
   PRUNE_INLINE void run_list(const char* panel) {
     for (uint32_t left = *counts++; left != 0; --left) {
       const float* row = reinterpret_cast<const float*>(panel + *offsets++);
-      Reg x[NV];
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) x[v] = V::load(row + v * V::kWidth);
+      // The weights first: they are few, and each vector of the panel is then needed but once.
+      Reg w[R];
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
-        if ((Pattern >> r & 1) == 0) continue;
-        const Reg w = V::broadcast(values++);
+        if ((Pattern >> r & 1) != 0) w[r] = V::broadcast(values++);
+      }
 #pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(w, x[v], acc[r][v]);
+      for (int v = 0; v < NV; ++v) {
+        const Reg x = V::load(row + v * V::kWidth);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          if ((Pattern >> r & 1) != 0) acc[r][v] = V::fma(w[r], x, acc[r][v]);
+        }
       }
     }
   }
@@ -90,20 +94,12 @@ constexpr RowListsKernel make_row_lists_kernel(const char* name) {
   constexpr int kStride = NV * V::kWidth;
   static_assert(K * kStride * 4 <= 65536, "offsets are 16 bits");
   static_assert(kListChunkRows % R == 0);
-  return {
-      .name = name,
-      .bf16 = false,
-      .group_rows = R,
-      .vector_columns = V::kWidth,
-      .panel_columns = kStride,
-      .block_inputs = K,
-      .pack = [](const float* x, int64_t ldx, int64_t columns, int64_t depth,
-                 void* panel) { pack_panel<V>(x, ldx, columns, depth, kStride, static_cast<float*>(panel)); },
-      .multiply = multiply_columns<V, R, NV, NV, K>,
-      .store = [](const float* tile, int64_t rows, int64_t columns, const float* scales, const float* bias,
-                  float* y,
-                  int64_t ldy) { store_tile<V>(tile, kStride, rows, columns, scales, bias, y, ldy); },
-  };
+  return {.name = name,
+          .bf16 = false,
+          .group_rows = R,
+          .block_inputs = K,
+          .panel = make_panel_code<V, kStride>(),
+          .multiply = multiply_columns<V, R, NV, NV, K>};
 }
 
 }  // namespace

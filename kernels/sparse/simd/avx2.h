@@ -19,6 +19,15 @@ struct Avx2F32 {
   static PRUNE_INLINE void store(float* p, Reg r) { _mm256_storeu_ps(p, r); }
   static PRUNE_INLINE Reg broadcast(const float* p) { return _mm256_broadcast_ss(p); }
   static PRUNE_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
+  static PRUNE_INLINE Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
+  static PRUNE_INLINE Reg widen(const float* p) { return load(p); }
+  static PRUNE_INLINE Reg widen(const uint16_t* p) {
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+  }
+  static PRUNE_INLINE Reg widen(const int8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
 
   // Pairs, then fours within each half, then the halves.
   static PRUNE_INLINE void transpose(Reg (&r)[8]) {

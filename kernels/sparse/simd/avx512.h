@@ -19,6 +19,15 @@ struct Avx512F32 {
   static PRUNE_INLINE void store(float* p, Reg r) { _mm512_storeu_ps(p, r); }
   static PRUNE_INLINE Reg broadcast(const float* p) { return _mm512_set1_ps(*p); }
   static PRUNE_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
+  static PRUNE_INLINE Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
+  static PRUNE_INLINE Reg widen(const float* p) { return load(p); }
+  static PRUNE_INLINE Reg widen(const uint16_t* p) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+  }
+  static PRUNE_INLINE Reg widen(const int8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
 
   // Pairs, then fours within each 128-bit lane, then the 4 x 4 arrangement of lanes.
   static PRUNE_INLINE void transpose(Reg (&r)[16]) {

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "kernels/sparse/many_rows.h"
+
 namespace prune::kernels {
 namespace {
 
@@ -56,6 +58,21 @@ PRUNE_INLINE void store_tile(const float* tile, int64_t stride, int64_t rows, in
     const float scale = scales != nullptr ? scales[r] : 1.0f, shift = bias != nullptr ? bias[r] : 0.0f;
     for (int64_t c = 0; c < columns; ++c) y[c * ldy + r] = tile[r * stride + c] * scale + shift;
   }
+}
+
+// Float panels of Stride columns.
+template <class V, int Stride>
+constexpr PanelCode make_panel_code() {
+  return {
+      .vector_columns = V::kWidth,
+      .panel_columns = Stride,
+      .input_bytes = 4,
+      .pack = [](const float* x, int64_t ldx, int64_t columns, int64_t depth,
+                 void* panel) { pack_panel<V>(x, ldx, columns, depth, Stride, static_cast<float*>(panel)); },
+      .store = [](const float* tile, int64_t rows, int64_t columns, const float* scales, const float* bias,
+                  float* y,
+                  int64_t ldy) { store_tile<V>(tile, Stride, rows, columns, scales, bias, y, ldy); },
+  };
 }
 
 }  // namespace

@@ -24,15 +24,6 @@ constexpr ExpandTable make_expand_table() {
 }
 alignas(64) constexpr ExpandTable kExpand = make_expand_table();
 
-PRUNE_INLINE __m256 load_values(const float* p) { return _mm256_loadu_ps(p); }
-PRUNE_INLINE __m256 load_values(const uint16_t* p) {
-  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
-}
-PRUNE_INLINE __m256 load_values(const int8_t* p) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
-}
-
 PRUNE_INLINE __m256 expand(__m256 values, uint32_t mask) {
   const __m256i lanes =
       _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(kExpand.lanes[mask])));
@@ -65,7 +56,7 @@ void multiply_batch(const BitmaskStream& stream, const float* x, float* sums) {
 #pragma GCC unroll 4
       for (int q = 0; q < 4; ++q) {
         const uint32_t byte = mask >> 8 * q & 0xff;
-        const __m256 w = expand(load_values(values[r]), byte);
+        const __m256 w = expand(Avx2F32::widen(values[r]), byte);
         values[r] += __builtin_popcount(byte);
 #pragma GCC unroll 4
         for (int i = 0; i < B; ++i) {

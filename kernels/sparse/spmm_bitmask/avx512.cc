@@ -19,13 +19,9 @@ PRUNE_INLINE __m512 fresh_zero() {
 PRUNE_INLINE __m512 expand(const float* p, __mmask16 mask) {
   return _mm512_mask_expandloadu_ps(fresh_zero(), mask, p);
 }
-PRUNE_INLINE __m512 expand(const uint16_t* p, __mmask16 mask) {
-  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  return _mm512_mask_expand_ps(fresh_zero(), mask, _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16)));
-}
-PRUNE_INLINE __m512 expand(const int8_t* p, __mmask16 mask) {
-  const __m512i wide = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  return _mm512_mask_expand_ps(fresh_zero(), mask, _mm512_cvtepi32_ps(wide));
+template <class T>
+PRUNE_INLINE __m512 expand(const T* p, __mmask16 mask) {
+  return _mm512_mask_expand_ps(fresh_zero(), mask, Avx512F32::widen(p));
 }
 
 void pack_x(const float* x, int64_t cols, int64_t chunks, void* packed) {

@@ -14,15 +14,6 @@ void pack_x(const float* x, int64_t cols, int64_t chunks, void* packed) {
   std::memset(static_cast<float*>(packed) + cols, 0, (chunks * kChunk - cols) * sizeof(float));
 }
 
-PRUNE_INLINE __m512 load_values(const float* p) { return _mm512_loadu_ps(p); }
-PRUNE_INLINE __m512 load_values(const uint16_t* p) {
-  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
-}
-PRUNE_INLINE __m512 load_values(const int8_t* p) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-}
-
 // B rows of X at once. Lane l takes input 4 (l / 2) + index l of the chunk's 32, one vpermi2ps.
 template <class T, int B>
 void multiply_batch(const Nm24Stream& stream, const float* x, float* sums) {
@@ -47,7 +38,7 @@ void multiply_batch(const Nm24Stream& stream, const float* x, float* sums) {
     }
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-      const __m512 w = load_values(values + r * stream.row_values + c * (kChunk / 2));
+      const __m512 w = Avx512F32::widen(values + r * stream.row_values + c * (kChunk / 2));
       __m512i lane =
           _mm512_srlv_epi32(_mm512_set1_epi32(static_cast<int>(stream.indices[c * kRows + r])), shifts);
       lane = _mm512_ternarylogic_epi32(lane, three, groups, 0xea);  // (lane & 3) | group

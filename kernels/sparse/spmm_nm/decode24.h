@@ -45,13 +45,18 @@ struct DecodeShape {
 
 // How the work is cut. plan_decode24 makes good ones; every field can be set by hand to measure others.
 struct DecodePlan {
-  int clusters = 0;      // clusters in the grid; each walks over the row groups with this stride
-  int cluster_size = 0;  // 1, 2, 4 or 8 blocks; they split the columns
-  int row_warps = 0;     // warps of a block side by side along the rows, 32 rows each
-  int col_warps = 0;     // warps of a block that share 32 rows and deal out its column tiles
-  int depth = 0;         // tiles in flight a warp
-  int panel_tiles = 0;   // x moves in panels of 128 * panel_tiles columns
-  int panels = 0;        // panels held; when that is all of a block's panels, x is read once
+  int clusters = 0;  // clusters in the grid; each walks over the row groups with this stride
+  int split =
+      0;  // blocks of a cluster that split the columns, and add up their sums through its shared memory
+  int share = 0;      // blocks of a cluster on different rows, to which x is multicast. split, share, split *
+                      // share: 1, 2, 4 or 8
+  int row_warps = 0;  // warps of a block side by side along the rows, 32 rows each
+  int col_warps = 0;  // warps of a block that share 32 rows and deal out its column tiles
+  int depth = 0;      // tiles in flight a warp
+  int panel_tiles = 0;  // x moves in panels of 128 * panel_tiles columns
+  int panels = 0;       // panels held; when that is all of a block's panels, x is read once
+  int prefetch = 0;     // column tiles of each 32 rows that a block asks the L2 for before it starts, beyond
+                        // what is in flight
 };
 
 struct DeviceLimits {

@@ -22,6 +22,9 @@ PRUNE_HOST_DEVICE constexpr int decode_max_warps(int token_blocks) {
   return token_blocks == 1 ? 15 : token_blocks == 2 ? 11 : token_blocks == 4 ? 8 : 7;
 }
 
+// Blocks of eight tokens whose sums are exchanged at a time.
+PRUNE_HOST_DEVICE constexpr int decode_piece(int tokens) { return tokens <= 8 ? 1 : 2; }
+
 struct DecodeLayout {
   int tile_bytes;
   int depth;
@@ -29,7 +32,8 @@ struct DecodeLayout {
   int panels;
   int x_row_bytes;  // 16 bytes more than the data: eight rows then start in eight different bank groups
   int panel_bytes;
-  int exchange_bytes;  // one of two buffers
+  int exchange_slots;  // pieces of sums, 32 lanes of 16 bytes, that a block of the cluster combines at a time
+  int exchange_bytes;  // one of two buffers: [block][col_warp][slot]
 
   PRUNE_HOST_DEVICE constexpr DecodeLayout(Weight24 weight, int tokens, const DecodePlan& plan)
       : tile_bytes(tile_bytes24(weight)),
@@ -38,7 +42,8 @@ struct DecodeLayout {
         panels(plan.panels),
         x_row_bytes(plan.panel_tiles * kTileCols24 * 2 + 16),
         panel_bytes(tokens * x_row_bytes),
-        exchange_bytes(warps * 1024 * (tokens <= 8 ? 1 : 2)) {}
+        exchange_slots((plan.row_warps * 2 * decode_piece(tokens) + plan.split - 1) / plan.split),
+        exchange_bytes(plan.split * plan.col_warps * exchange_slots * 512) {}
 
   PRUNE_HOST_DEVICE constexpr int ring(int warp) const { return warp * depth * tile_bytes; }
   PRUNE_HOST_DEVICE constexpr int panel(int slot) const { return ring(warps) + slot * panel_bytes; }
@@ -56,11 +61,11 @@ struct DecodeLayout {
 // Whether a plan is whole and legal for a problem.
 inline bool decode_plan_fits(int cols, int tokens, const DecodePlan& plan) {
   const int tiles_k = int(tiles_along24(cols, kTileCols24)), warps = plan.row_warps * plan.col_warps;
-  const bool cluster =
-      plan.cluster_size == 1 || plan.cluster_size == 2 || plan.cluster_size == 4 || plan.cluster_size == 8;
-  return cluster && plan.clusters >= 1 && plan.cluster_size <= tiles_k && plan.row_warps >= 1 &&
-         plan.col_warps >= 1 && warps <= decode_max_warps(decode_token_blocks(tokens)) && plan.depth >= 1 &&
-         plan.panel_tiles >= 1 && plan.panel_tiles <= 16 && plan.panels >= 1;
+  const auto power = [](int n) { return n == 1 || n == 2 || n == 4 || n == 8; };
+  return power(plan.split) && power(plan.share) && plan.split * plan.share <= 8 && plan.clusters >= 1 &&
+         plan.split <= tiles_k && plan.row_warps >= 1 && plan.col_warps >= 1 &&
+         warps <= decode_max_warps(decode_token_blocks(tokens)) && plan.depth >= 1 && plan.panel_tiles >= 1 &&
+         plan.panel_tiles <= 16 && plan.panels >= 1 && plan.prefetch >= 0;
 }
 
 }  // namespace prune::kernels::cuda

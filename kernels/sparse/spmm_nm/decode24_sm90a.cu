@@ -15,6 +15,15 @@
 namespace prune::kernels::cuda {
 namespace {
 
+// What the host works out once, so that no block divides before its first fetch.
+struct Geometry {
+  int log_split;   // log2 of plan.split
+  int tiles_k;     // column tiles of the matrix
+  int row_tiles;   // row tiles
+  int rounds;      // groups of rows that each cluster walks over
+  int reciprocal;  // 65536 / row_warps, rounded up: warp / row_warps is warp * reciprocal >> 16
+};
+
 struct Arguments {
   const uint8_t* stream;
   const void* x;
@@ -26,32 +35,45 @@ struct Arguments {
   int cols;
   int tokens;
   DecodePlan plan;
+  Geometry geometry;
 };
 
 // Where a block stands in the grid, and its share of the columns.
 struct Place {
-  int rank;       // in the cluster
-  int size;       // of the cluster
-  int cluster;    // of the grid
-  int tiles_k;    // column tiles of the matrix
-  int first;      // this block's first column tile
-  int count;      // and how many it has
-  int row_tiles;  // of the matrix
-  int rounds;     // row groups that each cluster walks over
+  const Geometry& geometry;
+  int split_rank;  // among the blocks on the same rows
+  int share_rank;  // among the blocks on the same columns
+  int rows_at;     // the block's place among all that walk over the rows
+  int first;       // this block's first column tile
+  int count;       // and how many it has
 
-  __device__ explicit Place(const Arguments& args)
-      : rank(int(ptx::cluster_rank())),
-        size(int(ptx::cluster_size())),
-        cluster(int(blockIdx.x) / size),
-        tiles_k((args.cols + kTileCols24 - 1) / kTileCols24),
-        row_tiles((args.rows + kTileRows24 - 1) / kTileRows24) {
-    first = tiles_k * rank / size;
-    count = tiles_k * (rank + 1) / size - first;
-    const int group = args.plan.clusters * args.plan.row_warps;
-    rounds = (row_tiles + group - 1) / group;
+  __device__ explicit Place(const Arguments& args) : geometry(args.geometry) {
+    const int rank = int(ptx::cluster_rank());
+    split_rank = rank & (args.plan.split - 1);
+    share_rank = rank >> geometry.log_split;
+    rows_at = int(blockIdx.x) >> geometry.log_split;
+    first = geometry.tiles_k * split_rank >> geometry.log_split;
+    count = (geometry.tiles_k * (split_rank + 1) >> geometry.log_split) - first;
   }
+  __device__ int row_step(const DecodePlan& plan) const { return plan.clusters * plan.share * plan.row_warps; }
   __device__ int row_tile(const DecodePlan& plan, int round, int row_warp) const {
-    return (round * plan.clusters + cluster) * plan.row_warps + row_warp;
+    return round * row_step(plan) + rows_at * plan.row_warps + row_warp;
+  }
+  // The cluster's rank of the block that has part `split` of these rows, and of the one on these columns at `share`.
+  __device__ int on_same_rows(int split) const { return (share_rank << geometry.log_split) + split; }
+  __device__ int on_same_columns(int share) const { return (share << geometry.log_split) + split_rank; }
+};
+
+// A warp's part in its block.
+struct Role {
+  int warp;
+  int lane;
+  int row_warp;
+  int col_warp;
+
+  __device__ Role(const Arguments& args, int warp_index, int lane_index) : warp(warp_index), lane(lane_index) {
+    col_warp = warp * args.geometry.reciprocal >> 16;
+    row_warp = warp - col_warp * args.plan.row_warps;
   }
 };
 
@@ -60,19 +82,18 @@ struct Place {
 template <Weight24 kWeight>
 class TileWalk {
  public:
-  __device__ TileWalk(const Arguments& args, const Place& place, int row_warp, int col_warp) {
+  __device__ TileWalk(const Arguments& args, const Place& place, const Role& role) {
     const DecodePlan& plan = args.plan;
-    const int row_tile = place.row_tile(plan, 0, row_warp), row_step = plan.clusters * plan.row_warps;
-    per_round_ = (place.count - col_warp + plan.col_warps - 1) / plan.col_warps;
+    const Geometry& geometry = args.geometry;
+    const int row_tile = place.row_tile(plan, 0, role.row_warp), row_step = place.row_step(plan);
+    // The last round may be short of rows; the ones before are whole.
+    const bool in_last = row_tile + (geometry.rounds - 1) * row_step < geometry.row_tiles;
+    per_round_ = tiles_of(place, role, plan);
     left_in_round_ = per_round_;
-    left_ = row_tile >= place.row_tiles
-                ? 0
-                : per_round_ * ((place.row_tiles - row_tile + row_step - 1) / row_step);
+    left_ = per_round_ * (geometry.rounds - (in_last ? 0 : 1));
     step_ = plan.col_warps * tile_bytes24(kWeight);
-    round_jump_ = (int64_t(row_step) * place.tiles_k - int64_t(per_round_ - 1) * plan.col_warps) *
-                  tile_bytes24(kWeight);
-    address_ =
-        args.stream + (int64_t(row_tile) * place.tiles_k + place.first + col_warp) * tile_bytes24(kWeight);
+    round_jump_ = (int64_t(row_step) * geometry.tiles_k - int64_t(per_round_ - 1) * plan.col_warps) * tile_bytes24(kWeight);
+    address_ = args.stream + (int64_t(row_tile) * geometry.tiles_k + place.first + role.col_warp) * tile_bytes24(kWeight);
   }
   __device__ bool done() const { return left_ == 0; }
   // The next tile; not when done().
@@ -89,6 +110,12 @@ class TileWalk {
   }
 
  private:
+  __device__ static int tiles_of(const Place& place, const Role& role, const DecodePlan& plan) {
+    int tiles = 0;
+    for (int k = role.col_warp; k < place.count; k += plan.col_warps) ++tiles;
+    return tiles;
+  }
+
   const uint8_t* address_;
   int64_t round_jump_;
   int step_;
@@ -97,29 +124,59 @@ class TileWalk {
   int left_;
 };
 
-// The warp that brings x: rows of `tokens` panels, each row of a panel one bulk copy.
+// A position in the ring of x panels; or, when a block's panels all fit, in the panels themselves, which then never change.
+class PanelWalk {
+ public:
+  __device__ PanelWalk(const Arguments& args, const Place& place)
+      : slots_(args.plan.panels), panels_((place.count + args.plan.panel_tiles - 1) / args.plan.panel_tiles) {}
+  __device__ bool resident() const { return panels_ <= slots_; }
+  __device__ int panels() const { return panels_; }
+  __device__ int slot() const { return slot_; }
+  __device__ uint32_t parity() const { return parity_; }
+  __device__ void advance() {
+    if (++slot_ < (resident() ? panels_ : slots_)) return;
+    slot_ = 0;
+    parity_ ^= resident() ? 0 : 1;
+  }
+
+ private:
+  int slots_;
+  int panels_;
+  int slot_ = 0;
+  uint32_t parity_ = 0;
+};
+
+// The warp that brings x: each row of a panel is one bulk copy. Blocks that share x bring some of the rows each, to all of them.
 template <class T>
-__device__ void bring_x(const Arguments& args, const Place& place, const DecodeLayout& layout,
-                        uint32_t shared, int lane) {
+__device__ void bring_x(const Arguments& args, const Place& place, const DecodeLayout& layout, uint32_t shared, int lane) {
   const DecodePlan& plan = args.plan;
-  const int panels = (place.count + plan.panel_tiles - 1) / plan.panel_tiles;
-  const bool resident = panels <= plan.panels;
-  const int passes = resident ? 1 : place.rounds;
+  PanelWalk walk(args, place);
+  const int passes = walk.resident() ? 1 : args.geometry.rounds;
+  const int end = min((place.first + place.count) * kTileCols24, args.cols);
+  const int last_row = args.tokens * (place.share_rank + 1) / plan.share;
+  uint16_t sharers = 0;
+  for (int share = 0; share < plan.share; ++share) sharers |= uint16_t(1 << place.on_same_columns(share));
   const T* x = static_cast<const T*>(args.x);
   ptx::wait_for_prerequisites();
-  for (int i = 0; i < passes * panels; ++i) {
-    const int slot = i % plan.panels, use = i / plan.panels;
-    const uint32_t full = shared + layout.panel_full(slot);
-    if (use > 0) ptx::barrier_wait(shared + layout.panel_empty(slot), (use - 1) & 1);
-    const int64_t col = int64_t(place.first + i % panels * plan.panel_tiles) * kTileCols24;
-    const int64_t slice_end = min(int64_t(place.first + place.count) * kTileCols24, int64_t(args.cols));
-    const uint32_t bytes =
-        uint32_t(min(int64_t(plan.panel_tiles) * kTileCols24, slice_end - col)) * sizeof(T);
-    if (lane == 0) ptx::barrier_expect(full, bytes * args.tokens);
-    __syncwarp();
-    for (int n = lane; n < args.tokens; n += 32) {
-      ptx::copy_bulk(shared + layout.panel(slot) + n * layout.x_row_bytes, x + n * args.x_stride + col, bytes,
-                     full);
+  bool refill = false;
+  for (int pass = 0; pass < passes; ++pass) {
+    for (int col = place.first * kTileCols24; col < end; col += plan.panel_tiles * kTileCols24) {
+      const uint32_t full = shared + layout.panel_full(walk.slot()), panel = shared + layout.panel(walk.slot());
+      if (refill) ptx::barrier_wait_cluster(shared + layout.panel_empty(walk.slot()), walk.parity() ^ 1);
+      const uint32_t bytes = uint32_t(min(plan.panel_tiles * kTileCols24, end - col)) * sizeof(T);
+      if (lane == 0) ptx::barrier_expect(full, bytes * args.tokens);
+      __syncwarp();
+      for (int n = args.tokens * place.share_rank / plan.share + lane; n < last_row; n += 32) {
+        const uint32_t to = panel + n * layout.x_row_bytes;
+        const T* from = x + n * args.x_stride + col;
+        if (plan.share == 1) {
+          ptx::copy_bulk(to, from, bytes, full);
+        } else {
+          ptx::copy_bulk_multicast(to, from, bytes, full, sharers);
+        }
+      }
+      walk.advance();
+      refill |= walk.slot() == 0;
     }
   }
 }
@@ -136,161 +193,204 @@ __device__ inline void store_sums(const Arguments& args, const float (&sum)[4], 
   }
 }
 
-// y <- the sums of all warps and blocks that share rows, for one piece of the tokens. Every block of the
-// cluster takes its part of the outputs and reads the partial sums of the others where they lie.
+// y <- the sums of this block's share of the outputs, for one piece of the tokens: all partial sums are here, in source order.
 template <class T, int kPiece>
-__device__ void combine_piece(const Arguments& args, const Place& place, uint32_t buffer, int round,
-                              int first_block, int thread, int threads) {
+__device__ void combine_piece(const Arguments& args, const Place& place, const DecodeLayout& layout, const float4* buffer,
+                              const Role& role, int round, int first_block) {
   const DecodePlan& plan = args.plan;
-  const int units = plan.row_warps * 2 * kPiece * 32;
-  for (int u = units * place.rank / place.size + thread; u < units * (place.rank + 1) / place.size;
-       u += threads) {
+  const int groups = plan.row_warps * 2 * kPiece, sources = plan.col_warps << args.geometry.log_split;
+  for (int slot = role.warp; slot < layout.exchange_slots; slot += layout.warps) {
+    const int group = (slot << args.geometry.log_split) + place.split_rank;
+    if (group >= groups) break;
     float sum[4] = {};
-    for (int block = 0; block < place.size; ++block) {
-      for (int k = 0; k < plan.col_warps; ++k) {
-        const float4 part = ptx::load_remote(buffer + (k * units + u) * 16, block);
-        sum[0] += part.x, sum[1] += part.y, sum[2] += part.z, sum[3] += part.w;
-      }
+#pragma unroll 8
+    for (int source = 0; source < sources; ++source) {
+      const float4 part = buffer[(source * layout.exchange_slots + slot) * 32 + role.lane];
+      sum[0] += part.x, sum[1] += part.y, sum[2] += part.z, sum[3] += part.w;
     }
-    const int lane = u & 31, b = (u >> 5) % kPiece, m = (u >> 5) / kPiece & 1, row_warp = u / (64 * kPiece);
-    store_sums<T>(args, sum, place.row_tile(plan, round, row_warp) * kTileRows24 + 16 * m + (lane >> 2),
-                  (first_block + b) * 8 + 2 * (lane & 3));
+    const int b = group % kPiece, m = group / kPiece % 2, row_warp = group / (2 * kPiece);
+    store_sums<T>(args, sum, place.row_tile(plan, round, row_warp) * kTileRows24 + 16 * m + (role.lane >> 2),
+                  (first_block + b) * 8 + 2 * (role.lane & 3));
   }
 }
 
-// One exchange a piece of tokens: lay down, tell all blocks, wait for all, take.
+// A warp's sums of one round to y. Where other warps or blocks share the rows, one exchange a piece of tokens: send each block of the
+// cluster its share, tell them, wait for all, add up. A buffer is written again two exchanges later, and who takes part in the exchange
+// between has read it: hence two.
 template <class T, int kBlocks>
-__device__ void combine(const Arguments& args, const Place& place, const DecodeLayout& layout,
-                        uint32_t shared, const Sums<kBlocks>& sums, int round, int warp, int lane,
-                        uint32_t& exchanges) {
+__device__ void combine(const Arguments& args, const Place& place, const DecodeLayout& layout, uint8_t* storage,
+                        const Sums<kBlocks>& sums, const Role& role, int round, uint32_t& exchanges) {
   constexpr int kPiece = kBlocks < 2 ? 1 : 2;
   const DecodePlan& plan = args.plan;
-  const int threads = plan.row_warps * plan.col_warps * 32, row_warp = warp % plan.row_warps,
-            col_warp = warp / plan.row_warps;
-  if (place.size == 1 && plan.col_warps == 1) {  // nothing to combine
-    const int row = place.row_tile(plan, round, row_warp) * kTileRows24 + (lane >> 2);
+  const uint32_t shared = ptx::shared_address(storage);
+  if (plan.split * plan.col_warps == 1) {  // nothing to combine
+    const int row = place.row_tile(plan, round, role.row_warp) * kTileRows24 + (role.lane >> 2);
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
 #pragma unroll
-      for (int b = 0; b < kBlocks; ++b) store_sums<T>(args, sums[m][b], row + 16 * m, 8 * b + 2 * (lane & 3));
+      for (int b = 0; b < kBlocks; ++b) store_sums<T>(args, sums[m][b], row + 16 * m, 8 * b + 2 * (role.lane & 3));
     }
     return;
   }
 #pragma unroll
   for (int first = 0; first < kBlocks; first += kPiece) {
-    const uint32_t buffer = shared + layout.exchange(exchanges & 1);
-    const uint32_t mine = buffer + (col_warp * plan.row_warps + row_warp) * 2 * kPiece * 512 + lane * 16;
+    const int buffer = layout.exchange(exchanges & 1);
+    const uint32_t mine =
+        shared + buffer + (place.split_rank * plan.col_warps + role.col_warp) * layout.exchange_slots * 512 + role.lane * 16;
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
 #pragma unroll
       for (int b = 0; b < kPiece; ++b) {
-        const float* v = sums[m][first + b];
-        asm volatile("st.shared.v4.f32 [%0], {%1,%2,%3,%4};" ::"r"(mine + (m * kPiece + b) * 512), "f"(v[0]),
-                     "f"(v[1]), "f"(v[2]), "f"(v[3])
-                     : "memory");
+        const int group = (role.row_warp * 2 + m) * kPiece + b;
+        const int block = place.on_same_rows(group & (plan.split - 1));
+        ptx::store_remote(mine + (group >> args.geometry.log_split) * 512, block, sums[m][first + b]);
       }
     }
     __syncwarp();
-    if (lane < place.size) ptx::barrier_arrive_remote(shared + layout.exchanged(), lane);
+    if (role.lane < plan.split) ptx::barrier_arrive_remote(shared + layout.exchanged(), place.on_same_rows(role.lane));
     ptx::barrier_wait_cluster(shared + layout.exchanged(), exchanges & 1);
-    combine_piece<T, kPiece>(args, place, buffer, round, first, warp * 32 + lane, threads);
+    combine_piece<T, kPiece>(args, place, layout, reinterpret_cast<const float4*>(storage + buffer), role, round, first);
     ++exchanges;
   }
 }
 
-template <Weight24 kWeight, class T, int kBlocks>
-__device__ void multiply(const Arguments& args, const Place& place, const DecodeLayout& layout,
-                         uint32_t shared, int warp, int lane) {
-  const DecodePlan& plan = args.plan;
-  const int row_warp = warp % plan.row_warps, col_warp = warp / plan.row_warps;
-  const int panels = (place.count + plan.panel_tiles - 1) / plan.panel_tiles;
-  const bool resident = panels <= plan.panels;
-  const uint32_t ring = shared + layout.ring(warp), ring_full = shared + layout.ring_full(warp);
-  // The row of x that this lane names to ldmatrix, for each block of eight tokens. Absent tokens repeat the
-  // last: their products land in columns that nobody reads.
-  int x_block[kBlocks];
-#pragma unroll
-  for (int b = 0; b < kBlocks; ++b)
-    x_block[b] = min(8 * b + (lane & 7), args.tokens - 1) * layout.x_row_bytes + (lane >> 3) * 16;
-
-  TileWalk<kWeight> fetch(args, place, row_warp, col_warp);
-  const uint64_t policy = ptx::policy_evict_first();
-  const auto fetch_into = [&](uint32_t slot) {
-    if (lane != 0 || fetch.done()) return;
-    ptx::barrier_expect(ring_full + 8 * slot, tile_bytes24(kWeight));
-    ptx::copy_bulk(ring + slot * tile_bytes24(kWeight), fetch.take(), tile_bytes24(kWeight),
-                   ring_full + 8 * slot, policy);
-  };
-  for (int i = 0; i < plan.depth; ++i) fetch_into(i);
-  __syncwarp();
-  ptx::cluster_wait();  // the other blocks' barriers are ready for arrivals
-
-  uint32_t slot = 0, phase = 0, exchanges = 0, panel_uses = 0;
-  for (int round = 0; round < place.rounds; ++round) {
-    const bool active = place.row_tile(plan, round, row_warp) < place.row_tiles;
-    Sums<kBlocks> sums = {};
-    int tile_k = col_warp;
-    for (int panel = 0; panel < panels; ++panel) {
-      const uint32_t held = resident ? panel : panel_uses % plan.panels;
-      const uint32_t parity = resident ? 0 : panel_uses / plan.panels & 1;
-      ++panel_uses;
-      ptx::barrier_wait(shared + layout.panel_full(held), parity);
-      const uint32_t x = shared + layout.panel(held);
-      const int end = min((panel + 1) * plan.panel_tiles, place.count);
-      for (; active && tile_k < end; tile_k += plan.col_warps) {
-        ptx::barrier_wait(ring_full + 8 * slot, phase);
-        LaneTile<kWeight> tile;
-        tile.load(ring + slot * tile_bytes24(kWeight), lane);
-        __syncwarp();  // all lanes have their words: the slot may be filled again
-        fetch_into(slot);
-        if (++slot == uint32_t(plan.depth)) slot = 0, phase ^= 1;
-        const int left = (args.cols - (place.first + tile_k) * kTileCols24) / 32;
-        multiply_tile<kWeight, T, kBlocks>(
-            sums, tile, x + (tile_k - panel * plan.panel_tiles) * (kTileCols24 * 2), x_block, left);
-      }
-      if (!resident) {
-        __syncwarp();
-        if (lane == 0) ptx::barrier_arrive(shared + layout.panel_empty(held));
-      }
+// One warp's ring of tiles: who fetches, waits and hands slots back.
+template <Weight24 kWeight>
+class Ring {
+ public:
+  __device__ Ring(const Arguments& args, const Place& place, const Role& role, const DecodeLayout& layout, uint32_t shared)
+      : walk_(args, place, role),
+        tiles_(shared + layout.ring(role.warp)),
+        full_(shared + layout.ring_full(role.warp)),
+        depth_(uint32_t(args.plan.depth)),
+        policy_(ptx::policy_evict_first()) {
+    if (ptx::elect()) {
+      for (uint32_t i = 0; i < depth_; ++i) ptx::barrier_init(full_ + 8 * i, 1);
+      ptx::barrier_init_fence();
     }
-    combine<T, kBlocks>(args, place, layout, shared, sums, round, warp, lane, exchanges);
+    __syncwarp();
+    for (uint32_t i = 0; i < depth_; ++i) fetch(i);
+  }
+  // The next tile, once it is here.
+  __device__ void take(LaneTile<kWeight>& tile, int lane) {
+    ptx::barrier_wait(full_ + 8 * slot_, phase_);
+    tile.load(tiles_ + slot_ * tile_bytes24(kWeight), lane);
+    __syncwarp();  // all lanes have their words: the slot may be filled again
+    fetch(slot_);
+    if (++slot_ == depth_) slot_ = 0, phase_ ^= 1;
+  }
+
+ private:
+  __device__ void fetch(uint32_t slot) {
+    if (walk_.done()) return;
+    const uint8_t* from = walk_.take();
+    if (!ptx::elect()) return;
+    ptx::barrier_expect(full_ + 8 * slot, tile_bytes24(kWeight));
+    ptx::copy_bulk(tiles_ + slot * tile_bytes24(kWeight), from, tile_bytes24(kWeight), full_ + 8 * slot, policy_);
+  }
+
+  TileWalk<kWeight> walk_;
+  uint32_t tiles_;
+  uint32_t full_;
+  uint32_t depth_;
+  uint32_t slot_ = 0;
+  uint32_t phase_ = 0;
+  uint64_t policy_;
+};
+
+// Asks the L2 for the tiles that come after those in flight, round after round of this warp's rows: while the stream's previous kernel
+// ends, or x is on its way, memory is not idle.
+template <Weight24 kWeight>
+__device__ void prefetch_tiles(const Arguments& args, const Place& place, const Role& role) {
+  const DecodePlan& plan = args.plan;
+  int skip = plan.depth * plan.col_warps, left = plan.prefetch;
+  for (int round = 0; round < args.geometry.rounds && left > 0; ++round) {
+    const int row_tile = place.row_tile(plan, round, role.row_warp), tiles = min(place.count - skip, left);
+    if (row_tile >= args.geometry.row_tiles) return;
+    if (tiles > 0) {
+      const int64_t first = int64_t(row_tile) * args.geometry.tiles_k + place.first + skip;
+      ptx::prefetch_bulk(args.stream + first * tile_bytes24(kWeight), uint32_t(tiles) * tile_bytes24(kWeight));
+      left -= tiles;
+    }
+    skip = max(0, skip - place.count);
   }
 }
 
 template <Weight24 kWeight, class T, int kBlocks>
-__global__ void __launch_bounds__(32 * (decode_max_warps(kBlocks) + 1), 1)
-    decode24_kernel(const __grid_constant__ Arguments args) {
+__device__ void multiply(const Arguments& args, const Place& place, const DecodeLayout& layout, uint8_t* storage, const Role& role,
+                         Ring<kWeight>& ring) {
+  const DecodePlan& plan = args.plan;
+  const uint32_t shared = ptx::shared_address(storage);
+  // The row of x that this lane names to ldmatrix, for each block of eight tokens. Absent tokens repeat the last: their
+  // products land in columns that nobody reads.
+  int x_block[kBlocks];
+#pragma unroll
+  for (int b = 0; b < kBlocks; ++b) {
+    x_block[b] = min(8 * b + (role.lane & 7), args.tokens - 1) * layout.x_row_bytes + (role.lane >> 3) * 16;
+  }
+  PanelWalk walk(args, place);
+  uint32_t exchanges = 0;
+  for (int round = 0; round < args.geometry.rounds; ++round) {
+    const bool active = place.row_tile(plan, round, role.row_warp) < args.geometry.row_tiles;
+    Sums<kBlocks> sums = {};
+    int tile_k = role.col_warp;
+    for (int panel = 0; panel < walk.panels(); ++panel) {
+      ptx::barrier_wait(shared + layout.panel_full(walk.slot()), walk.parity());
+      const uint32_t x = shared + layout.panel(walk.slot());
+      const int start = panel * plan.panel_tiles, end = min(start + plan.panel_tiles, place.count);
+      for (; active && tile_k < end; tile_k += plan.col_warps) {
+        LaneTile<kWeight> tile;
+        ring.take(tile, role.lane);
+        const int steps = (args.cols - (place.first + tile_k) * kTileCols24) / 32;
+        multiply_tile<kWeight, T, kBlocks>(sums, tile, x + (tile_k - start) * (kTileCols24 * 2), x_block, steps);
+      }
+      if (!walk.resident()) {
+        __syncwarp();
+        if (role.lane < plan.share) {
+          ptx::barrier_arrive_remote(shared + layout.panel_empty(walk.slot()), place.on_same_columns(role.lane));
+        }
+      }
+      walk.advance();
+    }
+    combine<T, kBlocks>(args, place, layout, storage, sums, role, round, exchanges);
+  }
+}
+
+template <Weight24 kWeight, class T, int kBlocks>
+__global__ void __launch_bounds__(32 * (decode_max_warps(kBlocks) + 1), 1) decode24_kernel(const __grid_constant__ Arguments args) {
   extern __shared__ __align__(128) uint8_t storage[];
   const uint32_t shared = ptx::shared_address(storage);
   const DecodeLayout layout(kWeight, args.tokens, args.plan);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x & 31,
-            warps = args.plan.row_warps * args.plan.col_warps;
+  const int warp = __shfl_sync(~0u, int(threadIdx.x) / 32, 0), lane = threadIdx.x & 31;
   const Place place(args);
 
   ptx::launch_dependents();
-  // Each barrier is initialised by the warp that fills it.
-  if (warp < warps) {
-    for (int i = lane; i < args.plan.depth; i += 32)
-      ptx::barrier_init(shared + layout.ring_full(warp) + 8 * i, 1);
+  if (warp < layout.warps) {
+    // Weights first: they never wait for another kernel.
+    const Role role(args, warp, lane);
+    Ring<kWeight> ring(args, place, role, layout, shared);
+    if (role.col_warp == 0 && ptx::elect()) prefetch_tiles<kWeight>(args, place, role);
+    __syncthreads();
+    ptx::cluster_arrive();
+    ptx::cluster_wait();  // the barriers of all blocks are ready
+    multiply<kWeight, T, kBlocks>(args, place, layout, storage, role, ring);
   } else {
     for (int i = lane; i < args.plan.panels; i += 32) {
       ptx::barrier_init(shared + layout.panel_full(i), 1);
-      ptx::barrier_init(shared + layout.panel_empty(i), warps);
+      ptx::barrier_init(shared + layout.panel_empty(i), layout.warps * args.plan.share);
     }
-    if (lane == 0) ptx::barrier_init(shared + layout.exchanged(), warps * place.size);
-  }
-  ptx::barrier_init_fence();
-  __syncthreads();
-  ptx::cluster_arrive();
-  if (warp < warps) {
-    multiply<kWeight, T, kBlocks>(args, place, layout, shared, warp, lane);
-  } else {
+    if (lane == 0) ptx::barrier_init(shared + layout.exchanged(), layout.warps << args.geometry.log_split);
+    ptx::barrier_init_fence();
+    __syncthreads();
+    ptx::cluster_arrive();
     ptx::cluster_wait();
     bring_x<T>(args, place, layout, shared, lane);
   }
-  __syncwarp();
-  ptx::cluster_arrive();  // no block leaves while another still reads its sums
-  ptx::cluster_wait();
+  if (args.plan.share > 1) {  // no block leaves while another still tells it that a panel is free
+    __syncwarp();
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+  }
 }
 
 using Kernel = void (*)(Arguments);
@@ -321,11 +421,11 @@ Status launch(Kernel kernel, const Arguments& args, int shared_bytes, const Deco
   if (code != cudaSuccess) return from_cuda(code);
   cudaLaunchAttribute attributes[2];
   attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim = {unsigned(plan.cluster_size), 1, 1};
+  attributes[0].val.clusterDim = {unsigned(plan.split * plan.share), 1, 1};
   attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[1].val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(unsigned(plan.clusters * plan.cluster_size));
+  config.gridDim = dim3(unsigned(plan.clusters * plan.split * plan.share));
   config.blockDim = dim3(unsigned(32 * (plan.row_warps * plan.col_warps + 1)));
   config.dynamicSmemBytes = size_t(shared_bytes);
   config.stream = call.stream;
@@ -350,6 +450,16 @@ Status count_clusters(int size, int shared_bytes, int* clusters) {
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
   if (code != cudaSuccess) return from_cuda(code);
   return from_cuda(cudaOccupancyMaxActiveClusters(clusters, kernel, &config));
+}
+
+Geometry geometry_of(const Matrix24& matrix, const DecodePlan& plan) {
+  Geometry g;
+  g.log_split = plan.split == 8 ? 3 : plan.split / 2;
+  g.tiles_k = int(tiles_along24(matrix.cols, kTileCols24));
+  g.row_tiles = int(tiles_along24(matrix.rows, kTileRows24));
+  g.rounds = int(tiles_along24(g.row_tiles, plan.clusters * plan.share * plan.row_warps));
+  g.reciprocal = (65536 + plan.row_warps - 1) / plan.row_warps;
+  return g;
 }
 
 bool aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
@@ -390,7 +500,8 @@ Status decode24(const Matrix24& matrix, const DecodePlan& plan, const DecodeCall
                        matrix.rows,
                        matrix.cols,
                        call.tokens,
-                       plan};
+                       plan,
+                       geometry_of(matrix, plan)};
   const int blocks = decode_token_blocks(call.tokens);
   const Kernel kernel = call.element == Element::kF16 ? kernel_for<__half>(matrix.weight, blocks)
                                                       : kernel_for<__nv_bfloat16>(matrix.weight, blocks);

@@ -10,6 +10,8 @@ namespace {
 
 constexpr int kPanelTiles = 4;
 constexpr int kMaxDepth = 8;
+constexpr int kMinSharedTokens = 16;  // below, x is too small to be worth a multicast
+constexpr int kPrefetchBytes = 128 << 10;
 
 int divide_up(int a, int b) { return (a + b - 1) / b; }
 
@@ -27,39 +29,54 @@ void plan_panels(const DecodeShape& shape, int tiles, int budget, DecodePlan& pl
 
 // Fills in rounds and memory; false when the cut is no use.
 bool complete(const DecodeShape& shape, int max_clusters, int shared_bytes, DecodePlan& plan) {
-  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24)),
-            row_tiles = int(tiles_along24(shape.rows, kTileRows24));
-  const int tiles = divide_up(tiles_k, plan.cluster_size), warps = plan.row_warps * plan.col_warps;
+  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24));
+  const int row_tiles = int(tiles_along24(shape.rows, kTileRows24));
+  const int tiles = divide_up(tiles_k, plan.split), warps = plan.row_warps * plan.col_warps;
+  const int tile_bytes = tile_bytes24(shape.weight) + 8;
   if (plan.col_warps > tiles) return false;
-  const int groups = divide_up(row_tiles, plan.row_warps), rounds = divide_up(groups, max_clusters);
+  const int groups = divide_up(row_tiles, plan.row_warps * plan.share),
+            rounds = divide_up(groups, max_clusters);
   plan.clusters = divide_up(groups, rounds);
   plan.depth = 2;
-  plan_panels(shape, tiles, shared_bytes - DecodeLayout(shape.weight, shape.tokens, plan).exchange(2) - 4096,
-              plan);
+  const int exchange = 2 * DecodeLayout(shape.weight, shape.tokens, plan).exchange_bytes;
+  plan_panels(shape, tiles, shared_bytes - exchange - warps * plan.depth * tile_bytes - 512, plan);
   const int most = std::min(kMaxDepth, rounds * divide_up(tiles, plan.col_warps));
-  while (plan.depth < most &&
-         decode_shared_bytes(shape, plan) + warps * (tile_bytes24(shape.weight) + 8) <= shared_bytes) {
+  while (plan.depth < most && decode_shared_bytes(shape, plan) + warps * tile_bytes <= shared_bytes)
     ++plan.depth;
+  // Worth it where x takes its time to arrive and weights are long; elsewhere the rings alone keep memory
+  // busy.
+  if (shape.weight == Weight24::k16 && shape.tokens >= 8 && shape.tokens <= 16) {
+    const int bytes = plan.row_warps * tile_bytes24(shape.weight);
+    plan.prefetch =
+        std::max(0, std::min(kPrefetchBytes / bytes, rounds * tiles - plan.depth * plan.col_warps));
   }
   return decode_shared_bytes(shape, plan) <= shared_bytes && decode_plan_fits(shape.cols, shape.tokens, plan);
 }
 
-// Microseconds, roughly, on an H200.
+// Microseconds, roughly, on an H200: the weights, or the work on the tiles of one warp where that takes
+// longer; and half of what x and the exchanges take, since weights stream meanwhile.
 double estimate(const DecodeShape& shape, const DeviceLimits& limits, const DecodePlan& plan) {
-  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24)),
-            row_tiles = int(tiles_along24(shape.rows, kTileRows24));
-  const int groups = divide_up(row_tiles, plan.row_warps), rounds = divide_up(groups, plan.clusters);
-  const int tiles = divide_up(tiles_k, plan.cluster_size), blocks = plan.clusters * plan.cluster_size;
-  const double in_flight =
-      double(plan.depth) * plan.row_warps * plan.col_warps * tile_bytes24(shape.weight) * blocks;
-  const double bandwidth = 4.3e6 * std::min(1.0, in_flight / 6e6);
-  const double share =
+  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24));
+  const int row_tiles = int(tiles_along24(shape.rows, kTileRows24));
+  const int rounds = divide_up(row_tiles, plan.row_warps * plan.share * plan.clusters);
+  const int tiles = divide_up(tiles_k, plan.split), warps = plan.row_warps * plan.col_warps;
+  const int blocks = plan.clusters * plan.split * plan.share;
+  const double in_flight = double(plan.depth) * warps * tile_bytes24(shape.weight) * blocks;
+  const double bandwidth = 4.4e6 * std::min(1.0, in_flight / 5e6);
+  const double imbalance =
       double(rounds) * plan.row_warps * tiles * limits.clusters[0] / (double(row_tiles) * tiles_k);
+  const double weights =
+      double(stream_bytes24(shape.weight, shape.rows, shape.cols)) * (0.6 + 0.4 * imbalance) / bandwidth;
+  const double tile_time = 0.25 + 0.012 * shape.tokens + (shape.weight == Weight24::k16 ? 0 : 0.1);
+  const double work =
+      double(rounds) * divide_up(tiles, plan.col_warps) * tile_time * std::max(1.0, warps / 12.0);
   const bool resident = divide_up(tiles, plan.panel_tiles) <= plan.panels;
-  const double x_bytes = 2.0 * shape.tokens * shape.cols * plan.clusters * (resident ? 1 : rounds);
-  const double pieces = rounds * std::max(1, decode_token_blocks(shape.tokens) / 2);
-  return double(stream_bytes24(shape.weight, shape.rows, shape.cols)) * (0.75 + 0.25 * share) / bandwidth +
-         x_bytes / 5e6 + pieces * (0.2 + 0.02 * plan.cluster_size * plan.col_warps);
+  const double x_block = 2.0 * shape.tokens * tiles * kTileCols24 * (resident ? 1 : rounds);
+  const double x_time = std::max(x_block * blocks / plan.share / 5e6, x_block / 80e3);
+  const bool combines = plan.split * plan.col_warps > 1;
+  const int exchanges = combines ? rounds * std::max(1, decode_token_blocks(shape.tokens) / 2) : 0;
+  return std::max(weights, work) +
+         0.5 * (x_time + exchanges * (0.25 + 0.04 * plan.split + 0.01 * plan.col_warps));
 }
 
 }  // namespace
@@ -70,22 +87,27 @@ int decode_shared_bytes(const DecodeShape& shape, const DecodePlan& plan) {
 
 std::vector<DecodePlan> decode_candidates(const DecodeShape& shape, const DeviceLimits& limits) {
   std::vector<std::pair<double, DecodePlan>> found;
-  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24)),
-            max_warps = decode_max_warps(decode_token_blocks(shape.tokens));
-  for (int log_size = 0; log_size < 4; ++log_size) {
-    if (1 << log_size > tiles_k) break;
-    for (int col_warps = 1; col_warps <= max_warps; col_warps *= 2) {
+  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24));
+  const int max_warps = decode_max_warps(decode_token_blocks(shape.tokens));
+  const auto add_cut = [&](int log_split, int log_share) {
+    for (int col_warps = 1; col_warps <= max_warps; ++col_warps) {
       for (int row_warps = 1; row_warps * col_warps <= max_warps; ++row_warps) {
         for (const int shared_bytes : {limits.shared_bytes / 2 - 1024, limits.shared_bytes}) {
           DecodePlan plan;
-          plan.cluster_size = 1 << log_size;
+          plan.split = 1 << log_split;
+          plan.share = 1 << log_share;
           plan.row_warps = row_warps;
           plan.col_warps = col_warps;
-          if (complete(shape, limits.clusters[log_size], shared_bytes, plan)) {
+          if (complete(shape, limits.clusters[log_split + log_share], shared_bytes, plan)) {
             found.emplace_back(estimate(shape, limits, plan), plan);
           }
         }
       }
+    }
+  };
+  for (int log_split = 0; log_split < 4 && 1 << log_split <= tiles_k; ++log_split) {
+    for (int log_share = 0; log_split + log_share < 4; ++log_share) {
+      if (log_share == 0 || shape.tokens >= kMinSharedTokens) add_cut(log_split, log_share);
     }
   }
   std::stable_sort(found.begin(), found.end(),

@@ -52,8 +52,8 @@ std::vector<uint16_t> random_x(int tokens, int cols, int stride, bool special, R
 
 std::string to_string(const DecodePlan& p) {
   char text[160];
-  std::snprintf(text, sizeof text, "clusters %d x %d, warps %d x %d, depth %d, panels %d of %d", p.clusters,
-                p.cluster_size, p.row_warps, p.col_warps, p.depth, p.panels, p.panel_tiles);
+  std::snprintf(text, sizeof text, "clusters %d x %d x %d, warps %d x %d, depth %d, panels %d of %d",
+                p.clusters, p.split, p.share, p.row_warps, p.col_warps, p.depth, p.panels, p.panel_tiles);
   return text;
 }
 
@@ -64,9 +64,10 @@ std::vector<DecodePlan> plans_to_test(const DecodeShape& shape, const DeviceLimi
   std::vector<DecodePlan> plans;
   const size_t step = std::max<size_t>(1, candidates.size() / 10);
   for (size_t i = 0; i < candidates.size(); i += step) plans.push_back(candidates[i]);
-  for (const int cluster_size : {1, 2}) {
-    DecodePlan ring{3, cluster_size, 2, 2, 2, 1, 2};
-    if (cluster_size <= (shape.cols + 127) / 128) plans.push_back(ring);
+  for (const int split : {1, 2}) {
+    for (const int share : {1, 4}) {
+      if (split <= (shape.cols + 127) / 128) plans.push_back({3, split, share, 2, 2, 2, 1, 2, 3});
+    }
   }
   return plans;
 }

@@ -1,0 +1,81 @@
+#include "kernels/sparse/many_rows.h"
+
+#include <algorithm>
+
+#include "kernels/sparse/buffer.h"
+#include "kernels/sparse/threads.h"
+
+namespace prune::kernels {
+namespace {
+
+// Panels packed at a time: enough to amortise a barrier, little enough to stay in a shared cache.
+constexpr int64_t kPanelBudget = int64_t{8} << 20;
+// Inputs packed per unit of parallel work. Even, for kernels that take inputs in pairs.
+constexpr int64_t kPackDepth = 256;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
+
+}  // namespace
+
+int64_t ManyRows::panel_bytes() const {
+  return round_up(cols_ * code_.panel_columns * code_.input_bytes, Buffer::kAlignment);
+}
+
+int64_t ManyRows::tile_bytes() const { return chunk_rows_ * code_.panel_columns * int64_t{sizeof(float)}; }
+
+// As few panels as the kernel allows, of nearly equal width.
+int64_t ManyRows::panel_width(int64_t n) const {
+  const int64_t panels = divide_up(n, code_.panel_columns);
+  return std::min<int64_t>(round_up(divide_up(n, panels), code_.vector_columns), code_.panel_columns);
+}
+
+int64_t ManyRows::panels_at_once(int64_t n) const {
+  const int64_t fit = std::max<int64_t>(1, kPanelBudget / std::max<int64_t>(1, panel_bytes()));
+  return std::min(fit, divide_up(n, panel_width(n)));
+}
+
+size_t ManyRows::workspace_bytes(int64_t n, int threads) const {
+  return static_cast<size_t>(panels_at_once(n) * panel_bytes() + threads * tile_bytes());
+}
+
+void ManyRows::run(const Batch& batch, int threads, void* workspace) const {
+  char* panels = static_cast<char*>(workspace);
+  const int64_t at_once = panels_at_once(batch.n), width = panel_width(batch.n);
+  char* tiles = panels + at_once * panel_bytes();
+  const int64_t slabs = divide_up(cols_, kPackDepth), chunks = this->chunks();
+#pragma omp parallel num_threads(threads)
+  {
+    float* tile = reinterpret_cast<float*>(tiles + thread_index() * tile_bytes());
+    for (int64_t c0 = 0; c0 < batch.n; c0 += at_once * width) {
+      const int64_t count = std::min(at_once, divide_up(batch.n - c0, width));
+#pragma omp for schedule(static)
+      for (int64_t i = 0; i < count * slabs; ++i) {
+        pack_slab(batch, c0 + i / slabs * width, i % slabs * kPackDepth, width,
+                  panels + i / slabs * panel_bytes());
+      }
+      // Chunks differ in cost and cores in speed, so threads take the next chunk when they are free.
+#pragma omp for schedule(dynamic)
+      for (int64_t i = 0; i < count * chunks; ++i) {
+        multiply_chunk(batch, c0 + i / chunks * width, i % chunks, width, panels + i / chunks * panel_bytes(),
+                       tile);
+      }
+    }
+  }
+}
+
+void ManyRows::pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t width, char* panel) const {
+  code_.pack(batch.x + column * batch.ldx + k, batch.ldx, std::min(width, batch.n - column),
+             std::min(kPackDepth, cols_ - k), panel + k * code_.panel_columns * code_.input_bytes);
+}
+
+void ManyRows::multiply_chunk(const Batch& batch, int64_t column, int64_t chunk, int64_t width,
+                              const char* panel, float* tile) const {
+  const int64_t row = chunk * chunk_rows_, columns = std::min(width, batch.n - column);
+  multiply(chunk, panel, columns, tile);
+  code_.store(
+      tile, std::min(chunk_rows_, rows_ - row), columns, scales_.empty() ? nullptr : scales_.data() + row,
+      batch.bias == nullptr ? nullptr : batch.bias + row, batch.y + column * batch.ldy + row, batch.ldy);
+}
+
+}  // namespace prune::kernels

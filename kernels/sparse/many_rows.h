@@ -1,0 +1,58 @@
+// The frame of every kernel for many rows of X: X is packed into panels, a batch of columns of X^T wide, and
+// threads take chunks of rows of W against a panel as they become free.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/sparse/plan.h"
+
+namespace prune::kernels {
+
+// How a kernel wants X and delivers Y.
+struct PanelCode {
+  int32_t vector_columns;  // columns come in multiples of this
+  int32_t panel_columns;   // row stride of a panel in inputs, and of a tile in floats
+  int32_t input_bytes;     // of an input as packed
+
+  // panel[k][c] from x[c * ldx + k], k < depth, c < columns; missing columns of a vector become zero.
+  void (*pack)(const float* x, int64_t ldx, int64_t columns, int64_t depth, void* panel);
+  // y[c * ldy + row] = tile[row][c] * scales[row] + bias[row]; scales and bias may be null.
+  void (*store)(const float* tile, int64_t rows, int64_t columns, const float* scales, const float* bias,
+                float* y, int64_t ldy);
+};
+
+class ManyRows : public Layout {
+ public:
+  size_t workspace_bytes(int64_t n, int threads) const final;
+  void run(const Batch& batch, int threads, void* workspace) const final;
+
+ protected:
+  // Rows of W are worked off in chunks of chunk_rows, the last one shorter.
+  ManyRows(int64_t rows, int64_t cols, int64_t chunk_rows, const PanelCode& code, std::vector<float> scales)
+      : rows_(rows), cols_(cols), chunk_rows_(chunk_rows), code_(code), scales_(std::move(scales)) {}
+
+  int64_t chunks() const { return (rows_ + chunk_rows_ - 1) / chunk_rows_; }
+  size_t frame_bytes() const { return scales_.size() * sizeof(float); }
+
+  // tile[row][c] = sum_k W[row][k] panel[k][c] for all rows of the chunk and c < columns; tile rows lie
+  // panel_columns apart, and there are chunk_rows of them.
+  virtual void multiply(int64_t chunk, const void* panel, int64_t columns, float* tile) const = 0;
+
+ private:
+  int64_t panel_bytes() const;
+  int64_t tile_bytes() const;
+  int64_t panel_width(int64_t n) const;
+  int64_t panels_at_once(int64_t n) const;
+  void pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t width, char* panel) const;
+  void multiply_chunk(const Batch& batch, int64_t column, int64_t chunk, int64_t width, const char* panel,
+                      float* tile) const;
+
+  int64_t rows_;
+  int64_t cols_;
+  int64_t chunk_rows_;
+  const PanelCode& code_;
+  std::vector<float> scales_;
+};
+
+}  // namespace prune::kernels

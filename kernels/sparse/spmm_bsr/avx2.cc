@@ -1,0 +1,14 @@
+#include "kernels/sparse/simd/avx2.h"
+// The vector type comes first: the templates below are written against it.
+#include "kernels/sparse/spmm_bsr/tile.h"
+
+namespace prune::kernels {
+
+constexpr BsrTileKernel bsr_tile_f32_avx2 =
+    make_bsr_tile_kernel<Avx2F32, /*NV=*/3, /*Tiles=*/4>("bsr_tile_f32_avx2");
+constexpr BsrFewKernel bsr8_f32_avx2 = make_bsr_few_kernel<Avx2F32, float>("bsr8_f32_avx2", WeightType::kF32);
+constexpr BsrFewKernel bsr8_bf16_avx2 =
+    make_bsr_few_kernel<Avx2F32, uint16_t>("bsr8_bf16_avx2", WeightType::kBf16);
+constexpr BsrFewKernel bsr8_i8_avx2 = make_bsr_few_kernel<Avx2F32, int8_t>("bsr8_i8_avx2", WeightType::kI8);
+
+}  // namespace prune::kernels

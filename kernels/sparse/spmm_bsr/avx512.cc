@@ -1,0 +1,16 @@
+#include "kernels/sparse/simd/avx512.h"
+// The vector type comes first: the templates below are written against it.
+#include "kernels/sparse/spmm_bsr/tile.h"
+
+namespace prune::kernels {
+
+constexpr BsrTileKernel bsr_tile_f32_avx512 =
+    make_bsr_tile_kernel<Avx512F32, /*NV=*/4, /*Tiles=*/2>("bsr_tile_f32_avx512");
+constexpr BsrFewKernel bsr16_f32_avx512 =
+    make_bsr_few_kernel<Avx512F32, float>("bsr16_f32_avx512", WeightType::kF32);
+constexpr BsrFewKernel bsr16_bf16_avx512 =
+    make_bsr_few_kernel<Avx512F32, uint16_t>("bsr16_bf16_avx512", WeightType::kBf16);
+constexpr BsrFewKernel bsr16_i8_avx512 =
+    make_bsr_few_kernel<Avx512F32, int8_t>("bsr16_i8_avx512", WeightType::kI8);
+
+}  // namespace prune::kernels
