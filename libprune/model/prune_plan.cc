@@ -110,7 +110,17 @@ std::string join(const std::vector<std::string_view>& words) {
   return text;
 }
 
-void add_notes(const Planner& planner, PrunePlan& plan) {
+// A tied embedding is the output head too: pruning it, which only --include does, prunes both.
+bool prunes_tied_embedding(const Checkpoint& checkpoint, const PrunePlan& plan) {
+  const nlohmann::json* config = checkpoint.config();
+  if (config == nullptr || config->value("tie_word_embeddings", nlohmann::json()) != true) return false;
+  return std::ranges::any_of(plan.tensors, [&](const PlannedTensor& planned) {
+    const std::string& name = checkpoint.tensor(planned.ref).name;
+    return planned.prune && (name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight"));
+  });
+}
+
+void add_notes(const Checkpoint& checkpoint, const Planner& planner, PrunePlan& plan) {
   const Architecture& architecture = planner.architecture();
   if (!architecture.is_known() && plan.options.include.empty()) {
     const std::string what = architecture.model_type().empty()
@@ -123,6 +133,9 @@ void add_notes(const Planner& planner, PrunePlan& plan) {
   }
   if (!plan.options.exclude.empty() && !planner.exclude_matched()) {
     plan.notes.push_back("--exclude matched no tensor that would be pruned");
+  }
+  if (prunes_tied_embedding(checkpoint, plan)) {
+    plan.notes.push_back("the embedding is tied to the output head: pruning it prunes both");
   }
   if (planner.unfit() > 0) {
     plan.notes.push_back(std::to_string(planner.unfit()) + " tensors do not fit pattern " +
@@ -154,7 +167,7 @@ PrunePlan plan_pruning(const Checkpoint& checkpoint, const PruneOptions& options
                 (options.include.empty() ? ": holds no weight matrix to prune"
                                          : ": --include and --exclude leave no weight matrix to prune"));
   }
-  add_notes(planner, plan);
+  add_notes(checkpoint, planner, plan);
   return plan;
 }
 
