@@ -39,10 +39,12 @@ check: test  ## the long form of test: also clang, TSan, and each fuzz target fo
 	cmake --build --preset fuzz
 	$(CTEST) --preset fuzz
 
-bench:  ## build and run the benchmarks; results go to build/bench as JSON
+bench:  ## build and run the benchmarks (BENCH_FLAGS='--benchmark_filter=spmm_nm'); JSON goes to build/bench
 	@cmake/packages.sh build
 	cmake --preset release
 	cmake --build --preset bench
+	mkdir -p build/bench
+	build/release/bench/spmm_bench --benchmark_out=build/bench/spmm.json --benchmark_out_format=json $(BENCH_FLAGS)
 
 build:  ## build everything, optimised, into build/release
 	@cmake/packages.sh build
