@@ -18,7 +18,8 @@
 
 namespace prune {
 
-// n - floor(n * sparsity).
+// n - floor(n * sparsity), the product in double as in any other program: of 90 weights at 0.7 stay 28,
+// because 90 * 0.7 is 62.99999999999999.
 inline int64_t kept_count(int64_t n, double sparsity) {
   return n - int64_t(std::floor(double(n) * sparsity));
 }
