@@ -26,7 +26,8 @@ int main() {
   prune::apply(prune::select_magnitude(w, prune::NM{2, 4}, 0.5), w);
 
   prune::Matrix<float> y(kTokens, kOut);
-  prepare(prune::pack_nm(w, {2, 4})).run({.x = x.data(), .ldx = kIn, .y = y.data(), .ldy = kOut, .n = kTokens});
+  prepare(prune::pack_nm(w, {2, 4}))
+      .run({.x = x.data(), .ldx = kIn, .y = y.data(), .ldy = kOut, .n = kTokens});
   const prune::Matrix<float> expected = x * w.transpose();
   return y.isApprox(expected, 1e-5f) ? 0 : 1;
 }
