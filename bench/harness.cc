@@ -165,7 +165,7 @@ void measure(benchmark::State& state, const Case& c,
   const std::string kernel = plans.first().kernel_name(c.n);
   state.SetLabel(kernel + " vs " + peer.name());
   set_counters(state, c, median(ours), median(peers), static_cast<double>(plans.first().bytes()),
-               kernel.find("bf16_avx512") != std::string::npos);
+               kernel.find("avx512bf16") != std::string::npos);
 }
 
 void measure_peer(benchmark::State& state, const Case& c, double weight_bytes,

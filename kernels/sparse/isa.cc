@@ -36,9 +36,10 @@ uint32_t detected() {
   if (flags != 0 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
     flags |= kAvx512;
-    if (__builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2")) flags |= kVbmi2;
-    if (__builtin_cpu_supports("avx512vnni")) flags |= kVnni;
-    if (__builtin_cpu_supports("avx512bf16")) flags |= kBf16;
+    if (__builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") &&
+        __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16")) {
+      flags |= kAvx512Bf16;
+    }
   }
 #endif
   return flags;

@@ -11,9 +11,8 @@ enum Flags : uint32_t {
   kGeneric = 0,
   kAvx2 = 1u << 0,    // AVX2, FMA, BMI1, BMI2, POPCNT
   kAvx512 = 1u << 1,  // AVX-512 F, BW, DQ, VL (implies kAvx2)
-  kVbmi2 = 1u << 2,   // AVX-512 VBMI, VBMI2
-  kVnni = 1u << 3,    // AVX-512 VNNI
-  kBf16 = 1u << 4,    // AVX-512 BF16
+  // The AVX-512 of processors that multiply bf16: VBMI, VBMI2, VNNI and BF16 together (implies kAvx512).
+  kAvx512Bf16 = 1u << 2,
 };
 
 // What the processor and the operating system offer, whatever the environment says.

@@ -20,10 +20,12 @@ inline constexpr int32_t kBsrTileRows = 4;
 
 struct BsrTileKernel {
   const char* name;
+  bool
+      bf16;  // values and panel in bf16, inputs in pairs: values[b][j / 2][r][j % 2]; block_cols must be even
   PanelCode panel;
   // tile[r][c] = sum over blocks b and inputs j of values[b][j][r] panel[columns[b] * block_cols + j][c], for
   // r < 4.
-  void (*multiply)(const float* values, const int32_t* block_columns, int64_t blocks, int64_t block_cols,
+  void (*multiply)(const void* values, const int32_t* block_columns, int64_t blocks, int64_t block_cols,
                    const void* panel, int64_t columns, float* tile);
 };
 

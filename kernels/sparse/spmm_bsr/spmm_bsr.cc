@@ -21,7 +21,7 @@ int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 // block, input after input, the strip's rows side by side.
 class Strips {
  public:
-  Strips(const BsrWeights& w, int64_t strip_rows, WeightType stored)
+  Strips(const BsrWeights& w, int64_t strip_rows, WeightType stored, bool pairs)
       : strip_rows_(strip_rows),
         strips_per_block_(w.block_rows / strip_rows),
         block_cols_(w.block_cols),
@@ -29,16 +29,18 @@ class Strips {
         indptr_(w.indptr, w.indptr + w.rows / w.block_rows + 1),
         columns_(w.indices, w.indices + indptr_.back()),
         values_(indptr_.back() * w.block_rows * w.block_cols * weight_bytes(stored)) {
-    int64_t next = 0;
+    int64_t first = 0;
     for (int64_t i = 0; i < w.rows / w.block_rows; ++i) {
       for (int64_t s = 0; s < strips_per_block_; ++s) {
         for (int64_t b = indptr_[i]; b < indptr_[i + 1]; ++b) {
           for (int64_t j = 0; j < w.block_cols; ++j) {
             for (int64_t r = 0; r < strip_rows; ++r) {
               const int64_t from = (b * w.block_rows + s * strip_rows + r) * w.block_cols + j;
-              store_weight(values_.as<void>(), stored, next++, load_weight(w.values, w.type, from));
+              const int64_t to = pairs ? (j / 2 * strip_rows + r) * 2 + j % 2 : j * strip_rows + r;
+              store_weight(values_.as<void>(), stored, first + to, load_weight(w.values, w.type, from));
             }
           }
+          first += strip_rows * w.block_cols;
         }
       }
     }
@@ -81,7 +83,7 @@ std::vector<float> copy_scales(const Weights& w) {
 class BsrFew final : public FewRows {
  public:
   BsrFew(const BsrWeights& w, const BsrFewKernel& kernel)
-      : BsrFew(w, kernel, Strips(w, kernel.strip_rows, w.type)) {}
+      : BsrFew(w, kernel, Strips(w, kernel.strip_rows, w.type, /*pairs=*/false)) {}
 
   const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override { return strips_.bytes() + frame_bytes(); }
@@ -116,7 +118,7 @@ class BsrTiles final : public ManyRows {
         kernel_(kernel),
         block_cols_(w.block_cols),
         chunk_strips_(round_up(kLeastChunkRows, w.block_rows) / kBsrTileRows),
-        strips_(w, kBsrTileRows, WeightType::kF32) {}
+        strips_(w, kBsrTileRows, kernel.bf16 ? WeightType::kBf16 : WeightType::kF32, kernel.bf16) {}
 
   const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override { return strips_.bytes() + frame_bytes(); }
@@ -125,8 +127,8 @@ class BsrTiles final : public ManyRows {
   void multiply(int64_t chunk, const void* panel, int64_t columns, float* tile) const override {
     const int64_t first = chunk * chunk_strips_, end = std::min(first + chunk_strips_, strips_.count());
     for (int64_t s = first; s < end; ++s, tile += kBsrTileRows * kernel_.panel.panel_columns) {
-      kernel_.multiply(static_cast<const float*>(strips_.values(s)), strips_.columns(s), strips_.blocks(s),
-                       block_cols_, panel, columns, tile);
+      kernel_.multiply(strips_.values(s), strips_.columns(s), strips_.blocks(s), block_cols_, panel, columns,
+                       tile);
     }
   }
 
@@ -171,6 +173,8 @@ std::unique_ptr<const Layout> make_bsr_tiles(const BsrWeights& weights, const Pr
   };
   for (const auto& entry : kKernels) {
     if (!isa::runs_on(entry.needs, options.isa) || weights.block_rows % kBsrTileRows != 0) continue;
+    // A bf16 kernel would round float weights; bf16 and int8 weights it holds exactly.
+    if (entry.kernel->bf16 && (weights.type == WeightType::kF32 || weights.block_cols % 2 != 0)) continue;
     if (!options.kernel.empty() && options.kernel != entry.kernel->name) continue;
     return std::make_unique<BsrTiles>(weights, *entry.kernel);
   }

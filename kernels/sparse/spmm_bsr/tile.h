@@ -43,8 +43,9 @@ PRUNE_INLINE void multiply_strip(const float* values, const int32_t* block_colum
 
 // Columns by the widest tile, then by narrower ones. A strip's weights are in cache after the first.
 template <class V, int NV, int Stride>
-void multiply_tile(const float* values, const int32_t* block_columns, int64_t blocks, int64_t block_cols,
-                   const void* packed, int64_t columns, float* tile) {
+void multiply_tile(const void* packed_values, const int32_t* block_columns, int64_t blocks,
+                   int64_t block_cols, const void* packed, int64_t columns, float* tile) {
+  const float* values = static_cast<const float*>(packed_values);
   const float* panel = static_cast<const float*>(packed);
   const int64_t vectors = (columns + V::kWidth - 1) / V::kWidth;
   for (int64_t v = 0; v < vectors;) {
@@ -68,7 +69,10 @@ void multiply_tile(const float* values, const int32_t* block_columns, int64_t bl
 template <class V, int NV, int Tiles>
 constexpr BsrTileKernel make_bsr_tile_kernel(const char* name) {
   constexpr int kStride = NV * Tiles * V::kWidth;
-  return {.name = name, .panel = make_panel_code<V, kStride>(), .multiply = multiply_tile<V, NV, kStride>};
+  return {.name = name,
+          .bf16 = false,
+          .panel = make_panel_code<V, kStride>(),
+          .multiply = multiply_tile<V, NV, kStride>};
 }
 
 // B rows of X against one strip; U inputs go to separate sums, so that they need not wait for each other.

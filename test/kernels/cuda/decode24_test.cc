@@ -59,10 +59,10 @@ std::string to_string(const DecodePlan& p) {
 
 // Plans of every kind: the planner's best, a spread of its candidates, and x in a ring of the smallest
 // panels.
-std::vector<DecodePlan> plans_to_test(const DecodeShape& shape, const DeviceLimits& limits) {
+std::vector<DecodePlan> plans_to_test(const DecodeShape& shape, const DeviceLimits& limits, size_t spread) {
   const std::vector<DecodePlan> candidates = decode_candidates(shape, limits);
   std::vector<DecodePlan> plans;
-  const size_t step = std::max<size_t>(1, candidates.size() / 10);
+  const size_t step = std::max<size_t>(1, candidates.size() / spread);
   for (size_t i = 0; i < candidates.size(); i += step) plans.push_back(candidates[i]);
   for (const int split : {1, 2}) {
     for (const int share : {1, 4}) {
@@ -73,7 +73,7 @@ std::vector<DecodePlan> plans_to_test(const DecodeShape& shape, const DeviceLimi
 }
 
 template <class T>
-void decode_is_right(Weight24 weight, int rows, int cols, int tokens, bool special,
+void decode_is_right(Weight24 weight, int rows, int cols, int tokens, bool special, size_t spread,
                      const DeviceLimits& limits, Random& random) {
   const HostMatrix24 m = random_matrix24<T>(weight, rows, cols, random);
   const PackedMatrix24 packed(m);
@@ -92,7 +92,7 @@ void decode_is_right(Weight24 weight, int rows, int cols, int tokens, bool speci
                   y_stride,
                   false,
                   nullptr};
-  const std::vector<DecodePlan> plans = plans_to_test({weight, rows, cols, tokens}, limits);
+  const std::vector<DecodePlan> plans = plans_to_test({weight, rows, cols, tokens}, limits, spread);
   check(plans.size() > 1, "there are plans");
   for (const DecodePlan& plan : plans) {
     const std::string label = std::string(__is_same(T, __half) ? "f16" : "bf16") + " weight " +
@@ -189,10 +189,11 @@ void all_sizes(const DeviceLimits& limits, Random& random, bool quick) {
             : std::vector<Size>{{1, 64}, {8, 128}, {40, 192}, {264, 1024}, {1000, 4160}, {72, 14336}};
   const std::vector<int> tokens =
       quick ? std::vector<int>{1, 17} : std::vector<int>{1, 2, 8, 9, 16, 17, 32, 33, 64};
+  const size_t spread = quick ? 2 : 10;
   for (const Weight24 weight : {Weight24::k16, Weight24::kInt8, Weight24::kInt4}) {
     for (const Size& size : sizes) {
       for (const int n : tokens)
-        decode_is_right<T>(weight, size.rows, size.cols, n, (n & 1) == 0, limits, random);
+        decode_is_right<T>(weight, size.rows, size.cols, n, (n & 1) == 0, spread, limits, random);
     }
   }
 }
