@@ -306,7 +306,7 @@ int bench_command(const Arguments& arguments) {
     }
   }
   if (line.flag("json")) {
-    fmt::print("{}\n", to_json(cases, omp_get_max_threads()).dump(2));
+    fmt::print("{}", json_text(to_json(cases, omp_get_max_threads())));
   } else {
     fmt::print("{}\n{}\nDense: oneDNN {}. Sparse: instruction set level {}. {} threads.\n",
                bench_table(cases), totals(cases), DenseLinear::library_version(),

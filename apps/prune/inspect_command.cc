@@ -116,8 +116,7 @@ int inspect_command(const Arguments& arguments) {
   }
   const Architecture architecture(checkpoint);
   if (line.flag("json")) {
-    fmt::print("{}\n", document(checkpoint, architecture, weights)
-                           .dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    fmt::print("{}", json_text(document(checkpoint, architecture, weights)));
     return kDone;
   }
   size_t tensors = 0;

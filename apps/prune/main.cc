@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <new>
 
 #include <prune/error.h>
@@ -12,6 +14,7 @@
 #include "apps/prune/terminal.h"
 #include "kernels/sparse/isa.h"
 #include "libprune/io/staging.h"
+#include "libprune/io/text.h"
 
 namespace prune::app {
 namespace {
@@ -71,7 +74,10 @@ int run(Arguments arguments) {
 
 int main(int argc, char** argv) {
   const int code = prune::app::run({argv + 1, argv + argc});
-  // A result that could not be written to stdout (a full disk, a closed pipe) is a failure too.
-  if (std::fflush(stdout) != 0 && code == prune::app::kDone) return prune::app::kFailed;
+  // A result that could not be written to stdout (a full disk, a closed descriptor) is a failure too.
+  if (std::fflush(stdout) != 0 && code == prune::app::kDone) {
+    return prune::app::complain("the result cannot be written: " + prune::system_reason(errno),
+                                prune::app::kFailed);
+  }
   return code;
 }

@@ -122,7 +122,7 @@ int pack_command(const Arguments& arguments) {
   }
   if (!quiet) note_dense(report);
   if (line.flag("json")) {
-    fmt::print("{}\n", to_json(report).dump(2));
+    fmt::print("{}", json_text(to_json(report)));
   } else {
     fmt::print("{}\nwritten to {} in {:.1f} s\n", pack_table(report), report.output, report.seconds);
   }
@@ -142,7 +142,7 @@ int unpack_command(const Arguments& arguments) {
                                line.flag("quiet") ? Progress() : bar.callback());
   }
   if (line.flag("json")) {
-    fmt::print("{}\n", to_json(report).dump(2));
+    fmt::print("{}", json_text(to_json(report)));
   } else {
     fmt::print("{} of packed files became {} of dense files in {} in {:.1f} s\n",
                human_bytes(report.packed_model_bytes), human_bytes(report.model_bytes), report.output,

@@ -151,7 +151,7 @@ int show_plan(const CommandLine& line, const Checkpoint& checkpoint, const Prune
     const nlohmann::json document = {{"dry_run", true},           {"model", checkpoint.path().string()},
                                      {"output", output.string()}, {"options", to_json(plan.options)},
                                      {"weights", plan.weights()}, {"tensors", list}};
-    fmt::print("{}\n", document.dump(2));
+    fmt::print("{}", json_text(document));
     return kDone;
   }
   fmt::print("{}\n{}\n{} of {} tensors would be pruned, {} weights; {} would be written to {}\n", title(plan),
@@ -186,7 +186,7 @@ std::string result_table(const PruneReport& report) {
 }
 
 void write_report(const std::string& path, const PruneReport& report) {
-  write_text_file(path, path.ends_with(".html") ? html_report(report) : to_json(report).dump(2) + "\n");
+  write_text_file(path, path.ends_with(".html") ? html_report(report) : json_text(to_json(report)));
 }
 
 }  // namespace
@@ -203,6 +203,8 @@ int prune_command(const Arguments& arguments) {
   if (!quiet) print_notes(plan.notes);
   if (line.flag("dry-run")) return show_plan(line, checkpoint, plan, output);
   require_free(output, line);
+  const std::optional<std::string> report_path = line.maybe_text("report");
+  if (report_path) require_writable(*report_path);
   if (!quiet) note_other_weights(checkpoint, output);
   PruneReport report;
   {
@@ -210,9 +212,9 @@ int prune_command(const Arguments& arguments) {
     report = find_method(options.method)
                  .run(checkpoint, plan, output, staging_options(line), quiet ? Progress() : bar.callback());
   }
-  if (const auto path = line.maybe_text("report")) write_report(*path, report);
+  if (report_path) write_report(*report_path, report);
   if (line.flag("json")) {
-    fmt::print("{}\n", to_json(report).dump(2));
+    fmt::print("{}", json_text(to_json(report)));
   } else {
     fmt::print("{}\n\n{}\n{} in {} files written to {} in {:.1f} s\n", title(plan), result_table(report),
                human_bytes(uint64_t(report.bytes_written)), checkpoint.shards().size(), report.output,

@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include <nlohmann/json.hpp>
+
 namespace prune::app {
 namespace {
 
@@ -58,6 +60,10 @@ std::string printable(std::string_view text) {
       out += c;
   }
   return out;
+}
+
+std::string json_text(const nlohmann::json& document) {
+  return document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
 }
 
 std::string Table::text() const {

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "libprune/model/progress.h"
 
 namespace prune::app {
@@ -15,6 +17,9 @@ std::string human_bytes(uint64_t bytes);       // "13.1 MB": powers of ten, as d
 std::string human_count(int64_t count);        // "29.4 M"
 std::string percent(double share);             // 0.5 -> "50.00%"
 std::string printable(std::string_view text);  // control characters escaped: names from files on a terminal
+
+// A document as people read it. Paths and names need not be UTF-8, JSON has to: what is not gets replaced.
+std::string json_text(const nlohmann::json& document);
 
 // Columns aligned, the first left and the others right, with a line under the titles.
 class Table {

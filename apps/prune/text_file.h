@@ -6,6 +6,10 @@
 
 namespace prune::app {
 
+// Finds out at once, before any work, that a file could not be written there later. Throws Error(kUsage) for
+// a folder and for a file in a folder that does not exist, Error(kRuntime) where writing is not allowed.
+void require_writable(const std::filesystem::path& path);
+
 // Written beside and renamed. Throws Error(kRuntime).
 void write_text_file(const std::filesystem::path& path, std::string_view text);
 

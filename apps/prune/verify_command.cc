@@ -311,7 +311,7 @@ int print_outcome(const CommandLine& line, const Model& model, Verifier& verifie
                                      {"weights", verifier.weights()},
                                      {"zeros", verifier.zeros()},
                                      {"mismatches", findings}};
-    fmt::print("{}\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    fmt::print("{}", json_text(document));
   } else {
     for (size_t i = 0; i < std::min(findings.size(), kMostShown); ++i)
       fmt::print("mismatch: {}\n", printable(findings[i]));
