@@ -17,12 +17,6 @@ constexpr std::string_view kIndexName = "model.safetensors.index.json";
 constexpr std::string_view kModelName = "model.safetensors";
 constexpr std::string_view kConfigName = "config.json";
 
-// True for a dangling link too: what is there but broken must be reported, not passed over.
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(fs::symlink_status(path, ignored));
-}
-
 void check_shard_name(const std::string& name, const std::string& where) {
   const bool is_plain =
       !name.empty() && name != "." && name != ".." && name.find_first_of({"/\\\0", 3}) == name.npos;

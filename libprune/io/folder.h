@@ -7,6 +7,10 @@
 
 namespace prune {
 
+// True for anything of that name, a dangling link too: what is there but broken must be reported, not passed
+// over.
+bool is_there(const std::filesystem::path& path);
+
 // True when both exist and are the same file or folder, links followed. (std::filesystem::equivalent() has no
 // answer for devices and the like.)
 bool same_place(const std::filesystem::path& a, const std::filesystem::path& b);

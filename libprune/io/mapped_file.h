@@ -7,6 +7,9 @@
 
 namespace prune {
 
+// The map shows the file as it is, not a copy: a file that another process shortens meanwhile ends this one
+// with SIGBUS when the lost part is read. (Renaming over it or unlinking it is harmless, and so do
+// well-behaved writers.)
 class MappedFile {
  public:
   // Throws Error(kInput) when `path` is missing, no regular file after following links (a FIFO is never

@@ -33,19 +33,17 @@ constexpr const char* kOld = "old";
 constexpr size_t kCopyChunk = size_t{4} << 20;  // small enough that an interrupt is noticed at once
 constexpr int kMaxLinks = 40;                   // as many as Linux follows
 
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(fs::symlink_status(path, ignored));
+fs::path without_trailing_slash(const fs::path& path) {
+  return path.has_filename() ? path : path.parent_path();
 }
 
 // Absolute; links resolved in all parts that exist, and in a last part that dangles.
 fs::path resolve_output(const fs::path& given) try {
-  fs::path path = fs::absolute(given);
+  fs::path path = without_trailing_slash(fs::absolute(given));
   for (int links = 0; fs::is_symlink(path); ++links) {
     if (links == kMaxLinks) throw_usage(shown(given) + ": too many links follow each other");
-    path = path.parent_path() / fs::read_symlink(path);
+    path = without_trailing_slash(path.parent_path() / fs::read_symlink(path));
   }
-  if (!path.has_filename()) path = path.parent_path();
   if (fs::exists(path)) return fs::canonical(path);
   if (path.filename() == ".." || !fs::is_directory(path.parent_path())) {
     throw_usage(shown(path.parent_path()) + ": no such folder: create it first");
@@ -60,8 +58,8 @@ bool contains(const fs::path& folder, const fs::path& inner) {
 }
 
 bool is_mount_point(const fs::path& folder) {
-  struct stat self {
-  }, parent{};
+  struct stat self {};
+  struct stat parent {};
   if (::stat(folder.c_str(), &self) != 0 || ::stat(folder.parent_path().c_str(), &parent) != 0) return false;
   return self.st_dev != parent.st_dev;
 }
@@ -219,8 +217,8 @@ void Staging::take_lock() {
         throw_runtime(shown(output_) + ": another process is building it at this moment");
       throw_system_error("locking", path, errno);
     }
-    struct stat locked {
-    }, named{};
+    struct stat locked {};
+    struct stat named {};
     const bool is_same = ::fstat(fd.get(), &locked) == 0 && ::stat(path.c_str(), &named) == 0 &&
                          locked.st_dev == named.st_dev && locked.st_ino == named.st_ino;
     if (!is_same) continue;

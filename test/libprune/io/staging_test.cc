@@ -179,9 +179,9 @@ TEST_F(StagingTest, takes_relative_paths_and_trailing_slashes) {
 
 TEST_F(StagingTest, builds_where_a_link_points) {
   fs::create_directory(folder_ / "disk");
-  fs::create_directory_symlink("disk/model", folder_ / "out");
+  fs::create_directory_symlink("disk/model/", folder_ / "out");
   {
-    const auto staging = stage();
+    const auto staging = std::make_unique<Staging>(folder_ / "out/", false, kJob, StagingOptions{});
     put(*staging, "config.json", "1");
     EXPECT_THAT(names_in(folder_ / "disk"), ElementsAre(".model.partial"));
     staging->publish();
