@@ -6,6 +6,7 @@
 #include "libprune/model/job.h"
 #include "libprune/model/parallel.h"
 #include "libprune/model/report_json.h"
+#include "libprune/model/tensor_error.h"
 
 namespace prune {
 namespace {
@@ -46,13 +47,7 @@ class ShardRewrite {
   }
 
   TensorReport prune(const PlannedTensor& planned, const TensorInfo& tensor, TensorSink& sink) {
-    try {
-      return rewriter_(planned, sink);
-    } catch (const Error& fault) {
-      if (fault.kind() != ErrorKind::kInput) throw;
-      throw Error(fault.kind(),
-                  shard_.path().filename().string() + ": tensor '" + tensor.name + "': " + fault.what());
-    }
+    return with_place_in_errors(shard_, tensor, [&] { return rewriter_(planned, sink); });
   }
 
   TensorReport copy(const PlannedTensor& planned, TensorSink& sink) {
@@ -101,7 +96,7 @@ PruneReport rewrite_checkpoint(const Checkpoint& checkpoint, const PrunePlan& pl
   const auto start = std::chrono::steady_clock::now();
   options.input = checkpoint.path();
   Staging staging(output, checkpoint.is_single_file(),
-                  describe_job("prune", checkpoint, to_json(plan.options)), options);
+                  describe_job("prune", checkpoint, output, to_json(plan.options)), options);
   ProgressCounter counter(progress, checkpoint.tensor_bytes());
   PruneReport report = describe_pass(checkpoint, plan, output);
   for (const std::filesystem::path& file : checkpoint.other_files(output)) {

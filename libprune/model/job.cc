@@ -4,13 +4,16 @@
 
 #include <prune/error.h>
 
+#include "libprune/io/text.h"
+
 namespace prune {
 namespace {
 
-nlohmann::json file_identity(const std::filesystem::path& file) {
+nlohmann::json file_identity(const std::filesystem::path& folder, const std::filesystem::path& name) {
+  const std::filesystem::path file = folder / name;
   struct stat status {};
-  if (::stat(file.c_str(), &status) != 0) throw_input(file.string() + ": can't be read");
-  return {{"name", file.filename().string()},
+  if (::stat(file.c_str(), &status) != 0) throw_input(shown(file) + ": can't be read");
+  return {{"name", name.string()},
           {"size", int64_t(status.st_size)},
           {"mtime_ns", int64_t(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec}};
 }
@@ -18,9 +21,14 @@ nlohmann::json file_identity(const std::filesystem::path& file) {
 }  // namespace
 
 nlohmann::json describe_job(std::string_view kind, const Checkpoint& checkpoint,
-                            const nlohmann::json& options) {
+                            const std::filesystem::path& output, const nlohmann::json& options) {
   nlohmann::json inputs = nlohmann::json::array();
-  for (const SafetensorsFile& shard : checkpoint.shards()) inputs.push_back(file_identity(shard.path()));
+  for (const SafetensorsFile& shard : checkpoint.shards()) {
+    inputs.push_back(file_identity(shard.path().parent_path(), shard.path().filename()));
+  }
+  for (const std::filesystem::path& file : checkpoint.other_files(output)) {
+    inputs.push_back(file_identity(checkpoint.path(), file));
+  }
   return {{"job", kind}, {"model", checkpoint.path().string()}, {"inputs", inputs}, {"options", options}};
 }
 

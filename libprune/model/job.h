@@ -2,6 +2,7 @@
 // finished.
 #pragma once
 
+#include <filesystem>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
@@ -10,9 +11,10 @@
 
 namespace prune {
 
-// The kind of work, the model's path, every shard's name, size and time of last change, and the options that
-// decide the result.
+// The kind of work, the model's path, the name, size and time of last change of every shard and of every
+// other file that is copied, and the options that decide the result. `output` is left out where it lies
+// inside the model's folder.
 nlohmann::json describe_job(std::string_view kind, const Checkpoint& checkpoint,
-                            const nlohmann::json& options);
+                            const std::filesystem::path& output, const nlohmann::json& options);
 
 }  // namespace prune

@@ -9,6 +9,7 @@
 
 #include "libprune/model/checkpoint_rewrite.h"
 #include "libprune/model/parallel.h"
+#include "libprune/model/tensor_error.h"
 #include "libprune/model/tensor_visit.h"
 
 namespace prune {
@@ -141,7 +142,8 @@ class GlobalScores {
   void visit_rows(const PlannedTensor& planned, Body&& body) const {
     visit_dtype(checkpoint_.tensor(planned.ref).dtype, [&]<class T>() {
       const WeightMatrix<T> weights = load<T>(checkpoint_, planned);
-      with_tensor_name(planned, [&] { visit_rows_of<T>(weights.view(), body); });
+      with_place_in_errors(checkpoint_.shards()[planned.ref.shard], checkpoint_.tensor(planned.ref),
+                           [&] { visit_rows_of<T>(weights.view(), body); });
     });
   }
 
@@ -177,16 +179,6 @@ class GlobalScores {
     for (Index i = 0; i < scores.rows(); ++i) {
       for (Index j = 0; j < scores.cols(); ++j) keys[size_t(j)] = order_key(scores(i, j));
       body(keys.data(), scores.cols());
-    }
-  }
-
-  template <class Body>
-  void with_tensor_name(const PlannedTensor& planned, Body&& body) const {
-    try {
-      body();
-    } catch (const Error& fault) {
-      throw Error(fault.kind(), checkpoint_.shard_name(planned.ref.shard) + ": tensor '" +
-                                    checkpoint_.tensor(planned.ref).name + "': " + fault.what());
     }
   }
 

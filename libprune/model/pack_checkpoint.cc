@@ -10,6 +10,7 @@
 #include "libprune/model/name_filter.h"
 #include "libprune/model/parallel.h"
 #include "libprune/model/sparsity_profile.h"
+#include "libprune/model/tensor_error.h"
 #include "libprune/model/tensor_visit.h"
 
 namespace prune {
@@ -56,7 +57,7 @@ void add_candidates(const PackedWeight& base, const SparsityProfile& zeros, Pack
   } else if (format == PackedFormat::kNm) {
     const NM* asked = pattern ? std::get_if<NM>(&*pattern) : nullptr;
     if (!asked && !zeros.nm) return;
-    weight.nm = asked ? *asked : *zeros.nm;
+    weight.nm = asked ? *asked : zeros.stored_nm ? *zeros.stored_nm : *zeros.nm;
     if (weight.in % weight.nm.group == 0) candidates.push_back({weight, 0});
   } else {
     for (const auto& [block, count] : zeros.blocks) {
@@ -219,6 +220,10 @@ class ShardPacker {
         exclude_(options.exclude),
         order_(data_order(shard_)) {}
 
+  bool has_weights() const {
+    return std::ranges::any_of(shard_.tensors(), [&](const TensorInfo& tensor) { return is_wanted(tensor); });
+  }
+
   nlohmann::json run(const std::filesystem::path& to, ProgressCounter& progress) {
     choose_all(progress);
     std::vector<TensorInfo> tensors;
@@ -257,10 +262,7 @@ class ShardPacker {
 
   Choice choose(const TensorInfo& tensor) const {
     Choice choice;
-    const Architecture::Role role = architecture_.role(tensor);
-    const bool wanted = include_.empty() ? role.prunable : include_.matches(tensor.name);
-    if (!wanted || exclude_.matches(tensor.name) || tensor.shape.size() != 2 || !is_prunable(tensor.dtype))
-      return choice;
+    if (!is_wanted(tensor)) return choice;
     choice.is_weight = true;
     PackedWeight base;
     base.tensor = tensor.name;
@@ -273,9 +275,14 @@ class ShardPacker {
       base.out = zeros.out;
       base.in = zeros.in;
       fill_report(tensor, zeros, choice.report);
-      choose_format(base, zeros, choice);
+      choose_format(tensor, base, zeros, choice);
     });
     return choice;
+  }
+
+  bool is_wanted(const TensorInfo& tensor) const {
+    const bool named = include_.empty() ? architecture_.role(tensor).prunable : include_.matches(tensor.name);
+    return named && !exclude_.matches(tensor.name) && tensor.shape.size() == 2 && is_prunable(tensor.dtype);
   }
 
   // The block sizes to count: the one that was asked for, or the usual ones.
@@ -295,11 +302,12 @@ class ShardPacker {
     report.format = "dense";
   }
 
-  void choose_format(const PackedWeight& base, const SparsityProfile& zeros, Choice& choice) const {
+  void choose_format(const TensorInfo& tensor, const PackedWeight& base, const SparsityProfile& zeros,
+                     Choice& choice) const {
     std::vector<Candidate> candidates;
     if (options_.format) {
       add_candidates(base, zeros, *options_.format, options_.pattern, candidates);
-      if (candidates.empty()) refuse(base);
+      if (candidates.empty()) refuse(tensor);
     } else {
       for (const auto format :
            {PackedFormat::kNm, PackedFormat::kBsr, PackedFormat::kBitmask, PackedFormat::kCsr}) {
@@ -317,9 +325,8 @@ class ShardPacker {
     choice.report.packed_bytes = best->bytes();
   }
 
-  [[noreturn]] void refuse(const PackedWeight& weight) const {
-    throw_input(shard_.path().filename().string() + ": tensor '" + weight.tensor + "' does not fit format " +
-                std::string(name(*options_.format)) +
+  [[noreturn]] void refuse(const TensorInfo& tensor) const {
+    throw_input(place_of(shard_, tensor) + " does not fit format " + std::string(name(*options_.format)) +
                 (options_.pattern ? " with pattern " + to_string(*options_.pattern) : "") +
                 ": prune it to that pattern first, or use --format auto");
   }
@@ -334,22 +341,13 @@ class ShardPacker {
       visit_dtype(tensor.dtype, [&]<class T>() {
         const WeightMatrix<T> weights(shard_.data(tensor), tensor.shape[0], tensor.shape[1],
                                       choice.packed->orientation);
-        pack_named(tensor,
-                   [&] { write_packed<T>(*choice.packed, weights.view(), writer, output.first_output); });
+        with_place_in_errors(shard_, tensor, [&] {
+          write_packed<T>(*choice.packed, weights.view(), writer, output.first_output);
+        });
       });
     }
     shard_.map().done_with(shard_.data_start() + tensor.begin, tensor.size_bytes());
     progress.add(tensor.size_bytes(), tensor.name);
-  }
-
-  template <class Body>
-  void pack_named(const TensorInfo& tensor, Body&& body) const {
-    try {
-      body();
-    } catch (const Error& fault) {
-      if (fault.kind() != ErrorKind::kInput) throw;
-      throw_input(shard_.path().filename().string() + ": tensor '" + tensor.name + "': " + fault.what());
-    }
   }
 
   nlohmann::json report_json() const {
@@ -369,6 +367,27 @@ class ShardPacker {
   std::vector<size_t> order_;
   std::vector<Choice> choices_;
 };
+
+void check_options(const PackOptions& options) {
+  if (!options.pattern) return;
+  const bool fits = options.format == PackedFormat::kNm    ? std::holds_alternative<NM>(*options.pattern)
+                    : options.format == PackedFormat::kBsr ? std::holds_alternative<Block>(*options.pattern)
+                                                           : false;
+  if (!fits)
+    throw_usage("pattern " + to_string(*options.pattern) + " goes with format nm (N:M) or format bsr (RxC)");
+}
+
+std::vector<ShardPacker> make_packers(const Checkpoint& checkpoint, const PackOptions& options) {
+  std::vector<ShardPacker> packers;
+  for (size_t shard = 0; shard < checkpoint.shards().size(); ++shard)
+    packers.emplace_back(checkpoint, options, shard);
+  if (std::ranges::none_of(packers, &ShardPacker::has_weights)) {
+    throw_input(shown(checkpoint.path()) +
+                (options.include.empty() ? ": holds no weight matrix to pack"
+                                         : ": --include and --exclude leave no weight matrix to pack"));
+  }
+  return packers;
+}
 
 void append_reports(const nlohmann::json& list, std::vector<PackedTensorReport>& reports) {
   for (const nlohmann::json& entry : list) {
@@ -455,17 +474,17 @@ PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& opti
                            const std::filesystem::path& output, StagingOptions staging,
                            const Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
-  if (PackedCheckpoint::is_packed(checkpoint))
-    throw_input(checkpoint.path().string() + ": is packed already");
-  Repacking repacking(checkpoint, output, describe_job("pack", checkpoint, options_json(options)), staging,
-                      progress, 2 * checkpoint.tensor_bytes());
+  check_options(options);
+  if (PackedCheckpoint::is_packed(checkpoint)) throw_input(shown(checkpoint.path()) + ": is packed already");
+  std::vector<ShardPacker> packers = make_packers(checkpoint, options);
+  Repacking repacking(checkpoint, output, describe_job("pack", checkpoint, output, options_json(options)),
+                      staging, progress, 2 * checkpoint.tensor_bytes());
   PackReport report;
   report.model = checkpoint.path().string();
   report.output = output.string();
   for (size_t shard = 0; shard < checkpoint.shards().size(); ++shard) {
-    ShardPacker packer(checkpoint, options, shard);
     const nlohmann::json note =
-        repacking.shard(shard, [&](const auto& to) { return packer.run(to, repacking.progress()); });
+        repacking.shard(shard, [&](const auto& to) { return packers[shard].run(to, repacking.progress()); });
     append_reports(note.at("report"), report.tensors);
     report.model_bytes += checkpoint.shards()[shard].file_size();
     report.packed_model_bytes += note.at("file_bytes").get<uint64_t>();
@@ -478,10 +497,11 @@ PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& opti
 PackReport unpack_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& output,
                              StagingOptions staging, int threads, const Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
-  if (!PackedCheckpoint::is_packed(checkpoint)) throw_input(checkpoint.path().string() + ": is not packed");
+  if (!PackedCheckpoint::is_packed(checkpoint)) throw_input(shown(checkpoint.path()) + ": is not packed");
   const PackedCheckpoint packed(checkpoint);
-  Repacking repacking(checkpoint, output, describe_job("unpack", checkpoint, nlohmann::json::object()),
-                      staging, progress, checkpoint.tensor_bytes());
+  Repacking repacking(checkpoint, output,
+                      describe_job("unpack", checkpoint, output, nlohmann::json::object()), staging, progress,
+                      checkpoint.tensor_bytes());
   PackReport report;
   report.model = checkpoint.path().string();
   report.output = output.string();

@@ -14,7 +14,7 @@ namespace prune {
 
 struct PackOptions {
   std::optional<PackedFormat> format;  // nothing: for each tensor the smallest that holds it
-  std::optional<Pattern> pattern;      // of nm and bsr; nothing: found from the zeros
+  std::optional<Pattern> pattern;      // of nm or bsr, with that format; nothing: found from the zeros
   std::vector<std::string> include;    // as for pruning: which weights; empty: those the architecture names
   std::vector<std::string> exclude;
   int threads = 0;
@@ -43,13 +43,16 @@ struct PackReport {
 
 // Writes the packed checkpoint. A weight that fits no format, or would not be smaller, stays dense and the
 // report says why; with a format given, one that can't take it is refused. Other tensors and files are
-// copied. Throws Error or Interrupted.
+// copied. Throws Error(kUsage) for a pattern that is not its format's, Error(kInput) when there is no weight
+// to pack or one is refused; other Errors, and Interrupted, as staging does.
 PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& options,
                            const std::filesystem::path& output, StagingOptions staging,
                            const Progress& progress);
 
 // Writes the dense checkpoint that a packed one stands for, each weight in its place: what pack_checkpoint()
-// was given, bit for bit. Throws Error(kInput) where the packed file is damaged.
+// was given, bit for bit. (One bit may differ: where nm was the choice although a group has more than N
+// weights that are not +0, the -0 among them come back as +0. Pruning here leaves no such group.) Throws
+// Error(kInput) where the packed file is damaged.
 PackReport unpack_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& output,
                              StagingOptions staging, int threads, const Progress& progress);
 

@@ -9,6 +9,9 @@
 #include <prune/error.h>
 #include <prune/float8.h>
 
+#include "libprune/io/json.h"
+#include "libprune/io/text.h"
+
 namespace prune {
 namespace {
 
@@ -41,15 +44,16 @@ const std::string& read_text(const nlohmann::json& entry, const char* key) {
 
 PackedFormat read_format(const std::string& text) {
   const auto found = std::ranges::find(kFormatNames, std::string_view(text));
-  if (found == kFormatNames.end()) throw_input("format '" + text.substr(0, 40) + "' is not known");
+  if (found == kFormatNames.end()) throw_input("format " + quote_name(text) + " is not known");
   return PackedFormat(found - kFormatNames.begin());
 }
 
 Pattern read_pattern(const nlohmann::json& entry) {
+  const std::string& text = read_text(entry, "pattern");
   try {
-    return parse_pattern(read_text(entry, "pattern"));
-  } catch (const Error& fault) {
-    throw_input(fault.what());
+    return parse_pattern(text);
+  } catch (const Error&) {  // its message is for the command line, and holds the text as it is
+    throw_input("pattern " + quote_name(text) + " is neither N:M nor RxC");
   }
 }
 
@@ -235,14 +239,14 @@ PackedCheckpoint::PackedCheckpoint(const Checkpoint& checkpoint) : checkpoint_(c
 }
 
 void PackedCheckpoint::read_layout(size_t shard, const std::string& text) {
-  const std::string where = checkpoint_.shard_name(shard) + ": " + std::string(kLayoutKey);
-  const nlohmann::json layout = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const std::string where = shown(checkpoint_.shard_name(shard)) + ": " + std::string(kLayoutKey);
+  const nlohmann::json layout = parse_json(text, where);
   if (!layout.is_object()) throw_input(where + " is not a JSON object");
   for (const auto& [tensor, entry] : layout.items()) {
     try {
       weights_.push_back(parse_entry(tensor, entry, shard));
     } catch (const Error& fault) {
-      throw_input(where + ": tensor '" + tensor.substr(0, 200) + "': " + fault.what());
+      throw_input(where + ": tensor " + quote_name(tensor) + ": " + fault.what());
     }
   }
 }
@@ -257,7 +261,7 @@ void PackedCheckpoint::check_tensors(const PackedWeight& weight) const {
     const TensorInfo& found =
         component(weight, std::string_view(expected.name).substr(weight.tensor.size() + 1));
     if (found.dtype != expected.dtype || found.shape != expected.shape) {
-      refuse(weight, "'" + expected.name + "' has not the type and shape of its format");
+      refuse(weight, quote_name(expected.name) + " has not the type and shape of its format");
     }
   }
 }
@@ -270,8 +274,8 @@ const TensorInfo& PackedCheckpoint::component(const PackedWeight& weight, std::s
 }
 
 void PackedCheckpoint::refuse(const PackedWeight& weight, const std::string& fault) const {
-  throw_input(checkpoint_.shard_name(weight.shard) + ": packed tensor '" + weight.tensor.substr(0, 200) +
-              "': " + fault);
+  throw_input(shown(checkpoint_.shard_name(weight.shard)) + ": packed tensor " + quote_name(weight.tensor) +
+              ": " + fault);
 }
 
 const PackedWeight* PackedCheckpoint::find(std::string_view dense_name) const {

@@ -5,6 +5,7 @@
 
 #include "libprune/model/method.h"
 #include "libprune/model/name_filter.h"
+#include "libprune/model/tensor_error.h"
 
 namespace prune {
 namespace {
@@ -69,9 +70,8 @@ class Planner {
     const auto reason = misfit(options_.pattern, planned.out, planned.in);
     if (!reason) return;
     if (!options_.skip_unfit) {
-      throw_input(checkpoint_.shard_name(planned.ref.shard) + ": tensor '" + tensor.name +
-                  "' can't take pattern " + to_string(options_.pattern) + ": " + *reason +
-                  " (--skip-unfit leaves such tensors dense)");
+      throw_input(place_of(checkpoint_.shards()[planned.ref.shard], tensor) + " can't take pattern " +
+                  to_string(options_.pattern) + ": " + *reason + " (--skip-unfit leaves such tensors dense)");
     }
     ++unfit_;
     planned.prune = false;
@@ -125,7 +125,7 @@ void add_notes(const Checkpoint& checkpoint, const Planner& planner, PrunePlan& 
   if (!architecture.is_known() && plan.options.include.empty()) {
     const std::string what = architecture.model_type().empty()
                                  ? "no model_type in a config.json"
-                                 : "model_type '" + architecture.model_type() + "' is not known";
+                                 : "model_type " + quote_name(architecture.model_type()) + " is not known";
     plan.notes.push_back(
         what +
         ": pruning every 2-D \".weight\" that is no embedding, head, norm or router by its name (known: " +
@@ -163,7 +163,7 @@ PrunePlan plan_pruning(const Checkpoint& checkpoint, const PruneOptions& options
     for (const TensorRef ref : in_data_order(checkpoint, shard)) plan.tensors.push_back(planner.plan(ref));
   }
   if (plan.matrices() == 0) {
-    throw_input(checkpoint.path().string() +
+    throw_input(shown(checkpoint.path()) +
                 (options.include.empty() ? ": holds no weight matrix to prune"
                                          : ": --include and --exclude leave no weight matrix to prune"));
   }

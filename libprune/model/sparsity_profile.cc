@@ -27,8 +27,23 @@ constexpr bool any_byte_above(uint64_t counts, int limit) {
   return ((counts + 0x0101010101010101u * uint64_t(127 - limit)) & 0x8080808080808080u) != 0;
 }
 
-// Drops the candidates that a row of "not zero" bits breaks.
-void check_groups(std::span<const uint64_t> bits, std::array<bool, kNmCandidates.size()>& holds) {
+// Which of kNmCandidates still hold.
+using HeldPatterns = std::array<bool, kNmCandidates.size()>;
+
+HeldPatterns patterns_that_divide(Index cols) {
+  HeldPatterns holds;
+  for (size_t c = 0; c < holds.size(); ++c) holds[c] = cols % kNmCandidates[c].group == 0;
+  return holds;
+}
+
+std::optional<NM> sparsest(const HeldPatterns& holds) {
+  const auto first = std::ranges::find(holds, true);
+  if (first == holds.end()) return std::nullopt;
+  return kNmCandidates[size_t(first - holds.begin())];
+}
+
+// Drops the candidates that the bits of a row break.
+void check_groups(std::span<const uint64_t> bits, HeldPatterns& holds) {
   for (const uint64_t word : bits) {
     const uint64_t nibbles = nibble_counts(word);
     const uint64_t bytes = byte_counts(word);
@@ -65,8 +80,10 @@ int64_t count_blocks(const Mask& stored, Block block) {
 
 Pattern SparsityProfile::likely_pattern() const {
   if (zeros == 0) return Unstructured{};
+  const bool has_negative_zeros = zeros != int64_t(out) * in - stored;
   for (const auto& [block, count] : blocks) {
-    if (count * block.rows * block.cols == stored && block.rows * block.cols > 1) return block;
+    const int64_t area = int64_t(block.rows) * block.cols;
+    if (!has_negative_zeros && area > 1 && count * area == stored) return block;
   }
   if (nm) return *nm;
   return Unstructured{};
@@ -77,8 +94,8 @@ SparsityProfile profile(ConstView<T> weights, std::span<const Block> block_sizes
   SparsityProfile result;
   result.out = weights.rows();
   result.in = weights.cols();
-  std::array<bool, kNmCandidates.size()> holds;
-  for (size_t c = 0; c < holds.size(); ++c) holds[c] = weights.cols() % kNmCandidates[c].group == 0;
+  HeldPatterns nonzero_holds = patterns_that_divide(weights.cols());
+  HeldPatterns stored_holds = nonzero_holds;
   Mask stored(weights.rows(), weights.cols());
   Mask nonzero(1, weights.cols());
   for (Index i = 0; i < weights.rows(); ++i) {
@@ -93,12 +110,12 @@ SparsityProfile profile(ConstView<T> weights, std::span<const Block> block_sizes
       result.nans += magnitude > FloatBits<T>::kInfinityKey;
     }
     result.zeros += weights.cols() - nonzero.count_in_row(0);
-    check_groups(nonzero_words, holds);
+    check_groups(nonzero_words, nonzero_holds);
+    check_groups(stored_words, stored_holds);
   }
   result.stored = stored.count();
-  for (size_t c = 0; c < holds.size() && !result.nm; ++c) {
-    if (holds[c]) result.nm = kNmCandidates[c];
-  }
+  result.nm = sparsest(nonzero_holds);
+  result.stored_nm = sparsest(stored_holds);
   for (const Block block : block_sizes) {
     if (!misfit(block, result.out, result.in)) result.blocks.emplace_back(block, count_blocks(stored, block));
   }

@@ -16,13 +16,14 @@ struct SparsityProfile {
   int64_t zeros = 0;   // -0 counted
   int64_t stored = 0;  // weights that are not +0: what lossless formats hold
   int64_t nans = 0;
-  std::optional<NM> nm;  // the sparsest of kNmCandidates that every group keeps to
+  std::optional<NM> nm;         // the sparsest of kNmCandidates that every group keeps to
+  std::optional<NM> stored_nm;  // the same where -0 counts as a weight: what packs without losing a sign
   std::vector<std::pair<Block, int64_t>>
       blocks;  // for each size that divides the shape: blocks that are not all +0
 
   double sparsity() const { return out * in == 0 ? 0.0 : double(zeros) / (double(out) * double(in)); }
-  // The pattern that explains the zeros best, for people: N:M where one holds, else the largest block size
-  // that leaves no stray zeros (every stored block full), else unstructured.
+  // The pattern that explains the zeros best, for people: the largest block size that leaves no stray zeros
+  // (every block is all +0 or full), else N:M where one holds, else unstructured.
   Pattern likely_pattern() const;
 };
 
