@@ -8,10 +8,12 @@ void add_dense() {
     const auto add_case = [&](const Shape& shape, int64_t n) {
       const Case c{"dense/onednn", type, shape, n, 0};
       add(c, [c](benchmark::State& state) {
-        DenseLinear& layer = dense_peer(c);
-        measure_peer(state, c, dense_weight_bytes(c),
-                     [&](const kernels::Batch& b) { layer.run(b.x, b.ldx, b.y, b.ldy, b.n); });
-        state.SetLabel(layer.implementation(c.n));
+        std::vector<DenseLinear>& layers = dense_peers(c);
+        size_t next = 0;
+        measure_peer(state, c, dense_weight_bytes(c), [&](const kernels::Batch& b) {
+          layers[next++ % layers.size()].run(b.x, b.ldx, b.y, b.ldy, b.n);
+        });
+        state.SetLabel(layers[0].implementation(c.n));
       });
     };
     for (const Shape& shape : kShapes) {

@@ -89,60 +89,70 @@ BatchMemory::BatchMemory(const Shape& shape, int64_t n)
                                                                                         y.data(), shape.rows,
                                                                                         n,        nullptr} {}
 
-template <class T>
-Rotation<T>::Rotation(bool rotate, const std::function<T()>& make,
-                      const std::function<size_t(const T&)>& bytes) {
-  copies_.push_back(make());
-  const size_t size = std::max<size_t>(1, bytes(copies_[0]));
-  const size_t wanted = rotate ? 2 * static_cast<size_t>(last_level_cache()) / size + 1 : 1;
-  while (copies_.size() < std::min<size_t>(wanted, 64)) copies_.push_back(make());
+namespace {
+
+// Copies of a weight of this size that pass the last-level cache twice over; one for batches bound by
+// arithmetic.
+size_t copies_for(int64_t n, int64_t bytes) {
+  if (n > kMemoryBoundRows) return 1;
+  return std::min<size_t>(64, 2 * static_cast<size_t>(last_level_cache() / std::max<int64_t>(1, bytes)) + 1);
+}
+
+struct DenseCopies {
+  WeightType type;
+  Shape shape;
+  std::vector<DenseLinear> copies;
+};
+
+}  // namespace
+
+// The dense weights of an int8 case are bf16: oneDNN has no product of int8 weights with float activations.
+std::vector<DenseLinear>& dense_peers(const Case& c) {
+  static DenseCopies held{WeightType::kI8, {0, 0}, {}};
+  const WeightType type = c.type == WeightType::kF32 ? WeightType::kF32 : WeightType::kBf16;
+  const size_t wanted = copies_for(c.n, c.shape.rows * c.shape.cols * kernels::weight_bytes(type));
+  const bool same = held.type == type && held.shape.rows == c.shape.rows && held.shape.cols == c.shape.cols;
+  if (!same || held.copies.size() > wanted) held = {type, c.shape, {}};
+  if (held.copies.size() < wanted) {
+    const auto weights = random_values(c.shape.rows * c.shape.cols, type, 3);
+    const DenseType dense = type == WeightType::kF32 ? DenseType::kF32 : DenseType::kBf16;
+    while (held.copies.size() < wanted)
+      held.copies.emplace_back(weights.data(), dense, c.shape.rows, c.shape.cols);
+  }
+  return held.copies;
 }
 
 double dense_weight_bytes(const Case& c) {
-  return static_cast<double>(c.shape.rows * c.shape.cols) * (dense_peer(c).takes_bf16() ? 2 : 4);
-}
-
-// The dense weights of an int8 case are bf16: oneDNN has no product of int8 weights with float activations.
-DenseLinear& dense_peer(const Case& c) {
-  const WeightType type = c.type == WeightType::kF32 ? WeightType::kF32 : WeightType::kBf16;
-  static std::unique_ptr<DenseLinear> layer;
-  static WeightType held = WeightType::kI8;
-  if (layer == nullptr || held != type || layer->rows() != c.shape.rows || layer->cols() != c.shape.cols) {
-    layer.reset();
-    const auto weights = random_values(c.shape.rows * c.shape.cols, type, 3);
-    layer = std::make_unique<DenseLinear>(weights.data(),
-                                          type == WeightType::kF32 ? DenseType::kF32 : DenseType::kBf16,
-                                          c.shape.rows, c.shape.cols);
-    held = type;
-  }
-  return *layer;
+  return static_cast<double>(c.shape.rows * c.shape.cols) * (dense_peers(c)[0].takes_bf16() ? 2 : 4);
 }
 
 namespace {
 
-// The peer's product, its activations already of its type.
+// The dense product, its activations already of its type, its weights taken from copy after copy.
 class PeerProduct {
  public:
-  PeerProduct(const Case& c, BatchMemory& memory) : layer_(dense_peer(c)), memory_(memory) {
-    const auto values = random_values(layer_.takes_bf16() ? c.n * c.shape.cols : 0, WeightType::kBf16, 5);
+  PeerProduct(const Case& c, BatchMemory& memory) : layers_(dense_peers(c)), memory_(memory) {
+    const auto values = random_values(layers_[0].takes_bf16() ? c.n * c.shape.cols : 0, WeightType::kBf16, 5);
     x_.resize(values.size() / 2);
     if (!values.empty()) std::memcpy(x_.data(), values.data(), values.size());
-    run();  // plans and lays out
+    for (size_t i = 0; i < layers_.size(); ++i) run();  // plans and lays out every copy
   }
-  void run() const {
+  void run() {
+    const DenseLinear& layer = layers_[next_++ % layers_.size()];
     const kernels::Batch& b = memory_.view;
-    if (layer_.takes_bf16()) {
-      layer_.run_bf16(x_.data(), b.ldx, b.y, b.ldy, b.n);
+    if (layer.takes_bf16()) {
+      layer.run_bf16(x_.data(), b.ldx, b.y, b.ldy, b.n);
     } else {
-      layer_.run(b.x, b.ldx, b.y, b.ldy, b.n);
+      layer.run(b.x, b.ldx, b.y, b.ldy, b.n);
     }
   }
-  std::string name() const { return layer_.implementation(memory_.view.n); }
+  std::string name() const { return layers_[0].implementation(memory_.view.n); }
 
  private:
-  DenseLinear& layer_;
+  const std::vector<DenseLinear>& layers_;
   BatchMemory& memory_;
   std::vector<uint16_t> x_;
+  size_t next_ = 0;
 };
 
 }  // namespace
@@ -150,28 +160,30 @@ class PeerProduct {
 void measure(benchmark::State& state, const Case& c,
              const std::function<kernels::Plan(kernels::Use)>& prepare) {
   BatchMemory memory(c.shape, c.n);
-  const PeerProduct peer(c, memory);
-  const bool rotate = c.n <= kMemoryBoundRows;
-  const auto use = rotate ? kernels::Use::kFewRows : kernels::Use::kManyRows;
-  Rotation<kernels::Plan> plans(
-      rotate, [&] { return prepare(use); }, [](const kernels::Plan& p) { return p.bytes(); });
-  plans.first().run(memory.view);
+  PeerProduct peer(c, memory);
+  const auto use = c.n <= kMemoryBoundRows ? kernels::Use::kFewRows : kernels::Use::kManyRows;
+  std::vector<kernels::Plan> plans;
+  plans.push_back(prepare(use));
+  while (plans.size() < copies_for(c.n, static_cast<int64_t>(plans[0].bytes())))
+    plans.push_back(prepare(use));
+  plans[0].run(memory.view);
+  size_t next = 0;
   std::vector<double> ours, peers;
   for (auto _ : state) {
     peers.push_back(time_of([&] { peer.run(); }));
-    ours.push_back(time_of([&] { plans.next().run(memory.view); }));
+    ours.push_back(time_of([&] { plans[next++ % plans.size()].run(memory.view); }));
     state.SetIterationTime(ours.back());
   }
-  const std::string kernel = plans.first().kernel_name(c.n);
+  const std::string kernel = plans[0].kernel_name(c.n);
   state.SetLabel(kernel + " vs " + peer.name());
-  set_counters(state, c, median(ours), median(peers), static_cast<double>(plans.first().bytes()),
+  set_counters(state, c, median(ours), median(peers), static_cast<double>(plans[0].bytes()),
                kernel.find("avx512bf16") != std::string::npos);
 }
 
 void measure_peer(benchmark::State& state, const Case& c, double weight_bytes,
                   const std::function<void(const kernels::Batch&)>& product) {
   BatchMemory memory(c.shape, c.n);
-  const PeerProduct peer(c, memory);
+  PeerProduct peer(c, memory);
   product(memory.view);
   std::vector<double> theirs, peers;
   for (auto _ : state) {

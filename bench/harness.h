@@ -9,7 +9,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -55,23 +54,9 @@ struct BatchMemory {
   BatchMemory(const Shape& shape, int64_t n);
 };
 
-// A weight in several copies, each used in turn.
-template <class T>
-class Rotation {
- public:
-  // As many copies as pass the last-level cache twice over where `rotate`, else one.
-  Rotation(bool rotate, const std::function<T()>& make, const std::function<size_t(const T&)>& bytes);
-  const T& next() { return copies_[index_++ % copies_.size()]; }
-  const T& first() const { return copies_[0]; }
-
- private:
-  std::vector<T> copies_;
-  size_t index_ = 0;
-};
-
-// The dense peer of a case: oneDNN, weights in its best layout. Its weights live until another case needs
-// others.
-DenseLinear& dense_peer(const Case& c);
+// The dense peer of a case: oneDNN, weights in its best layout, in as many copies as the last-level cache
+// can't hold where the batch is bound by reading them. They live until another case needs others.
+std::vector<DenseLinear>& dense_peers(const Case& c);
 // Bytes per weight that the dense peer reads.
 double dense_weight_bytes(const Case& c);
 

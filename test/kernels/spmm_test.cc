@@ -152,6 +152,12 @@ TEST_P(CsrKernelTest, Densities) {
   }
 }
 
+// Column numbers past sixteen bits.
+TEST_P(CsrKernelTest, Wide) {
+  const TestMatrix m = random_matrix(3, 65540, types_of(GetParam().name)[0], {.density = 0.001}, rng_);
+  ASSERT_NO_FATAL_FAILURE(check_all(m, PackedCsr(m).view, {1, 2}));
+}
+
 TEST_P(RowListsKernelTest, Densities) {
   for (const WeightType type : types_of(GetParam().name)) {
     for (const double density : kDensities) {

@@ -15,8 +15,8 @@ float widen(uint16_t bits) {
 }
 
 // Four sums, so that one product need not wait for the one before.
-template <class T>
-float dot(const T* values, const uint32_t* columns, int64_t count, const float* x) {
+template <class T, class Column>
+float dot(const T* values, const Column* columns, int64_t count, const float* x) {
   float sum[4] = {};
   int64_t j = 0;
   for (; j + 4 <= count; j += 4) {
@@ -26,8 +26,8 @@ float dot(const T* values, const uint32_t* columns, int64_t count, const float* 
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-template <class T>
-void multiply(const void* values, const uint32_t* columns, int64_t count, const float* x, int64_t x_stride,
+template <class T, class Column>
+void multiply(const void* values, const Column* columns, int64_t count, const float* x, int64_t x_stride,
               int64_t n, float* sums) {
   for (int64_t i = 0; i < n; ++i) {
     sums[i] = dot(static_cast<const T*>(values), columns, count, x + i * x_stride);
@@ -36,8 +36,11 @@ void multiply(const void* values, const uint32_t* columns, int64_t count, const 
 
 }  // namespace
 
-constexpr CsrKernel csr_f32_generic{"csr_f32_generic", WeightType::kF32, multiply<float>};
-constexpr CsrKernel csr_bf16_generic{"csr_bf16_generic", WeightType::kBf16, multiply<uint16_t>};
-constexpr CsrKernel csr_i8_generic{"csr_i8_generic", WeightType::kI8, multiply<int8_t>};
+constexpr CsrKernel csr_f32_generic{"csr_f32_generic", WeightType::kF32, multiply<float, uint16_t>,
+                                    multiply<float, uint32_t>};
+constexpr CsrKernel csr_bf16_generic{"csr_bf16_generic", WeightType::kBf16, multiply<uint16_t, uint16_t>,
+                                     multiply<uint16_t, uint32_t>};
+constexpr CsrKernel csr_i8_generic{"csr_i8_generic", WeightType::kI8, multiply<int8_t, uint16_t>,
+                                   multiply<int8_t, uint32_t>};
 
 }  // namespace prune::kernels

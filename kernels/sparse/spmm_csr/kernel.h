@@ -11,9 +11,12 @@ namespace prune::kernels {
 struct CsrKernel {
   const char* name;
   WeightType type;
-  // sums[i] = sum over the row's count values of values[j] * x[i * x_stride + columns[j]], for i < n.
-  void (*multiply)(const void* values, const uint32_t* columns, int64_t count, const float* x,
-                   int64_t x_stride, int64_t n, float* sums);
+  // sums[i] = sum over the row's count values of values[j] * x[i * x_stride + columns[j]], for i < n. Sixteen
+  // bits hold the columns of every matrix up to 65536 wide, and are half as much to read.
+  void (*multiply16)(const void* values, const uint16_t* columns, int64_t count, const float* x,
+                     int64_t x_stride, int64_t n, float* sums);
+  void (*multiply32)(const void* values, const uint32_t* columns, int64_t count, const float* x,
+                     int64_t x_stride, int64_t n, float* sums);
 };
 
 #define PRUNE_CSR_KERNEL(name, needs) extern const CsrKernel name;

@@ -37,26 +37,36 @@ class Csr final : public FewRows {
         cols_(source.cols),
         starts_(std::move(starts)),
         values_(starts_.back() * weight_bytes(kernel.type)),
-        columns_(starts_.back() * sizeof(uint32_t)) {
+        columns_(starts_.back() * (narrow() ? sizeof(uint16_t) : sizeof(uint32_t))) {
     std::vector<int32_t> columns(source.cols);
     std::vector<float> row(source.cols);
     for (int64_t r = 0; r < source.rows; ++r) {
       const int64_t count = source.decode(r, columns.data(), row.data());
       for (int64_t i = 0; i < count; ++i) {
         store_weight(values_.as<void>(), kernel.type, starts_[r] + i, row[i]);
-        columns_.as<uint32_t>()[starts_[r] + i] = static_cast<uint32_t>(columns[i]);
+        if (narrow()) {
+          columns_.as<uint16_t>()[starts_[r] + i] = static_cast<uint16_t>(columns[i]);
+        } else {
+          columns_.as<uint32_t>()[starts_[r] + i] = static_cast<uint32_t>(columns[i]);
+        }
       }
     }
   }
 
+  bool narrow() const { return cols_ <= 65536; }
   int64_t x_stride() const { return round_up(cols_, Buffer::kAlignment / sizeof(float)); }
   size_t packed_x_bytes() const override { return x_stride() * sizeof(float); }
   void pack_x(const float* x, void* packed) const override { std::memcpy(packed, x, cols_ * sizeof(float)); }
 
   void multiply(int64_t row, const void* x, int64_t n, float* sums) const override {
-    kernel_.multiply(values_.as<char>() + starts_[row] * weight_bytes(kernel_.type),
-                     columns_.as<uint32_t>() + starts_[row], starts_[row + 1] - starts_[row],
-                     static_cast<const float*>(x), x_stride(), n, sums);
+    const char* values = values_.as<char>() + starts_[row] * weight_bytes(kernel_.type);
+    const int64_t count = starts_[row + 1] - starts_[row];
+    const float* inputs = static_cast<const float*>(x);
+    if (narrow()) {
+      kernel_.multiply16(values, columns_.as<uint16_t>() + starts_[row], count, inputs, x_stride(), n, sums);
+    } else {
+      kernel_.multiply32(values, columns_.as<uint32_t>() + starts_[row], count, inputs, x_stride(), n, sums);
+    }
   }
 
   const CsrKernel& kernel_;
