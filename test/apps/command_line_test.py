@@ -1,0 +1,328 @@
+"""The command line: help, mistakes, exit codes, what goes to stdout and what to stderr."""
+
+import html.parser
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import unittest
+
+import safetensors_files
+from program import (DONE, FAILED, MISMATCH, MODEL, PROGRAM, REFUSED, USAGE, ProgramTest, environment, prune,
+                     tensors_of)  # fmt: skip
+
+COMMANDS = ("inspect", "verify", "pack", "unpack", "bench")
+PASS = ("--sparsity", 0.5, "--pattern", "2:4")
+
+
+class Help(ProgramTest):
+    def test_every_command_explains_itself_with_an_example(self):
+        for command in ((), *((c,) for c in COMMANDS)):
+            for option in ("--help", "-h"):
+                run = self.expect(DONE, *command, option)
+                self.assertEqual(run.stderr, "")
+                self.assertIn("Usage: prune", run.stdout)
+                self.assertRegex(run.stdout, r"Examples?:\n  prune")
+                self.assertIn("--threads", run.stdout)
+                self.assertLessEqual(max(map(len, run.stdout.splitlines())), 120)
+
+    def test_help_lists_commands_patterns_methods_and_exit_codes(self):
+        text = self.expect(DONE, "--help").stdout
+        for word in (*COMMANDS, "2:4", "unstructured", "16x16", "magnitude", "130 interrupted", "--dry-run"):
+            self.assertIn(word, text)
+
+    def test_help_wins_over_mistakes(self):
+        self.expect(DONE, "no such model", "--no-such-option", "--help")
+
+    def test_version(self):
+        run = self.expect(DONE, "--version")
+        self.assertRegex(run.stdout, r"^prune \d+\.\d+\.\d+\n$")
+
+    def test_options_of_the_examples_exist(self):
+        known = {option for c in ((), *((c,) for c in COMMANDS))
+                 for option in re.findall(r"--[a-z-]+", prune(*c, "--help").stdout.split("Examples")[0])}  # fmt: skip
+        for command in ((), *((c,) for c in COMMANDS)):
+            examples = re.split(r"Examples?:", prune(*command, "--help").stdout)[1]
+            self.assertLessEqual(set(re.findall(r"--[a-z-]+", examples)), known)
+
+
+class Mistakes(ProgramTest):
+    def refuse(self, *arguments, parts=(), code=USAGE, env=None):
+        run = self.expect(code, *arguments, cwd=self.folder, env=env)
+        self.assertEqual(run.stdout, "")
+        self.assert_one_line(run.stderr, "prune: ", *parts)
+        self.assertEqual(os.listdir(self.folder), [])
+        return run
+
+    def test_a_typo_in_an_option_gets_the_nearest(self):
+        for typo, meant in (("--sparsty", "--sparsity"), ("--patern", "--pattern"), ("--dryrun", "--dry-run"),
+                            ("--thread", "--threads"), ("--skip-unfitt", "--skip-unfit")):  # fmt: skip
+            self.refuse(MODEL, typo, "1", parts=[f"'{meant}'?"])
+        self.refuse("verify", MODEL, "--agianst", "x", parts=["'--against'?"])
+        self.refuse(MODEL, "--frobnicate", parts=["unknown option '--frobnicate'", "--help"])
+
+    def test_abbreviations_are_not_guessed(self):
+        for short in ("--spars", "--pat", "--forc", "--js", "--quie", "--res"):
+            self.refuse(MODEL, short, "0.5", parts=["unknown option"])
+
+    def test_an_unknown_command_gets_the_nearest(self):
+        for typo, meant in (("inspct", "inspect"), ("verfy", "verify"), ("packk", "pack"), ("unpak", "unpack")):
+            self.refuse(typo, parts=[f"did you mean 'prune {meant}'?"])
+        self.refuse("frobnicate", parts=["frobnicate: cannot be read: no such file or directory"], code=REFUSED)
+
+    def test_sparsity_against_the_pattern_says_the_right_value(self):
+        for pattern, sparsity, right in (("2:4", 0.6, "0.5"), ("1:4", 0.5, "0.75"), ("4:8", 0.3, "0.5"),
+                                         ("3:4", 0.75, "0.25"), ("2:4", 0, "0.5")):  # fmt: skip
+            run = self.refuse(MODEL, "--pattern", pattern, "--sparsity", sparsity)
+            self.assertRegex(run.stderr, rf"\b{re.escape(right)}\b")
+            self.assertIn(pattern, run.stderr)
+
+    def test_values_out_of_range(self):
+        for arguments in (("--pattern", "unstructured", "--sparsity", 1), ("--pattern", "unstructured"),
+                          ("--pattern", "unstructured", "--sparsity", -0.1),
+                          ("--pattern", "unstructured", "--sparsity", "nan"),
+                          ("--pattern", "unstructured", "--sparsity", "half"),
+                          ("--pattern", "4:4"), ("--pattern", "0:4"), ("--pattern", "2:33"), ("--pattern", "2-4"),
+                          ("--pattern", ""), ("--pattern", "0x16", "--sparsity", 0.5), ("--pattern", "2:4x"),
+                          ("--method", "magic"), ("--scope", "model"), ("--scope", "row"), ("--block-norm", "l3"),
+                          ("--threads", 0), ("--threads", -1), ("--threads", "many"), ("--threads", 1.5),
+                          ("--threads", 99999999999999999999), ("--sparsity",), ("--exclude", "re:("),
+                          ("second", "third"), ("--pattern", "2:4", "--pattern", "1:4")):  # fmt: skip
+            with self.subTest(arguments=arguments):
+                self.refuse(MODEL, *arguments)
+
+    def test_values_of_the_other_commands(self):
+        for arguments in (("pack", MODEL, "--format", "zip"), ("pack", MODEL, "--format", "nm", "--pattern", "16x16"),
+                          ("pack", MODEL, "--pattern", "2:4"), ("bench", MODEL, "--rows", 0),
+                          ("bench", MODEL, "--seconds", -1), ("verify", MODEL, "--pattern", "2:4", "--sparsity", 0.7),
+                          ("inspect", MODEL, "--force"), ("unpack", MODEL, "--format", "nm")):  # fmt: skip
+            with self.subTest(arguments=arguments):
+                self.refuse(*arguments)
+
+    def test_unknown_instruction_set(self):
+        self.refuse(MODEL, env={"PRUNE_ISA": "mmx"}, parts=["PRUNE_ISA=mmx"])
+
+    def test_models_that_are_none(self):
+        for command in COMMANDS:
+            self.refuse(command, "nowhere", code=REFUSED, parts=["nowhere"])
+        self.refuse(code=REFUSED, parts=[str(self.folder)])
+        self.refuse("unpack", MODEL, code=REFUSED)
+        self.refuse("bench", MODEL, code=REFUSED, parts=["not packed"])
+
+    def test_patterns_that_do_not_fit(self):
+        run = self.refuse(MODEL, "--quiet", "--pattern", "2:7", code=REFUSED, parts=["--skip-unfit"])
+        self.assertIn("_proj.weight", run.stderr)
+        self.refuse(MODEL, "--quiet", "--pattern", "2:7", "--skip-unfit", code=REFUSED)
+
+    def test_filters_that_leave_nothing(self):
+        self.refuse(MODEL, "--include", "*nothing*", code=REFUSED, parts=["--include"])
+        self.refuse(MODEL, "--exclude", "*", code=REFUSED)
+
+
+class Outputs(ProgramTest):
+    def test_an_existing_output_needs_force(self):
+        output = self.folder / "out"
+        shutil.copytree(MODEL, output)
+        before = tensors_of(output)
+        run = self.expect(USAGE, MODEL, "-o", output, *PASS)
+        self.assertIn("--force", run.stderr)
+        self.assertTrue(all(tensors_of(output)[n] == t for n, t in before.items()))
+        self.expect(DONE, MODEL, "-o", output, "--force", *PASS)
+        self.assertFalse(all(tensors_of(output)[n] == t for n, t in before.items()))
+        self.assertEqual(os.listdir(self.folder), ["out"])
+
+    def test_force_spares_what_is_no_model(self):
+        for name, make in (("file", lambda p: p.write_text("mine")),
+                           ("folder", lambda p: (p.mkdir(), (p / "thesis.tex").write_text("mine")))):  # fmt: skip
+            make(self.folder / name)
+            self.expect(USAGE, MODEL, "-o", self.folder / name, "--force", *PASS)
+        self.assertEqual((self.folder / "file").read_text(), "mine")
+        self.assertEqual((self.folder / "folder/thesis.tex").read_text(), "mine")
+        self.assertEqual(len(os.listdir(self.folder)), 2)
+
+    def test_a_dangling_link_is_no_place(self):
+        (self.folder / "out").symlink_to(self.folder / "no/where")
+        self.expect(USAGE, MODEL, "-o", self.folder / "out", *PASS)
+        self.assertEqual(os.listdir(self.folder), ["out"])
+
+    def test_dry_run_writes_nothing(self):
+        model = shutil.copytree(MODEL, self.folder / "model")
+        run = self.expect(DONE, "--dry-run", *PASS, cwd=model)
+        self.assertIn("would be pruned", run.stdout)
+        plan = json.loads(self.expect(DONE, "-n", "--json", *PASS, cwd=model).stdout)
+        self.assertTrue(plan["dry_run"])
+        pruned = [t["name"] for t in plan["tensors"] if t["prune"]]
+        self.assertEqual(sorted(t["name"] for t in plan["tensors"]), sorted(tensors_of(model)))
+        self.assertTrue(pruned and all(name.endswith("_proj.weight") for name in pruned))
+        self.assertTrue(all(t["reason"] for t in plan["tensors"] if not t["prune"]))
+        self.assertEqual(os.listdir(self.folder), ["model"])
+
+    def test_include_and_exclude(self):
+        cases = (
+            (("--include", "*.up_proj"), r".*\.up_proj\.weight"),
+            (("--include", "*.up_proj.weight", "--include", "re:.*[qk]_proj"), r".*\.(up|q|k)_proj\.weight"),
+            (("--exclude", "re:.*\\.layers\\.0\\..*"), r".*\.layers\.[1-9]\d*\..*_proj\.weight"),
+            (("--include", "lm_head", "--include", "*embed*"), r"(lm_head|.*embed.*)\.weight"),
+        )
+        for arguments, expected in cases:
+            plan = json.loads(self.expect(DONE, MODEL, "--dry-run", "--json", *arguments).stdout)
+            names = {t["name"] for t in plan["tensors"]}
+            pruned = {t["name"] for t in plan["tensors"] if t["prune"]}
+            self.assertEqual(pruned, {n for n in names if re.fullmatch(expected, n)}, arguments)
+
+    def test_an_unknown_architecture_is_noted(self):
+        model = shutil.copytree(MODEL, self.folder / "model")
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(config | {"model_type": "novel"}))
+        run = self.expect(DONE, model, "-n", "--json")
+        self.assertIn("note: model_type 'novel' is not known", run.stderr)
+        pruned = {t["name"] for t in json.loads(run.stdout)["tensors"] if t["prune"]}
+        self.assertEqual(pruned, {n for n in tensors_of(model) if n.endswith("_proj.weight")})
+        self.assertEqual(self.expect(DONE, model, "-n", "--quiet").stderr, "")
+
+
+class HtmlReader(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open_tags, self.rows, self.links = [], 0, []
+
+    def handle_starttag(self, tag, attrs):
+        self.rows += tag == "tr"
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        if tag != "meta":
+            self.open_tags.append(tag)
+
+    def handle_endtag(self, tag):
+        if self.open_tags.pop() != tag:
+            raise AssertionError(f"</{tag}> closes another")
+
+
+class Reports(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.linear = sorted(n for n in tensors_of(MODEL) if n.endswith("_proj.weight"))
+
+    def check_report(self, report):
+        self.assertEqual(sorted(t["name"] for t in report["tensors"]), sorted(tensors_of(MODEL)))
+        pruned = {t["name"]: t for t in report["tensors"] if t["pruned"]}
+        self.assertEqual(sorted(pruned), self.linear)
+        after = tensors_of(self.folder / "out")
+        for name, tensor in pruned.items():
+            self.assertEqual(tensor["zeros_after"], int((after[name].bits & 0x7FFF == 0).sum()), name)
+        self.assertEqual(report["zeros"], sum(t["zeros_after"] for t in pruned.values()))
+        self.assertEqual(report["sparsity"]["wanted"], 0.5)
+        self.assertAlmostEqual(report["sparsity"]["achieved"], 0.5, places=3)
+
+    def test_json_on_stdout_is_one_document(self):
+        run = self.expect(DONE, MODEL, "-o", self.folder / "out", "--json", *PASS)
+        self.check_report(json.loads(run.stdout))
+
+    def test_report_file(self):
+        self.expect(DONE, MODEL, "-o", self.folder / "out", "--report", self.folder / "report.json", *PASS)
+        self.check_report(json.loads((self.folder / "report.json").read_text()))
+        self.assertEqual(sorted(os.listdir(self.folder)), ["out", "report.json"])
+
+    def test_report_page(self):
+        self.expect(DONE, MODEL, "-o", self.folder / "out", "--report", self.folder / "report.html", *PASS)
+        reader = HtmlReader()
+        reader.feed((self.folder / "report.html").read_text(encoding="utf-8"))
+        self.assertEqual((reader.open_tags, reader.links), ([], []))
+        self.assertEqual(reader.rows, 1 + len(self.linear))
+
+    def test_a_report_that_cannot_be_written_is_told_before_the_work(self):
+        for report in (self.folder / "none/report.json", self.folder):
+            run = self.expect(USAGE, MODEL, "-o", self.folder / "out", "--quiet", "--report", report, *PASS)
+            self.assert_one_line(run.stderr, str(report))
+            self.assertEqual(os.listdir(self.folder), [])
+
+    def test_json_of_the_other_commands(self):
+        pruned, packed = self.folder / "out", self.folder / "packed"
+        self.expect(DONE, MODEL, "-o", pruned, *PASS)
+        inspected = json.loads(self.expect(DONE, "inspect", pruned, "--json").stdout)
+        self.assertEqual(sorted(w["name"] for w in inspected["weights"]), self.linear)
+        self.assertEqual({w["pattern"] for w in inspected["weights"]}, {"2:4"})
+        self.assertEqual(len(json.loads(self.expect(DONE, "pack", pruned, "-o", packed, "--json").stdout)["tensors"]),
+                         len(self.linear))  # fmt: skip
+        self.assertTrue(json.loads(self.expect(DONE, "verify", packed, "--json", "--against", pruned).stdout)["ok"])
+        self.expect(MISMATCH, "verify", MODEL, "--pattern", "2:4", "--json")
+        bench = self.expect(DONE, "bench", packed, "--json", "--rows", 1, "--seconds", 0.001, "--threads", 1)
+        cases = json.loads(bench.stdout)["cases"]
+        self.assertEqual(sum(c["weights"] for c in cases), len(self.linear))
+        self.assertTrue(all(c["dense_seconds"] > 0 and c["sparse_seconds"] > 0 for c in cases))
+        json.loads(self.expect(DONE, "unpack", packed, "-o", self.folder / "dense", "--json").stdout)
+
+    def test_names_that_are_not_utf8(self):
+        model = shutil.copytree(MODEL, self.folder / os.fsdecode(b"m\xff"))
+        for options in (("--dry-run", "--json"), ("--json",), ("--force", "--report", self.folder / "report.json")):
+            run = self.expect(DONE, model, "--pattern", "2:4", *options)
+            if "--json" in options:
+                json.loads(run.stdout)
+        json.loads((self.folder / "report.json").read_text())
+        for command in ("inspect", "verify", "pack"):
+            json.loads(self.expect(DONE, command, model, "--json").stdout)
+
+    def test_names_from_files_do_not_reach_the_terminal_raw(self):
+        """A tensor named with an escape sequence, in every table and message."""
+        name = "\x1b[31mred\n.weight"
+        tensors = {name: safetensors_files.normal("F32", (4, 8), 1)}
+        safetensors_files.write(self.folder / "in.safetensors", tensors, {"format": "pt"})
+        for arguments in (("-n",), ("--pattern", "2:3"), ("-o", self.folder / "out.safetensors")):
+            run = prune(self.folder / "in.safetensors", *arguments)
+            self.assertNotIn("\x1b", run.stdout + run.stderr)
+        for command in ("inspect", "verify", "pack"):
+            for options in ((), ("--json",)):
+                run = prune(command, self.folder / "in.safetensors", "--quiet", *options)
+                self.assertNotIn("\x1b", run.stdout + run.stderr)
+        report = self.folder / "report.html"
+        self.expect(DONE, self.folder / "in.safetensors", "-o", self.folder / "o", "--quiet", "--report", report)
+        self.assertNotIn("\x1b", report.read_text())
+
+
+class Streams(ProgramTest):
+    def test_results_on_stdout_and_messages_on_stderr(self):
+        run = self.expect(DONE, MODEL, "-o", self.folder / "out", *PASS)
+        self.assertIn("total", run.stdout)
+        self.assertNotIn("note:", run.stdout)
+        self.assertEqual(run.stderr, "note: golden.safetensors is copied as it is, not pruned\n")
+        run = self.expect(DONE, MODEL, "-o", self.folder / "out", "--force", "--quiet", *PASS)
+        self.assertEqual(run.stderr, "")
+
+    def test_a_stdout_that_takes_nothing_is_a_failure(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            for arguments in (("inspect", MODEL), ("--help",), ("verify", MODEL, "--json")):
+                run = subprocess.run([PROGRAM, *map(str, arguments)], stdout=full, stderr=subprocess.PIPE, text=True,
+                                     env=environment(), timeout=60, check=False)  # fmt: skip
+                self.assertEqual(run.returncode, FAILED)
+                self.assert_one_line(run.stderr.lower(), "prune: ", "no space left on device")
+
+    def on_a_terminal(self, *arguments, **changes):
+        """What the program writes to a terminal on stderr."""
+        ours, its = pty.openpty()
+        with open(ours, "rb", buffering=0) as reader:
+            process = subprocess.Popen([PROGRAM, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=its,
+                                       env=environment(TERM="xterm", **changes))  # fmt: skip
+            os.close(its)
+            text = b""
+            try:
+                while piece := reader.read(4096):
+                    text += piece
+            except OSError:  # how a terminal says that the other side is gone
+                pass
+            process.wait(60)
+        return text
+
+    def test_colour_on_a_terminal_only(self):
+        self.assertIn(b"\x1b[31m", self.on_a_terminal("nowhere"))
+        self.assertNotIn(b"\x1b", self.on_a_terminal("nowhere", NO_COLOR="1"))
+        self.assertNotIn("\x1b", prune("nowhere").stderr)
+        self.assertIn(b"\x1b[31m", self.on_a_terminal("nowhere", NO_COLOR=""))
+
+    def test_threads(self):
+        for threads in (1, 2, 5):
+            self.expect(DONE, MODEL, "-o", self.folder / "out", "--force", "-t", threads, *PASS)
+
+
+if __name__ == "__main__":
+    unittest.main()
