@@ -88,21 +88,20 @@ PruneOptions read_options(const CommandLine& line) {
   return options;
 }
 
-// A first argument that is no path here and looks like a mistyped command.
-[[noreturn]] void refuse_model(const std::string& model) {
+// Refuses a first argument that is no path here and looks like a mistyped command.
+void refuse_mistyped_command(const std::string& model) {
+  std::error_code ignored;
+  if (model.find('/') != std::string::npos || exists(std::filesystem::symlink_status(model, ignored))) return;
   std::vector<std::string> names;
   for (const Command& command : kCommands) names.emplace_back(command.name);
-  const auto meant = nearest(model, names);
-  if (meant && model.find('/') == std::string::npos) {
+  if (const auto meant = nearest(model, names)) {
     throw_usage("'" + model + "' is neither a model nor a command: did you mean 'prune " + *meant + "'?");
   }
-  throw_input(model + ": no such file or folder");
 }
 
 Checkpoint open_model(const CommandLine& line) {
   const std::string model = line.maybe_text("model").value_or(".");
-  std::error_code ignored;
-  if (!std::filesystem::exists(model, ignored)) refuse_model(model);
+  refuse_mistyped_command(model);
   Checkpoint checkpoint(model);
   if (PackedCheckpoint::is_packed(checkpoint))
     throw_input(model + ": is packed; 'prune unpack' makes it dense first");
