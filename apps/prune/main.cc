@@ -1,5 +1,6 @@
 // prune: the command line program.
 #include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +19,23 @@
 
 namespace prune::app {
 namespace {
+
+// Mapped files are read without a call that could fail: where the disk gives no page, or somebody has cut the
+// file meanwhile, the kernel sends SIGBUS. There is no way back from it, but there are words.
+void end_on_lost_input(int) {
+  constexpr std::string_view kMessage =
+      "prune: an input file became shorter, or its disk failed, while it was read: nothing was put in "
+      "place\n";
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kMessage.data(), kMessage.size());
+  ::_exit(kFailed);
+}
+
+void install_bus_error_handler() {
+  struct sigaction action {};
+  action.sa_handler = end_on_lost_input;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGBUS, &action, nullptr);
+}
 
 int exit_code(ErrorKind kind) {
   switch (kind) {
@@ -56,6 +74,7 @@ int dispatch(Arguments arguments) {
 int run(Arguments arguments) {
   try {
     install_interrupt_handlers();
+    install_bus_error_handler();
     check_environment();
     return dispatch(std::move(arguments));
   } catch (const Interrupted&) {
