@@ -295,6 +295,17 @@ INSTANTIATE_TEST_SUITE_P(Types, PlanTest,
                                                                     : "i8";
                          });
 
+TEST_P(PlanTest, NoInputs) {
+  const TestMatrix m = random_matrix(5, 0, GetParam(), {}, rng_);
+  for (const int64_t n : {1, 20}) {
+    // Y is the bias, or zero.
+    ASSERT_NO_FATAL_FAILURE(check(prepare(PackedCsr(m).view), m, n, 1e-5, rng_));
+    ASSERT_NO_FATAL_FAILURE(check(prepare(PackedBitmask(m).view), m, n, 1e-5, rng_));
+    ASSERT_NO_FATAL_FAILURE(check(prepare(PackedNm(m, 2, 4).view), m, n, 1e-5, rng_));
+    ASSERT_NO_FATAL_FAILURE(check(prepare(PackedBsr(m, 5, 4).view), m, n, 1e-5, rng_));
+  }
+}
+
 TEST(Plan, CallersWorkspace) {
   std::mt19937 rng(test_seed());
   const TestMatrix m = random_matrix(96, 256, WeightType::kF32, {.keep = 2, .group = 4}, rng);

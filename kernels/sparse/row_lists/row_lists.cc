@@ -143,6 +143,8 @@ class RowLists final : public ManyRows {
                             .values = values_.as<uint32_t>() + start.values,
                             .groups = divide_up(rows, kernel_.group_rows),
                             .blocks = blocks_};
+    // The first block sets the tile; without inputs there is none.
+    if (blocks_ == 0) std::fill_n(tile, kListChunkRows * kernel_.panel.panel_columns, 0.0f);
     kernel_.multiply(stream, panel, columns, tile);
   }
 
