@@ -7,6 +7,8 @@ namespace {
 constexpr int kChunk = 64;
 constexpr int kRows = kNm24GroupRows;
 
+constexpr int32_t natural(int32_t p) { return p; }
+
 void pack_x(const float* x, int64_t cols, int64_t chunks, void* packed) {
   round_inputs(x, cols, chunks * kChunk, packed);
 }
@@ -75,7 +77,7 @@ constexpr Nm24Kernel nm24_bf16_avx512bf16{.name = "nm24_bf16_avx512bf16",
                                           .type = WeightType::kBf16,
                                           .chunk = kChunk,
                                           .x_bytes = 2,
-                                          .order = [](int32_t p) { return p; },
+                                          .order = natural,
                                           .pack_x = pack_x,
                                           .multiply = multiply};
 
