@@ -159,11 +159,11 @@ class Verifier {
  private:
   bool is_linear(const DenseTensor& tensor, Orientation& orientation) const {
     orientation = architecture_.orientation(tensor.name);
-    if (tensor.shape.size() != 2 || !is_prunable(tensor.dtype)) return false;
     TensorInfo info;
     info.name = tensor.name;
     info.dtype = tensor.dtype;
     info.shape = tensor.shape;
+    if (unprunable_reason(info)) return false;
     const bool chosen = tensor.packed || (include_.empty() ? architecture_.role(info).prunable
                                                            : include_.matches(tensor.name));
     return chosen && !exclude_.matches(tensor.name);

@@ -100,6 +100,13 @@ bool is_conventionally_dense(std::string_view module) {
 
 }  // namespace
 
+std::optional<std::string> unprunable_reason(const TensorInfo& tensor) {
+  if (tensor.shape.size() != 2) return "not a matrix";
+  if (tensor.shape[0] == 0 || tensor.shape[1] == 0) return "no elements";
+  if (!is_prunable(tensor.dtype)) return "type " + std::string(name(tensor.dtype)) + " is copied";
+  return std::nullopt;
+}
+
 Architecture::Architecture(const Checkpoint& checkpoint) {
   const nlohmann::json* config = checkpoint.config();
   if (config == nullptr || !config->contains("model_type") || !config->at("model_type").is_string()) return;
@@ -116,14 +123,12 @@ Architecture::Role Architecture::role(const TensorInfo& tensor) const {
   if (!inside) return {.reason = "outside the decoder blocks"};
   const auto names_it = [&](std::string_view pattern) { return matches_module(*inside, pattern); };
   if (std::ranges::none_of(family_->linear_modules, names_it)) return {.reason = "not a linear layer"};
-  if (tensor.shape.size() != 2) return {.reason = "not a matrix"};
-  if (!is_prunable(tensor.dtype)) return {.reason = "type " + std::string(name(tensor.dtype)) + " is copied"};
+  if (auto reason = unprunable_reason(tensor)) return {.reason = std::move(*reason)};
   return {true, family_->orientation, ""};
 }
 
 Architecture::Role Architecture::fallback_role(const TensorInfo& tensor) const {
-  if (tensor.shape.size() != 2) return {.reason = "not a matrix"};
-  if (!is_prunable(tensor.dtype)) return {.reason = "type " + std::string(name(tensor.dtype)) + " is copied"};
+  if (auto reason = unprunable_reason(tensor)) return {.reason = std::move(*reason)};
   if (is_conventionally_dense(*module_of_weight(tensor.name)))
     return {.reason = "not a linear layer by its name"};
   return {true, Orientation::kOutIn, ""};

@@ -17,6 +17,10 @@ enum class Orientation {
   kInOut,  // [in, out]: GPT-2's Conv1D; patterns run down the columns of the file
 };
 
+// Why a tensor can't be pruned whatever its name: it is no matrix, has no elements, or is of a type that is
+// copied. Nothing when it can.
+std::optional<std::string> unprunable_reason(const TensorInfo& tensor);
+
 class Architecture {
  public:
   // By config.json's model_type, of a checkpoint that has one. Anything else is the fallback: every 2-D

@@ -282,7 +282,7 @@ class ShardPacker {
 
   bool is_wanted(const TensorInfo& tensor) const {
     const bool named = include_.empty() ? architecture_.role(tensor).prunable : include_.matches(tensor.name);
-    return named && !exclude_.matches(tensor.name) && tensor.shape.size() == 2 && is_prunable(tensor.dtype);
+    return named && !exclude_.matches(tensor.name) && !unprunable_reason(tensor);
   }
 
   // The block sizes to count: the one that was asked for, or the usual ones.

@@ -71,6 +71,7 @@ PackedWeight parse_entry(const std::string& name, const nlohmann::json& entry, s
     throw_input("its shape is not [out, in]");
   weight.out = read_extent(shape->at(0));
   weight.in = read_extent(shape->at(1));
+  if (weight.out == 0 || weight.in == 0) throw_input("its shape holds no weights");
   if (weight.out * weight.in > kMostWeights) throw_input("its shape has more than 2^48 weights");
   const std::string stored = entry.contains("dense_order") ? read_text(entry, "dense_order") : "out_in";
   if (stored != "out_in" && stored != "in_out") throw_input("its dense_order is neither out_in nor in_out");

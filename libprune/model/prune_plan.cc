@@ -53,10 +53,8 @@ class Planner {
   void choose_included(const TensorInfo& tensor, PlannedTensor& planned) {
     if (!include_.matches(tensor.name)) {
       planned.reason = "not included";
-    } else if (tensor.shape.size() != 2) {
-      planned.reason = "included, but not a matrix";
-    } else if (!is_prunable(tensor.dtype)) {
-      planned.reason = "included, but type " + std::string(name(tensor.dtype)) + " is copied";
+    } else if (const auto reason = unprunable_reason(tensor)) {
+      planned.reason = "included, but " + *reason;
     } else {
       planned.prune = true;
       planned.orientation = architecture_.orientation(tensor.name);
