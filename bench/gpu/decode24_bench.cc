@@ -1,6 +1,7 @@
 // 2:4 decode against dense cuBLASLt, weights rotated past the L2, graph replays, medians.
-//   decode24_bench [--json FILE] [--sweep FILE]
-// --sweep measures every plan and writes one line each: what the planner's cost model is fitted to.
+//   decode24_bench [--json FILE] [--sweep FILE] [--once "WEIGHT M K N"]
+// --sweep measures every plan and writes one line each: what the planner's cost model is fitted to. --once
+// launches one case three times (WEIGHT 0: bf16, 1: int8, 2: int4), for a profiler.
 #include <cuda_bf16.h>
 
 #include <cstring>
@@ -17,6 +18,7 @@ using namespace kernels::cuda;
 
 constexpr size_t kRotated = 300u << 20;
 constexpr int kReplays = 9;
+constexpr int kSweepLimit = 64;
 
 struct Shape {
   int m, k;
@@ -79,12 +81,13 @@ double measure(const Case& c, const Weights& weights, const DecodePlan& plan, bo
 
 void sweep(const Case& c, const Weights& weights, const DeviceLimits& limits, const void* x, void* y,
            std::FILE* out, cudaStream_t stream) {
+  int measured = 0;
   for (const DecodePlan& p : decode_candidates({c.weight, c.shape.m, c.shape.k, c.tokens}, limits)) {
-    const double alone = measure(c, weights, p, false, x, y, 3, stream),
-                 overlapped = measure(c, weights, p, true, x, y, 3, stream);
-    std::fprintf(out, "%s,%d,%d,%d,%.3f,%d,%d,%d,%d,%d,%d,%d,%.3f,%.3f\n", name_of(c.weight), c.shape.m,
-                 c.shape.k, c.tokens, c.dense_us, p.clusters, p.cluster_size, p.row_warps, p.col_warps,
-                 p.depth, p.panel_tiles, p.panels, alone, overlapped);
+    if (measured++ == kSweepLimit) break;
+    const double overlapped = measure(c, weights, p, true, x, y, 3, stream);
+    std::fprintf(out, "%s,%d,%d,%d,%.3f,%d,%d,%d,%d,%d,%d,%d,%d,%d,%.3f\n", name_of(c.weight), c.shape.m,
+                 c.shape.k, c.tokens, c.dense_us, p.clusters, p.split, p.share, p.row_warps, p.col_warps,
+                 p.depth, p.panel_tiles, p.panels, p.prefetch, overlapped);
   }
   std::fflush(out);
 }
@@ -106,8 +109,9 @@ void report(const Case& c, const Weights& weights, const DeviceLimits& limits, c
     std::printf("%s%8.2f us %5.2f TB/s %5.2fx", overlap ? "   overlapped" : "", us, bytes / us / 1e6,
                 c.dense_us / us);
   }
-  std::printf("   clusters %d x %d, warps %d x %d, depth %d, panels %d of %d\n", plan.clusters,
-              plan.cluster_size, plan.row_warps, plan.col_warps, plan.depth, plan.panels, plan.panel_tiles);
+  std::printf("   clusters %d x %d x %d, warps %d x %d, depth %d, panels %d of %d, prefetch %d\n",
+              plan.clusters, plan.split, plan.share, plan.row_warps, plan.col_warps, plan.depth, plan.panels,
+              plan.panel_tiles, plan.prefetch);
   std::fflush(stdout);
 }
 
@@ -143,7 +147,7 @@ void run(const std::string& json_path, const std::string& sweep_path) {
         std::printf("%-4s %5d x %5d n %2d  dense %7.2f us   2:4 ", name_of(weight), s.m, s.k, c.tokens,
                     c.dense_us);
         report(c, weights, limits, x.get(), y.get(), json, stream);
-        if (sweep_file && (weight == Weight24::k16 ? c.tokens != 32 : c.tokens == 1 || c.tokens == 16)) {
+        if (sweep_file && (weight == Weight24::k16 ? c.tokens != 8 : c.tokens == 1 || c.tokens == 16)) {
           sweep(c, weights, limits, x.get(), y.get(), sweep_file, stream);
         }
       }
@@ -153,17 +157,39 @@ void run(const std::string& json_path, const std::string& sweep_path) {
   if (sweep_file) std::fclose(sweep_file);
 }
 
+void once(const std::string& text) {
+  int weight = 0;
+  Case c{Weight24::k16, {}, 0, 1};
+  if (std::sscanf(text.c_str(), "%d %d %d %d", &weight, &c.shape.m, &c.shape.k, &c.tokens) != 4)
+    throw std::runtime_error("--once WEIGHT M K N");
+  c.weight = Weight24(weight);
+  DeviceLimits limits;
+  must(decode_limits(&limits));
+  const Weights weights(c.weight, c.shape, nullptr);
+  const DeviceMemory x(size_t(64) * c.shape.k * 2), y(size_t(64) * c.shape.m * 2);
+  fill_bf16(x.get(), size_t(64) * c.shape.k, 1, 9, nullptr);
+  const DecodePlan plan = plan_decode24({c.weight, c.shape.m, c.shape.k, c.tokens}, limits);
+  const DecodeCall call{Element::kBf16, c.tokens, x.get(), c.shape.k, y.get(), c.shape.m, false, nullptr};
+  for (int i = 0; i < 3; ++i) must(decode24(weights.matrix(c.weight, c.shape, i), plan, call));
+  cuda(cudaDeviceSynchronize());
+}
+
 }  // namespace
 }  // namespace prune::bench
 
 int main(int argc, char** argv) {
-  std::string json, sweep;
+  std::string json, sweep, once;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (!std::strcmp(argv[i], "--json")) json = argv[i + 1];
     if (!std::strcmp(argv[i], "--sweep")) sweep = argv[i + 1];
+    if (!std::strcmp(argv[i], "--once")) once = argv[i + 1];
   }
   try {
-    prune::bench::run(json, sweep);
+    if (!once.empty()) {
+      prune::bench::once(once);
+    } else {
+      prune::bench::run(json, sweep);
+    }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "decode24_bench: %s\n", error.what());
     return 1;

@@ -5,11 +5,13 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -51,7 +53,8 @@ class Rotation {
   DeviceMemory memory_;
 };
 
-// Microseconds a call: `calls` of them in one graph, the median of `replays` replays.
+// Microseconds a call: `calls` of them in one graph, the median of `replays` replays, after a rest: what ran
+// before must not have used up the power that the chip may draw on average.
 inline double time_graph(cudaStream_t stream, int calls, int replays, const std::function<void(int)>& call) {
   call(0);
   cuda(cudaStreamSynchronize(stream));
@@ -64,6 +67,8 @@ inline double time_graph(cudaStream_t stream, int calls, int replays, const std:
   cudaEvent_t begin, end;
   cuda(cudaEventCreate(&begin));
   cuda(cudaEventCreate(&end));
+  cuda(cudaStreamSynchronize(stream));
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
   cuda(cudaGraphLaunch(exec, stream));
   std::vector<float> times;
   for (int i = 0; i < replays; ++i) {

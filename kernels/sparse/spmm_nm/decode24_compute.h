@@ -117,20 +117,18 @@ __device__ inline void load_tokens(TokenOperands<kBlocks>& tokens, uint32_t x, c
 }
 
 // sums += tile * x for the tile's first `steps` steps of 32 columns. x: shared-memory address of this lane's
-// ldmatrix row of the first token block; x_block[b]: bytes from there to token block b. The operands of x for
-// the next steps are under way while these multiply.
+// ldmatrix row of the first token block; x_block[b]: bytes from there to token block b. While one warp
+// fetches operands, the others of its scheduler multiply.
 template <Weight24 kWeight, class T, int kBlocks>
 __device__ inline void multiply_tile(Sums<kBlocks>& sums, const LaneTile<kWeight>& tile, uint32_t x,
                                      const int (&x_block)[kBlocks], int steps) {
   constexpr int kAhead = kStepsAhead<kBlocks>;
   Sums<kBlocks> group_sums = {};
   Sums<kBlocks>& into = kWeight == Weight24::kInt4 ? group_sums : sums;
-  TokenOperands<kBlocks> tokens[2];
-  load_tokens<kBlocks>(tokens[0], x, x_block, 0);
 #pragma unroll
   for (int first = 0; first < 4; first += kAhead) {
-    const auto& now = tokens[first / kAhead & 1];
-    if (first + kAhead < 4) load_tokens<kBlocks>(tokens[first / kAhead + 1 & 1], x, x_block, first + kAhead);
+    TokenOperands<kBlocks> tokens;
+    load_tokens<kBlocks>(tokens, x, x_block, first);
 #pragma unroll
     for (int s = 0; s < kAhead; ++s) {
       if (first + s >= steps) break;
@@ -140,8 +138,8 @@ __device__ inline void multiply_tile(Sums<kBlocks>& sums, const LaneTile<kWeight
       const uint32_t metadata = tile.metadata_word(first + s);
 #pragma unroll
       for (int b = 0; b < kBlocks; ++b) {
-        ptx::mma_sparse_16x8x32<T, 0>(into[0][b], upper, now[s][b], metadata);
-        ptx::mma_sparse_16x8x32<T, 1>(into[1][b], lower, now[s][b], metadata);
+        ptx::mma_sparse_16x8x32<T, 0>(into[0][b], upper, tokens[s][b], metadata);
+        ptx::mma_sparse_16x8x32<T, 1>(into[1][b], lower, tokens[s][b], metadata);
       }
     }
   }

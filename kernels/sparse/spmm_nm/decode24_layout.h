@@ -18,8 +18,9 @@ PRUNE_HOST_DEVICE constexpr int decode_token_blocks(int tokens) {
 }
 // Warps that multiply, at most: more tokens need more registers a thread. Registers are dealt out to four
 // warps at a time, and one warp brings x.
-PRUNE_HOST_DEVICE constexpr int decode_max_warps(int token_blocks) {
-  return token_blocks == 1 ? 15 : token_blocks == 2 ? 11 : token_blocks == 4 ? 8 : 7;
+PRUNE_HOST_DEVICE constexpr int decode_max_warps(Weight24 weight, int token_blocks) {
+  const bool groups = weight == Weight24::kInt4;  // sums of one group beside the sums
+  return token_blocks <= 2 ? 15 : token_blocks == 4 ? (groups ? 11 : 15) : groups ? 7 : 11;
 }
 
 // Blocks of eight tokens whose sums are exchanged at a time.
@@ -54,18 +55,18 @@ struct DecodeLayout {
   PRUNE_HOST_DEVICE constexpr int ring_full(int warp) const { return exchange(2) + warp * depth * 8; }
   PRUNE_HOST_DEVICE constexpr int panel_full(int slot) const { return ring_full(warps) + slot * 8; }
   PRUNE_HOST_DEVICE constexpr int panel_empty(int slot) const { return panel_full(panels) + slot * 8; }
-  PRUNE_HOST_DEVICE constexpr int exchanged() const { return panel_empty(panels); }
-  PRUNE_HOST_DEVICE constexpr int bytes() const { return exchanged() + 8; }
+  PRUNE_HOST_DEVICE constexpr int exchanged(int buffer) const { return panel_empty(panels) + buffer * 8; }
+  PRUNE_HOST_DEVICE constexpr int bytes() const { return exchanged(2); }
 };
 
-// Whether a plan is whole and legal for a problem.
-inline bool decode_plan_fits(int cols, int tokens, const DecodePlan& plan) {
+// Whether a plan is whole and legal for a problem. Blocks that share x must each have a row of it to bring.
+inline bool decode_plan_fits(Weight24 weight, int cols, int tokens, const DecodePlan& plan) {
   const int tiles_k = int(tiles_along24(cols, kTileCols24)), warps = plan.row_warps * plan.col_warps;
   const auto power = [](int n) { return n == 1 || n == 2 || n == 4 || n == 8; };
-  return power(plan.split) && power(plan.share) && plan.split * plan.share <= 8 && plan.clusters >= 1 &&
-         plan.split <= tiles_k && plan.row_warps >= 1 && plan.col_warps >= 1 &&
-         warps <= decode_max_warps(decode_token_blocks(tokens)) && plan.depth >= 1 && plan.panel_tiles >= 1 &&
-         plan.panel_tiles <= 16 && plan.panels >= 1 && plan.prefetch >= 0;
+  return power(plan.split) && power(plan.share) && plan.split * plan.share <= 8 && plan.share <= tokens &&
+         plan.clusters >= 1 && plan.split <= tiles_k && plan.row_warps >= 1 && plan.col_warps >= 1 &&
+         warps <= decode_max_warps(weight, decode_token_blocks(tokens)) && plan.depth >= 1 &&
+         plan.panel_tiles >= 1 && plan.panel_tiles <= 16 && plan.panels >= 1 && plan.prefetch >= 0;
 }
 
 }  // namespace prune::kernels::cuda

@@ -55,11 +55,14 @@ struct Place {
     first = geometry.tiles_k * split_rank >> geometry.log_split;
     count = (geometry.tiles_k * (split_rank + 1) >> geometry.log_split) - first;
   }
-  __device__ int row_step(const DecodePlan& plan) const { return plan.clusters * plan.share * plan.row_warps; }
+  __device__ int row_step(const DecodePlan& plan) const {
+    return plan.clusters * plan.share * plan.row_warps;
+  }
   __device__ int row_tile(const DecodePlan& plan, int round, int row_warp) const {
     return round * row_step(plan) + rows_at * plan.row_warps + row_warp;
   }
-  // The cluster's rank of the block that has part `split` of these rows, and of the one on these columns at `share`.
+  // The cluster's rank of the block that has part `split` of these rows, and of the one on these columns at
+  // `share`.
   __device__ int on_same_rows(int split) const { return (share_rank << geometry.log_split) + split; }
   __device__ int on_same_columns(int share) const { return (share << geometry.log_split) + split_rank; }
 };
@@ -71,7 +74,8 @@ struct Role {
   int row_warp;
   int col_warp;
 
-  __device__ Role(const Arguments& args, int warp_index, int lane_index) : warp(warp_index), lane(lane_index) {
+  __device__ Role(const Arguments& args, int warp_index, int lane_index)
+      : warp(warp_index), lane(lane_index) {
     col_warp = warp * args.geometry.reciprocal >> 16;
     row_warp = warp - col_warp * args.plan.row_warps;
   }
@@ -92,8 +96,10 @@ class TileWalk {
     left_in_round_ = per_round_;
     left_ = per_round_ * (geometry.rounds - (in_last ? 0 : 1));
     step_ = plan.col_warps * tile_bytes24(kWeight);
-    round_jump_ = (int64_t(row_step) * geometry.tiles_k - int64_t(per_round_ - 1) * plan.col_warps) * tile_bytes24(kWeight);
-    address_ = args.stream + (int64_t(row_tile) * geometry.tiles_k + place.first + role.col_warp) * tile_bytes24(kWeight);
+    round_jump_ = (int64_t(row_step) * geometry.tiles_k - int64_t(per_round_ - 1) * plan.col_warps) *
+                  tile_bytes24(kWeight);
+    address_ = args.stream +
+               (int64_t(row_tile) * geometry.tiles_k + place.first + role.col_warp) * tile_bytes24(kWeight);
   }
   __device__ bool done() const { return left_ == 0; }
   // The next tile; not when done().
@@ -124,11 +130,13 @@ class TileWalk {
   int left_;
 };
 
-// A position in the ring of x panels; or, when a block's panels all fit, in the panels themselves, which then never change.
+// A position in the ring of x panels; or, when a block's panels all fit, in the panels themselves, which then
+// never change.
 class PanelWalk {
  public:
   __device__ PanelWalk(const Arguments& args, const Place& place)
-      : slots_(args.plan.panels), panels_((place.count + args.plan.panel_tiles - 1) / args.plan.panel_tiles) {}
+      : slots_(args.plan.panels),
+        panels_((place.count + args.plan.panel_tiles - 1) / args.plan.panel_tiles) {}
   __device__ bool resident() const { return panels_ <= slots_; }
   __device__ int panels() const { return panels_; }
   __device__ int slot() const { return slot_; }
@@ -146,9 +154,11 @@ class PanelWalk {
   uint32_t parity_ = 0;
 };
 
-// The warp that brings x: each row of a panel is one bulk copy. Blocks that share x bring some of the rows each, to all of them.
+// The warp that brings x: each row of a panel is one bulk copy. Blocks that share x bring some of the rows
+// each, to all of them.
 template <class T>
-__device__ void bring_x(const Arguments& args, const Place& place, const DecodeLayout& layout, uint32_t shared, int lane) {
+__device__ void bring_x(const Arguments& args, const Place& place, const DecodeLayout& layout,
+                        uint32_t shared, int lane) {
   const DecodePlan& plan = args.plan;
   PanelWalk walk(args, place);
   const int passes = walk.resident() ? 1 : args.geometry.rounds;
@@ -161,8 +171,9 @@ __device__ void bring_x(const Arguments& args, const Place& place, const DecodeL
   bool refill = false;
   for (int pass = 0; pass < passes; ++pass) {
     for (int col = place.first * kTileCols24; col < end; col += plan.panel_tiles * kTileCols24) {
-      const uint32_t full = shared + layout.panel_full(walk.slot()), panel = shared + layout.panel(walk.slot());
-      if (refill) ptx::barrier_wait_cluster(shared + layout.panel_empty(walk.slot()), walk.parity() ^ 1);
+      const uint32_t full = shared + layout.panel_full(walk.slot()),
+                     panel = shared + layout.panel(walk.slot());
+      if (refill) ptx::barrier_wait(shared + layout.panel_empty(walk.slot()), walk.parity() ^ 1);
       const uint32_t bytes = uint32_t(min(plan.panel_tiles * kTileCols24, end - col)) * sizeof(T);
       if (lane == 0) ptx::barrier_expect(full, bytes * args.tokens);
       __syncwarp();
@@ -193,10 +204,11 @@ __device__ inline void store_sums(const Arguments& args, const float (&sum)[4], 
   }
 }
 
-// y <- the sums of this block's share of the outputs, for one piece of the tokens: all partial sums are here, in source order.
+// y <- the sums of this block's share of the outputs, for one piece of the tokens: all partial sums are here,
+// in source order.
 template <class T, int kPiece>
-__device__ void combine_piece(const Arguments& args, const Place& place, const DecodeLayout& layout, const float4* buffer,
-                              const Role& role, int round, int first_block) {
+__device__ void combine_piece(const Arguments& args, const Place& place, const DecodeLayout& layout,
+                              const float4* buffer, const Role& role, int round, int first_block) {
   const DecodePlan& plan = args.plan;
   const int groups = plan.row_warps * 2 * kPiece, sources = plan.col_warps << args.geometry.log_split;
   for (int slot = role.warp; slot < layout.exchange_slots; slot += layout.warps) {
@@ -214,42 +226,66 @@ __device__ void combine_piece(const Arguments& args, const Place& place, const D
   }
 }
 
-// A warp's sums of one round to y. Where other warps or blocks share the rows, one exchange a piece of tokens: send each block of the
-// cluster its share, tell them, wait for all, add up. A buffer is written again two exchanges later, and who takes part in the exchange
-// between has read it: hence two.
-template <class T, int kBlocks>
-__device__ void combine(const Arguments& args, const Place& place, const DecodeLayout& layout, uint8_t* storage,
-                        const Sums<kBlocks>& sums, const Role& role, int round, uint32_t& exchanges) {
-  constexpr int kPiece = kBlocks < 2 ? 1 : 2;
+// One piece of a warp's sums to the blocks that add them up; returns when everything for this block is here.
+template <int kBlocks, int kPiece>
+__device__ void exchange_piece(const Arguments& args, const Place& place, const DecodeLayout& layout,
+                               uint32_t shared, const Sums<kBlocks>& sums, const Role& role, int first,
+                               uint32_t exchanges) {
   const DecodePlan& plan = args.plan;
-  const uint32_t shared = ptx::shared_address(storage);
-  if (plan.split * plan.col_warps == 1) {  // nothing to combine
-    const int row = place.row_tile(plan, round, role.row_warp) * kTileRows24 + (role.lane >> 2);
+  const int groups = plan.row_warps * 2 * kPiece, sources = plan.split * plan.col_warps;
+  const int slots_here = (groups - place.split_rank + plan.split - 1) >> args.geometry.log_split;
+  const uint32_t barrier = shared + layout.exchanged(exchanges & 1);
+  const uint32_t mine = shared + layout.exchange(exchanges & 1) + role.lane * 16 +
+                        (place.split_rank * plan.col_warps + role.col_warp) * layout.exchange_slots * 512;
+#pragma unroll
+  for (int m = 0; m < 2; ++m) {
+#pragma unroll
+    for (int b = 0; b < kPiece; ++b) {
+      const int group = (role.row_warp * 2 + m) * kPiece + b;
+      const uint32_t to = mine + (group >> args.geometry.log_split) * 512;
+      if (plan.split == 1) {
+        ptx::store_shared_16(to, sums[m][first + b]);
+      } else {
+        ptx::store_remote(to, place.on_same_rows(group & (plan.split - 1)), sums[m][first + b], barrier);
+      }
+    }
+  }
+  if (plan.split == 1) {
+    asm volatile("bar.sync 1, %0;" ::"r"(layout.warps * 32) : "memory");
+    return;
+  }
+  // Every warp arrives everywhere: it has read what its peers overwrite next. The sums themselves count as
+  // bytes.
+  __syncwarp();
+  if (role.lane < plan.split) ptx::barrier_arrive_remote(barrier, place.on_same_rows(role.lane));
+  if (role.warp == 0 && role.lane == 0) ptx::barrier_expect(barrier, slots_here * sources * 512);
+  ptx::barrier_wait(barrier, exchanges >> 1 & 1);
+}
+
+// A warp's sums of one round to y. Where other warps or blocks share the rows, one exchange a piece of
+// tokens. A buffer is written again two exchanges later, and who takes part in the exchange between has read
+// it: hence two, and two barriers, so that early bytes of one exchange never count for the other.
+template <class T, int kBlocks>
+__device__ void combine(const Arguments& args, const Place& place, const DecodeLayout& layout,
+                        uint8_t* storage, const Sums<kBlocks>& sums, const Role& role, int round,
+                        uint32_t& exchanges) {
+  constexpr int kPiece = kBlocks < 2 ? 1 : 2;
+  if (args.plan.split * args.plan.col_warps == 1) {  // nothing to combine
+    const int row = place.row_tile(args.plan, round, role.row_warp) * kTileRows24 + (role.lane >> 2);
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
 #pragma unroll
-      for (int b = 0; b < kBlocks; ++b) store_sums<T>(args, sums[m][b], row + 16 * m, 8 * b + 2 * (role.lane & 3));
+      for (int b = 0; b < kBlocks; ++b)
+        store_sums<T>(args, sums[m][b], row + 16 * m, 8 * b + 2 * (role.lane & 3));
     }
     return;
   }
 #pragma unroll
   for (int first = 0; first < kBlocks; first += kPiece) {
-    const int buffer = layout.exchange(exchanges & 1);
-    const uint32_t mine =
-        shared + buffer + (place.split_rank * plan.col_warps + role.col_warp) * layout.exchange_slots * 512 + role.lane * 16;
-#pragma unroll
-    for (int m = 0; m < 2; ++m) {
-#pragma unroll
-      for (int b = 0; b < kPiece; ++b) {
-        const int group = (role.row_warp * 2 + m) * kPiece + b;
-        const int block = place.on_same_rows(group & (plan.split - 1));
-        ptx::store_remote(mine + (group >> args.geometry.log_split) * 512, block, sums[m][first + b]);
-      }
-    }
-    __syncwarp();
-    if (role.lane < plan.split) ptx::barrier_arrive_remote(shared + layout.exchanged(), place.on_same_rows(role.lane));
-    ptx::barrier_wait_cluster(shared + layout.exchanged(), exchanges & 1);
-    combine_piece<T, kPiece>(args, place, layout, reinterpret_cast<const float4*>(storage + buffer), role, round, first);
+    exchange_piece<kBlocks, kPiece>(args, place, layout, ptx::shared_address(storage), sums, role, first,
+                                    exchanges);
+    const float4* buffer = reinterpret_cast<const float4*>(storage + layout.exchange(exchanges & 1));
+    combine_piece<T, kPiece>(args, place, layout, buffer, role, round, first);
     ++exchanges;
   }
 }
@@ -258,12 +294,15 @@ __device__ void combine(const Arguments& args, const Place& place, const DecodeL
 template <Weight24 kWeight>
 class Ring {
  public:
-  __device__ Ring(const Arguments& args, const Place& place, const Role& role, const DecodeLayout& layout, uint32_t shared)
+  __device__ Ring(const Arguments& args, const Place& place, const Role& role, const DecodeLayout& layout,
+                  uint32_t shared)
       : walk_(args, place, role),
         tiles_(shared + layout.ring(role.warp)),
         full_(shared + layout.ring_full(role.warp)),
         depth_(uint32_t(args.plan.depth)),
-        policy_(ptx::policy_evict_first()) {
+        policy_(ptx::policy_evict_first()) {}
+  // The first tiles are asked for.
+  __device__ void start() {
     if (ptx::elect()) {
       for (uint32_t i = 0; i < depth_; ++i) ptx::barrier_init(full_ + 8 * i, 1);
       ptx::barrier_init_fence();
@@ -286,7 +325,8 @@ class Ring {
     const uint8_t* from = walk_.take();
     if (!ptx::elect()) return;
     ptx::barrier_expect(full_ + 8 * slot, tile_bytes24(kWeight));
-    ptx::copy_bulk(tiles_ + slot * tile_bytes24(kWeight), from, tile_bytes24(kWeight), full_ + 8 * slot, policy_);
+    ptx::copy_bulk(tiles_ + slot * tile_bytes24(kWeight), from, tile_bytes24(kWeight), full_ + 8 * slot,
+                   policy_);
   }
 
   TileWalk<kWeight> walk_;
@@ -298,8 +338,8 @@ class Ring {
   uint64_t policy_;
 };
 
-// Asks the L2 for the tiles that come after those in flight, round after round of this warp's rows: while the stream's previous kernel
-// ends, or x is on its way, memory is not idle.
+// Asks the L2 for the tiles that come after those in flight, round after round of this warp's rows: while the
+// stream's previous kernel ends, or x is on its way, memory is not idle.
 template <Weight24 kWeight>
 __device__ void prefetch_tiles(const Arguments& args, const Place& place, const Role& role) {
   const DecodePlan& plan = args.plan;
@@ -309,7 +349,8 @@ __device__ void prefetch_tiles(const Arguments& args, const Place& place, const 
     if (row_tile >= args.geometry.row_tiles) return;
     if (tiles > 0) {
       const int64_t first = int64_t(row_tile) * args.geometry.tiles_k + place.first + skip;
-      ptx::prefetch_bulk(args.stream + first * tile_bytes24(kWeight), uint32_t(tiles) * tile_bytes24(kWeight));
+      ptx::prefetch_bulk(args.stream + first * tile_bytes24(kWeight),
+                         uint32_t(tiles) * tile_bytes24(kWeight));
       left -= tiles;
     }
     skip = max(0, skip - place.count);
@@ -317,12 +358,12 @@ __device__ void prefetch_tiles(const Arguments& args, const Place& place, const 
 }
 
 template <Weight24 kWeight, class T, int kBlocks>
-__device__ void multiply(const Arguments& args, const Place& place, const DecodeLayout& layout, uint8_t* storage, const Role& role,
-                         Ring<kWeight>& ring) {
+__device__ void multiply(const Arguments& args, const Place& place, const DecodeLayout& layout,
+                         uint8_t* storage, const Role& role, Ring<kWeight>& ring) {
   const DecodePlan& plan = args.plan;
   const uint32_t shared = ptx::shared_address(storage);
-  // The row of x that this lane names to ldmatrix, for each block of eight tokens. Absent tokens repeat the last: their
-  // products land in columns that nobody reads.
+  // The row of x that this lane names to ldmatrix, for each block of eight tokens. Absent tokens repeat the
+  // last: their products land in columns that nobody reads.
   int x_block[kBlocks];
 #pragma unroll
   for (int b = 0; b < kBlocks; ++b) {
@@ -330,6 +371,7 @@ __device__ void multiply(const Arguments& args, const Place& place, const Decode
   }
   PanelWalk walk(args, place);
   uint32_t exchanges = 0;
+  int uses_left = walk.resident() ? 0 : walk.panels() * args.geometry.rounds;
   for (int round = 0; round < args.geometry.rounds; ++round) {
     const bool active = place.row_tile(plan, round, role.row_warp) < args.geometry.row_tiles;
     Sums<kBlocks> sums = {};
@@ -342,12 +384,17 @@ __device__ void multiply(const Arguments& args, const Place& place, const Decode
         LaneTile<kWeight> tile;
         ring.take(tile, role.lane);
         const int steps = (args.cols - (place.first + tile_k) * kTileCols24) / 32;
-        multiply_tile<kWeight, T, kBlocks>(sums, tile, x + (tile_k - start) * (kTileCols24 * 2), x_block, steps);
+        multiply_tile<kWeight, T, kBlocks>(sums, tile, x + (tile_k - start) * (kTileCols24 * 2), x_block,
+                                           steps);
       }
-      if (!walk.resident()) {
+      // Nobody waits for the last uses of the panels, and their block may be gone: no word of those.
+      if (uses_left-- > plan.panels) {
         __syncwarp();
-        if (role.lane < plan.share) {
-          ptx::barrier_arrive_remote(shared + layout.panel_empty(walk.slot()), place.on_same_columns(role.lane));
+        const uint32_t empty = shared + layout.panel_empty(walk.slot());
+        if (plan.share == 1) {
+          if (role.lane == 0) ptx::barrier_arrive(empty);
+        } else if (role.lane < plan.share) {
+          ptx::barrier_arrive_remote(empty, place.on_same_columns(role.lane));
         }
       }
       walk.advance();
@@ -357,36 +404,40 @@ __device__ void multiply(const Arguments& args, const Place& place, const Decode
 }
 
 template <Weight24 kWeight, class T, int kBlocks>
-__global__ void __launch_bounds__(32 * (decode_max_warps(kBlocks) + 1), 1) decode24_kernel(const __grid_constant__ Arguments args) {
+__global__ void __launch_bounds__(32 * (decode_max_warps(kWeight, kBlocks) + 1), 1)
+    decode24_kernel(const __grid_constant__ Arguments args) {
   extern __shared__ __align__(128) uint8_t storage[];
   const uint32_t shared = ptx::shared_address(storage);
   const DecodeLayout layout(kWeight, args.tokens, args.plan);
   const int warp = __shfl_sync(~0u, int(threadIdx.x) / 32, 0), lane = threadIdx.x & 31;
   const Place place(args);
+  const Role role(args, warp, lane);
+  const bool multiplies = warp < layout.warps;  // the last warp brings x
+  Ring<kWeight> ring(args, place, role, layout, shared);
 
   ptx::launch_dependents();
-  if (warp < layout.warps) {
-    // Weights first: they never wait for another kernel.
-    const Role role(args, warp, lane);
-    Ring<kWeight> ring(args, place, role, layout, shared);
+  if (multiplies) {
+    ring.start();  // weights first: they never wait for another kernel
     if (role.col_warp == 0 && ptx::elect()) prefetch_tiles<kWeight>(args, place, role);
-    __syncthreads();
-    ptx::cluster_arrive();
-    ptx::cluster_wait();  // the barriers of all blocks are ready
-    multiply<kWeight, T, kBlocks>(args, place, layout, storage, role, ring);
   } else {
     for (int i = lane; i < args.plan.panels; i += 32) {
       ptx::barrier_init(shared + layout.panel_full(i), 1);
       ptx::barrier_init(shared + layout.panel_empty(i), layout.warps * args.plan.share);
     }
-    if (lane == 0) ptx::barrier_init(shared + layout.exchanged(), layout.warps << args.geometry.log_split);
+    if (lane < 2) {
+      ptx::barrier_init(shared + layout.exchanged(lane), (layout.warps << args.geometry.log_split) + 1);
+    }
     ptx::barrier_init_fence();
-    __syncthreads();
-    ptx::cluster_arrive();
-    ptx::cluster_wait();
+  }
+  __syncthreads();
+  ptx::cluster_arrive();
+  ptx::cluster_wait();  // the barriers of all blocks are ready
+  if (multiplies) {
+    multiply<kWeight, T, kBlocks>(args, place, layout, storage, role, ring);
+  } else {
     bring_x<T>(args, place, layout, shared, lane);
   }
-  if (args.plan.share > 1) {  // no block leaves while another still tells it that a panel is free
+  if (args.plan.split * args.plan.share > 1) {  // no block leaves before its neighbours are done with it
     __syncwarp();
     ptx::cluster_arrive();
     ptx::cluster_wait();
@@ -442,7 +493,7 @@ Status count_clusters(int size, int shared_bytes, int* clusters) {
   attribute.val.clusterDim = {unsigned(size), 1, 1};
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(unsigned(size));
-  config.blockDim = dim3(32 * (decode_max_warps(1) + 1));
+  config.blockDim = dim3(32 * (decode_max_warps(Weight24::k16, 1) + 1));
   config.dynamicSmemBytes = size_t(shared_bytes);
   config.attrs = &attribute;
   config.numAttrs = 1;
@@ -490,7 +541,7 @@ Status decode24(const Matrix24& matrix, const DecodePlan& plan, const DecodeCall
   }
   if (matrix.weight == Weight24::kInt8 && matrix.row_scales == nullptr) return {Reason::kShape};
   if (!aligned16(matrix.stream) || !aligned16(call.x) || call.x_stride % 8 != 0) return {Reason::kAlignment};
-  if (!decode_plan_fits(matrix.cols, call.tokens, plan)) return {Reason::kPlan};
+  if (!decode_plan_fits(matrix.weight, matrix.cols, call.tokens, plan)) return {Reason::kPlan};
   const Arguments args{static_cast<const uint8_t*>(matrix.stream),
                        call.x,
                        call.y,

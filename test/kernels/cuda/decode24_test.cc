@@ -25,7 +25,8 @@ std::vector<DecodePlan> plans_to_test(const DecodeShape& shape, const DeviceLimi
   for (size_t i = 0; i < candidates.size(); i += step) plans.push_back(candidates[i]);
   for (const int split : {1, 2}) {
     for (const int share : {1, 4}) {
-      if (split <= (shape.cols + 127) / 128) plans.push_back({3, split, share, 2, 2, 2, 1, 2, 3});
+      if (split <= (shape.cols + 127) / 128 && share <= shape.tokens)
+        plans.push_back({3, split, share, 2, 2, 2, 1, 2, 3});
     }
   }
   return plans;

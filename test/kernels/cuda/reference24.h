@@ -1,0 +1,75 @@
+// y = x W^T in double precision, over the kept weights only, and how far a result may be from it.
+#pragma once
+
+#include "test/kernels/cuda/matrix24.h"
+
+namespace prune::test {
+
+struct Expected {
+  std::vector<double> sum;        // [tokens, rows]
+  std::vector<double> magnitude;  // sum of |a * b|
+};
+
+template <class T>
+Expected reference(const HostMatrix24& m, const std::vector<uint16_t>& x, int stride, int tokens) {
+  Expected e{std::vector<double>(size_t(tokens) * m.rows), std::vector<double>(size_t(tokens) * m.rows)};
+#pragma omp parallel for
+  for (int r = 0; r < m.rows; ++r) {
+    for (int g = 0; g < m.cols / 4; ++g) {
+      const uint8_t nibble = m.nibble(r, g);
+      for (int which = 0; which < 2; ++which) {
+        const double w = m.value<T>(r, g, which);
+        const int k = 4 * g + (which ? nibble >> 2 : nibble & 3);
+        for (int n = 0; n < tokens; ++n) {
+          const double product = w * to_double<T>(x[size_t(n) * stride + k]);
+          e.sum[size_t(n) * m.rows + r] += product;
+          e.magnitude[size_t(n) * m.rows + r] += std::fabs(product);
+        }
+      }
+    }
+  }
+  return e;
+}
+
+// x with NaN between the rows, which must not be read; and, on demand, NaN, infinity and -0 among the values.
+template <class T>
+std::vector<uint16_t> random_x(int tokens, int cols, int stride, bool special, Random& random) {
+  std::vector<uint16_t> x(size_t(tokens) * stride, bits_of(from_double<T>(NAN)));
+  for (int n = 0; n < tokens; ++n) {
+    for (int k = 0; k < cols; ++k) x[size_t(n) * stride + k] = bits_of(from_double<T>(random.uniform()));
+  }
+  if (special) {
+    x[random.below(cols)] = bits_of(from_double<T>(NAN));
+    x[size_t(tokens - 1) * stride + random.below(cols)] = bits_of(from_double<T>(INFINITY));
+    x[size_t(tokens / 2) * stride + random.below(cols)] = bits_of(from_double<T>(-0.0));
+  }
+  return x;
+}
+
+inline constexpr uint16_t kUntouched = 0xa5a5;  // what y holds before, and between its rows after
+
+// Outputs that are off by more than 2^-8 (bfloat16) or 2^-10 (half) of the sum of magnitudes, not NaN or
+// infinite where they should be, or written between the rows.
+template <class T>
+int count_wrong(const std::vector<uint16_t>& y, int stride, const Expected& expected, int rows, int tokens) {
+  const double tolerance = __is_same(T, __half) ? 1.0 / 1024 : 1.0 / 256;
+  int wrong = 0;
+  for (int n = 0; n < tokens; ++n) {
+    for (int r = 0; r < stride; ++r) {
+      const uint16_t bits = y[size_t(n) * stride + r];
+      if (r >= rows) {
+        wrong += bits != kUntouched;
+        continue;
+      }
+      const double value = to_double<T>(bits), want = expected.sum[size_t(n) * rows + r];
+      if (std::isfinite(want)) {
+        wrong += !(std::fabs(value - want) <= tolerance * expected.magnitude[size_t(n) * rows + r] + 1e-7);
+      } else {
+        wrong += std::isnan(want) ? !std::isnan(value) : value != want;
+      }
+    }
+  }
+  return wrong;
+}
+
+}  // namespace prune::test
