@@ -114,14 +114,14 @@ void store(const float* tile, int64_t rows, int64_t columns, const float* scales
 }  // namespace
 
 constexpr RowListsKernel row_lists_bf16_avx512bf16{.name = "row_lists_bf16_avx512bf16",
-                                               .bf16 = true,
-                                               .group_rows = kRows,
-                                               .block_inputs = kInputs,
-                                               .panel = {.vector_columns = 32,
-                                                         .panel_columns = kColumns,
-                                                         .input_bytes = 2,
-                                                         .pack = pack,
-                                                         .store = store},
-                                               .multiply = multiply};
+                                                   .bf16 = true,
+                                                   .group_rows = kRows,
+                                                   .block_inputs = kInputs,
+                                                   .panel = {.vector_columns = 32,
+                                                             .panel_columns = kColumns,
+                                                             .input_bytes = 2,
+                                                             .pack = pack,
+                                                             .store = store},
+                                                   .multiply = multiply};
 
 }  // namespace prune::kernels

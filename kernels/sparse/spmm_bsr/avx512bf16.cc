@@ -76,12 +76,12 @@ void store(const float* tile, int64_t rows, int64_t columns, const float* scales
 }  // namespace
 
 constexpr BsrTileKernel bsr_tile_bf16_avx512bf16{.name = "bsr_tile_bf16_avx512bf16",
-                                             .bf16 = true,
-                                             .panel = {.vector_columns = 16,
-                                                       .panel_columns = kColumns,
-                                                       .input_bytes = 2,
-                                                       .pack = pack,
-                                                       .store = store},
-                                             .multiply = multiply};
+                                                 .bf16 = true,
+                                                 .panel = {.vector_columns = 16,
+                                                           .panel_columns = kColumns,
+                                                           .input_bytes = 2,
+                                                           .pack = pack,
+                                                           .store = store},
+                                                 .multiply = multiply};
 
 }  // namespace prune::kernels
