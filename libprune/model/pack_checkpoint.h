@@ -13,10 +13,10 @@
 namespace prune {
 
 struct PackOptions {
-  std::optional<PackedFormat> format;  // nothing: for each tensor the smallest that holds it
-  std::optional<Pattern> pattern;      // of nm or bsr, with that format; nothing: found from the zeros
-  std::vector<std::string> include;    // as for pruning: which weights; empty: those the architecture names
-  std::vector<std::string> exclude;
+  std::optional<PackedFormat> format = {};  // nothing: for each tensor the smallest that holds it
+  std::optional<Pattern> pattern = {};      // of nm or bsr, with that format; nothing: found from the zeros
+  std::vector<std::string> include = {};    // these weights; empty: those the architecture names
+  std::vector<std::string> exclude = {};
   int threads = 0;
 };
 

@@ -16,13 +16,13 @@ namespace prune {
 struct PruneOptions {
   std::string method = "magnitude";
   Pattern pattern = NM{2, 4};
-  std::optional<double> sparsity;  // may be left out where the pattern decides it
-  Scope scope = Scope::kLayer;     // of unstructured and block patterns
+  std::optional<double> sparsity = {};  // may be left out where the pattern decides it
+  Scope scope = Scope::kLayer;          // of unstructured and block patterns
   BlockNorm block_norm = BlockNorm::kL2;
-  std::vector<std::string> include;  // prune these and no others, whatever the architecture says
-  std::vector<std::string> exclude;  // never prune these
-  bool skip_unfit = false;           // leave a tensor alone that can't take the pattern, instead of refusing
-  int threads = 0;                   // 0: all
+  std::vector<std::string> include = {};  // prune these and no others, whatever the architecture says
+  std::vector<std::string> exclude = {};  // never prune these
+  bool skip_unfit = false;  // leave a tensor alone that can't take the pattern, instead of refusing
+  int threads = 0;          // 0: all
 };
 
 struct PlannedTensor {

@@ -1,0 +1,147 @@
+#include "libprune/model/packed_kernels.h"
+
+#include <cmath>
+#include <random>
+
+#include "libprune/model/pack_checkpoint.h"
+#include "test/libprune/model/checkpoints.h"
+
+namespace prune {
+namespace {
+
+using testing::TempFolder;
+
+// Y = X W^T + bias in double, and how large the terms were: rounding errors scale with it.
+struct Product {
+  Matrix<double> y;
+  Matrix<double> terms;
+};
+
+template <class T>
+Product reference_product(const Matrix<float>& x, const Matrix<T>& w, const std::vector<float>& bias) {
+  Product p{Matrix<double>::Zero(x.rows(), w.rows()), Matrix<double>::Zero(x.rows(), w.rows())};
+  for (Index i = 0; i < x.rows(); ++i) {
+    for (Index r = 0; r < w.rows(); ++r) {
+      double sum = bias[size_t(r)], terms = std::abs(sum);
+      for (Index k = 0; k < w.cols(); ++k) {
+        const double term = double(x(i, k)) * testing::value_of(w(r, k));
+        sum += term;
+        terms += std::abs(term);
+      }
+      p.y(i, r) = sum;
+      p.terms(i, r) = terms;
+    }
+  }
+  return p;
+}
+
+// Values with eight bits of mantissa: exact as bf16, so that kernels which round X lose nothing.
+Matrix<float> random_x(Index n, Index cols, std::mt19937& rng) {
+  Matrix<float> x(n, cols);
+  for (Index i = 0; i < x.size(); ++i) x.data()[i] = float(int(rng() % 255) - 127) / 64;
+  return x;
+}
+
+template <class T>
+Matrix<T> pruned_weights(Index rows, Index cols, const Pattern& pattern, double sparsity, std::mt19937& rng) {
+  Matrix<T> w = testing::small_weights<T>(rows, cols, rng);
+  apply(select_magnitude(w, pattern, sparsity), w);
+  return w;
+}
+
+template <class T>
+void expect_product(const kernels::Plan& plan, const Matrix<T>& w, std::mt19937& rng) {
+  ASSERT_EQ(plan.rows(), w.rows());
+  ASSERT_EQ(plan.cols(), w.cols());
+  std::vector<float> bias(size_t(w.rows()));
+  for (float& b : bias) b = float(int(rng() % 9) - 4);
+  for (const Index n : {1, 2, 8, 9, 33}) {
+    const Matrix<float> x = random_x(n, w.cols(), rng);
+    Matrix<float> y = Matrix<float>::Constant(n, w.rows() + 3, -77);  // rows lie apart
+    plan.run({x.data(), x.cols(), y.data(), y.cols(), n, bias.data()});
+    const Product expected = reference_product(x, w, bias);
+    for (Index i = 0; i < n; ++i) {
+      for (Index r = 0; r < w.rows(); ++r) {
+        const double bound = expected.terms(i, r) * double(w.cols() + 2) * std::ldexp(1.0, -24);
+        ASSERT_NEAR(y(i, r), expected.y(i, r), bound)
+            << plan.kernel_name(n) << ", row " << i << ", output " << r;
+      }
+      for (Index r = w.rows(); r < y.cols(); ++r) ASSERT_EQ(y(i, r), -77) << plan.kernel_name(n);
+    }
+  }
+}
+
+template <class T>
+class PackedKernels : public ::testing::Test {
+ protected:
+  // Packs `w`, opens the packed file and multiplies with what prepare() makes of it.
+  void expect_packed_product(const Matrix<T>& w, const PackOptions& options) {
+    const TempFolder folder;
+    testing::write_file(folder / "in.safetensors", testing::file_of({testing::tensor_of("dense.weight", w)}));
+    pack_checkpoint(Checkpoint(folder / "in.safetensors"), options, folder / "packed.safetensors", {}, {});
+    const Checkpoint checkpoint(folder / "packed.safetensors");
+    const PackedCheckpoint packed(checkpoint);
+    ASSERT_EQ(packed.weights().size(), 1u);
+    for (const kernels::Use use : {kernels::Use::kAny, kernels::Use::kFewRows, kernels::Use::kManyRows}) {
+      SCOPED_TRACE(format_in_words(packed.weights()[0]));
+      expect_product(prepare(packed, packed.weights()[0], {.use = use}), w, rng_);
+    }
+  }
+
+  std::mt19937 rng_{testing::test_seed()};
+};
+TYPED_TEST_SUITE(PackedKernels, testing::AllTypes);
+
+TYPED_TEST(PackedKernels, EveryFormatMultiplies) {
+  using T = TypeParam;
+  const auto w = [&](Index rows, Index cols, const Pattern& pattern, double sparsity) {
+    return pruned_weights<T>(rows, cols, pattern, sparsity, this->rng_);
+  };
+  this->expect_packed_product(w(48, 256, NM{2, 4}, 0.5), {.format = PackedFormat::kNm, .pattern = NM{2, 4}});
+  this->expect_packed_product(w(5, 20, NM{2, 4}, 0.5), {.format = PackedFormat::kNm, .pattern = NM{2, 4}});
+  this->expect_packed_product(w(33, 64, NM{4, 8}, 0.5), {.format = PackedFormat::kNm, .pattern = NM{4, 8}});
+  this->expect_packed_product(w(33, 60, NM{1, 3}, 2.0 / 3),
+                              {.format = PackedFormat::kNm, .pattern = NM{1, 3}});
+  this->expect_packed_product(w(33, 77, Unstructured{}, 0.6), {.format = PackedFormat::kBitmask});
+  this->expect_packed_product(w(33, 77, Unstructured{}, 0.9), {.format = PackedFormat::kCsr});
+  this->expect_packed_product(w(64, 96, Block{16, 16}, 0.5),
+                              {.format = PackedFormat::kBsr, .pattern = Block{16, 16}});
+  this->expect_packed_product(w(30, 35, Block{3, 5}, 0.5),
+                              {.format = PackedFormat::kBsr, .pattern = Block{3, 5}});
+}
+
+TYPED_TEST(PackedKernels, NothingButZeros) {
+  using T = TypeParam;
+  const Matrix<T> zeros = detail::zeros<T>(16, 32);
+  this->expect_packed_product(zeros, {.format = PackedFormat::kNm});
+  this->expect_packed_product(zeros, {.format = PackedFormat::kBitmask});
+  this->expect_packed_product(zeros, {.format = PackedFormat::kCsr});
+  this->expect_packed_product(zeros, {.format = PackedFormat::kBsr, .pattern = Block{4, 4}});
+}
+
+TEST(PackedKernelsRefusal, DamagedWeightsAreRefused) {
+  const TempFolder folder;
+  testing::write_file(
+      folder / "x.safetensors",
+      testing::file_of(
+          {testing::list_of<float>("w.values", {1}), testing::list_of<int32_t>("w.indices", {9}),
+           testing::list_of<int64_t>("w.indptr", {0, 1})},
+          nlohmann::json{{"format", "pt"},
+                         {"prune.layout", R"({"w":{"format":"csr","dtype":"F32","shape":[1,4]}})"}}
+              .dump()));
+  const Checkpoint checkpoint(folder / "x.safetensors");
+  const PackedCheckpoint packed(checkpoint);
+  EXPECT_EQ(testing::refusal(ErrorKind::kInput, "packed tensor 'w': indices[0] is 9",
+                             [&] { prepare(packed, packed.weights()[0]); }),
+            "");
+}
+
+TEST(PackedKernelsTypes, OthersAreWidened) {
+  EXPECT_TRUE(has_kernels(DType::kF32));
+  EXPECT_TRUE(has_kernels(DType::kBF16));
+  EXPECT_FALSE(has_kernels(DType::kF16));
+  EXPECT_FALSE(has_kernels(DType::kF8E4M3));
+}
+
+}  // namespace
+}  // namespace prune
