@@ -86,6 +86,10 @@ void write_all(int fd, uint64_t offset, std::span<const std::byte> bytes, const 
   }
 }
 
+void start_write_back(int fd, uint64_t offset, uint64_t size) noexcept {
+  ::sync_file_range(fd, static_cast<off_t>(offset), static_cast<off_t>(size), SYNC_FILE_RANGE_WRITE);
+}
+
 void sync_file(int fd, const std::filesystem::path& path) {
   while (::fsync(fd) != 0) {
     if (errno != EINTR) throw_system_error("writing", path, errno);

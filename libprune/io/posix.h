@@ -45,6 +45,10 @@ RegularFile open_regular_file(const std::filesystem::path& path);
 // Writes all of `bytes` at `offset`; `path` is for the message. Throws Error(kRuntime).
 void write_all(int fd, uint64_t offset, std::span<const std::byte> bytes, const std::filesystem::path& path);
 
+// Asks the kernel to start writing these bytes of the file to disk, and does not wait: a sync of the whole
+// file later finds little left to do. Only a hint; a file system that knows none of it loses nothing.
+void start_write_back(int fd, uint64_t offset, uint64_t size) noexcept;
+
 // Returns when the file or folder is on disk. Throws Error(kRuntime).
 void sync_file(int fd, const std::filesystem::path& path);
 void sync_folder(const std::filesystem::path& path);

@@ -112,7 +112,9 @@ void SafetensorsWriter::write(size_t index, uint64_t offset, std::span<const std
     throw_usage(shown(path_) + ": " + std::to_string(bytes.size()) + " bytes at offset " +
                 std::to_string(offset) + " lie outside of tensor number " + std::to_string(index));
   }
-  write_all(fd_.get(), data_start_ + tensors_[index].begin + offset, bytes, path_);
+  const uint64_t place = data_start_ + tensors_[index].begin + offset;
+  write_all(fd_.get(), place, bytes, path_);
+  start_write_back(fd_.get(), place, bytes.size());
   written_.fetch_add(bytes.size(), std::memory_order_relaxed);
 }
 
