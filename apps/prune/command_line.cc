@@ -55,6 +55,10 @@ bool CommandLine::parse(const Arguments& arguments) {
     fmt::print("{}", help());
     return false;
   }
+  if (std::ranges::find(arguments, "--version") != arguments.end()) {
+    fmt::print("prune {}\n", PRUNE_VERSION);
+    return false;
+  }
   po::options_description all;
   all.add(visible_).add(hidden_);
   try {
@@ -136,7 +140,8 @@ void add_output_options(CommandLine& line) {
 void add_running_options(CommandLine& line) {
   line.options()("threads,t", po::value<int>()->value_name("N"), "threads (default: all processors)")(
       "json", po::bool_switch(), "print one JSON document instead of a table")(
-      "quiet,q", po::bool_switch(), "no progress and no notes on stderr")("help,h", "print this help");
+      "quiet,q", po::bool_switch(), "no progress and no notes on stderr")("help,h", "print this help")(
+      "version", "print the version");
 }
 
 }  // namespace prune::app

@@ -23,7 +23,7 @@ class CommandLine {
   // The positional arguments in order; the last takes all that follow when `many`.
   void positional(const std::string& name, bool many = false);
 
-  // False when --help was asked for and printed. Throws Error(kUsage).
+  // False when --help or --version was asked for and printed. Throws Error(kUsage).
   bool parse(const Arguments& arguments);
 
   bool has(const std::string& name) const { return values_.count(name) > 0 && !values_[name].defaulted(); }

@@ -50,7 +50,7 @@ int exit_code(ErrorKind kind) {
 }
 
 int complain(std::string_view message, int code) {
-  fmt::print(stderr, "{} {}\n", red("prune:", STDERR_FILENO), printable(message));
+  say(fmt::format("{} {}\n", red("prune:", STDERR_FILENO), printable(message)));
   return code;
 }
 
@@ -61,10 +61,6 @@ void check_environment() {
 
 int dispatch(Arguments arguments) {
   if (!arguments.empty()) {
-    if (arguments.front() == "--version") {
-      fmt::print("prune {}\n", PRUNE_VERSION);
-      return kDone;
-    }
     const auto command = std::ranges::find(kCommands, arguments.front(), &Command::name);
     if (command != std::end(kCommands)) return command->run({arguments.begin() + 1, arguments.end()});
   }

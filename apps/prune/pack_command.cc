@@ -90,7 +90,7 @@ std::string pack_table(const PackReport& report) {
 void note_dense(const PackReport& report) {
   for (const PackedTensorReport& tensor : report.tensors) {
     if (!tensor.reason.empty())
-      fmt::print(stderr, "note: '{}' stays dense: {}\n", printable(tensor.name), tensor.reason);
+      say(fmt::format("note: '{}' stays dense: {}\n", printable(tensor.name), tensor.reason));
   }
 }
 

@@ -69,7 +69,6 @@ CommandLine make_line() {
       "report", po::value<std::string>()->value_name("FILE"),
       "write the report per tensor: JSON, or a page when FILE ends in .html");
   add_running_options(line);
-  line.options()("version", "print the version");
   return line;
 }
 
@@ -109,13 +108,13 @@ Checkpoint open_model(const CommandLine& line) {
 }
 
 void print_notes(const std::vector<std::string>& notes) {
-  for (const std::string& note : notes) fmt::print(stderr, "note: {}\n", printable(note));
+  for (const std::string& note : notes) say(fmt::format("note: {}\n", printable(note)));
 }
 
 void note_other_weights(const Checkpoint& checkpoint, const std::filesystem::path& output) {
   for (const std::filesystem::path& file : checkpoint.other_files(output)) {
     if (Checkpoint::looks_like_weights(file)) {
-      fmt::print(stderr, "note: {} is copied as it is, not pruned\n", printable(file.string()));
+      say(fmt::format("note: {} is copied as it is, not pruned\n", printable(file.string())));
     }
   }
 }

@@ -90,6 +90,11 @@ std::string Table::text() const {
   return text;
 }
 
+void say(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
 bool takes_colour(int file_descriptor) {
   if (is_set("FORCE_COLOR")) return true;
   const char* term = std::getenv("TERM");
@@ -107,7 +112,7 @@ ProgressBar::ProgressBar(std::string verb)
       last_(start_) {}
 
 ProgressBar::~ProgressBar() {
-  if (drawn_) fmt::print(stderr, "\r\x1b[K");
+  if (drawn_) say("\r\x1b[K");
 }
 
 Progress ProgressBar::callback() {
@@ -125,11 +130,10 @@ void ProgressBar::update(uint64_t done, uint64_t total, std::string_view what) {
   const double left = share > 0 ? elapsed * (1 - share) / share : 0;
   const std::string numbers = fmt::format("{} {:3.0f}%  {} of {}  {:.0f} s left", verb_, share * 100,
                                           human_bytes(done), human_bytes(total), left);
-  if (!terminal_) return fmt::print(stderr, "{}\n", numbers);
+  if (!terminal_) return say(numbers + "\n");
   const int filled = int(share * 24);
-  fmt::print(stderr, "\r\x1b[K[{:=<{}}{: <{}}] {}  {:.40}", "", filled, "", 24 - filled, numbers,
-             printable(what));
-  std::fflush(stderr);
+  say(fmt::format("\r\x1b[K[{:=<{}}{: <{}}] {}  {:.40}", "", filled, "", 24 - filled, numbers,
+                  printable(what)));
   drawn_ = true;
 }
 

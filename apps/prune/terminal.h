@@ -34,6 +34,10 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
+// Writes to stderr whatever becomes of it: a message that nobody can read must not end the work, or hide why
+// it ended.
+void say(std::string_view text);
+
 // Whether a stream takes colour: a terminal, and neither NO_COLOR (not empty) nor TERM=dumb; FORCE_COLOR
 // wins.
 bool takes_colour(int file_descriptor);

@@ -5,9 +5,11 @@
 #include <cmath>
 #include <memory>
 #include <mutex>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
+#include <prune/score/blocks.h>
 #include <prune/select.h>
 
 #include "apps/prune/command.h"
@@ -37,10 +39,13 @@ CommandLine make_line() {
   line.options()("pattern,p", po::value<std::string>()->value_name("P"),
                  "every linear weight keeps to this pattern")(
       "sparsity,s", po::value<double>()->value_name("S"),
-      "at least this share of the linear weights is zero, in all")(
+      "at least as many linear weights are zero (for RxC: in blocks that are all zero) as pruning with this "
+      "sparsity promises")("scope",
+                           po::value<std::string>()->default_value("layer")->value_name("row|layer|global"),
+                           "over what the sparsity was shared, as in pruning")(
       "against", po::value<std::string>()->value_name("ORIGINAL"),
-      "same tensors, types and shapes; linear weights are the original's or zero; everything else is equal "
-      "bit for bit");
+      "same tensors, types and shapes; linear weights are the original's or zero; other tensors equal "
+      "bit for bit; same config.json");
   add_selection_options(line);
   add_running_options(line);
   return line;
@@ -117,10 +122,13 @@ class LoadedWeight {
 
 class Verifier {
  public:
-  Verifier(const Model& model, const Model* original, std::optional<Pattern> pattern, const CommandLine& line)
+  Verifier(const Model& model, const Model* original, std::optional<Pattern> pattern,
+           std::optional<double> sparsity, Scope scope, const CommandLine& line)
       : model_(model),
         original_(original),
         pattern_(pattern),
+        sparsity_(sparsity),
+        scope_(scope),
         architecture_(model.checkpoint),
         include_(line.texts("include")),
         exclude_(line.texts("exclude")) {
@@ -144,10 +152,13 @@ class Verifier {
   }
 
   void require_sparsity(double sparsity) {
-    const int64_t wanted = weights_ - kept_count(weights_, sparsity);
-    if (zeros_ < wanted) {
-      findings_.add(fmt::format("{} of {} linear weights are zero, {} fewer than sparsity {} asks for",
-                                zeros_.load(), weights_.load(), wanted - zeros_, sparsity));
+    const int64_t wanted =
+        scope_ == Scope::kGlobal ? unit_weights() * promised(candidates_.load(), sparsity) : promised_.load();
+    const int64_t found = block() ? zero_block_weights_.load() : zeros_.load();
+    if (found < wanted) {
+      findings_.add(fmt::format("{} of {} linear weights are zero{}, {} fewer than sparsity {} promises",
+                                found, weights_.load(), block() ? " in blocks that are all zero" : "",
+                                wanted - found, sparsity));
     }
   }
 
@@ -157,6 +168,24 @@ class Verifier {
   int64_t matrices() const { return matrices_; }
 
  private:
+  // Candidates that pruning n of them with this sparsity removes.
+  static int64_t promised(int64_t n, double sparsity) { return n - kept_count(n, sparsity); }
+  const Block* block() const { return pattern_ ? std::get_if<Block>(&*pattern_) : nullptr; }
+  int64_t unit_weights() const { return block() ? int64_t(block()->rows) * block()->cols : 1; }
+
+  // Adds a matrix to what the sparsity promises of all, each row or matrix rounded down as in pruning.
+  void add_promise(Index rows, Index cols) {
+    if (!sparsity_) return;
+    if (block()) {
+      rows /= block()->rows;
+      cols /= block()->cols;
+    }
+    candidates_ += rows * cols;
+    const int64_t removed =
+        scope_ == Scope::kRow ? rows * promised(cols, *sparsity_) : promised(rows * cols, *sparsity_);
+    promised_ += unit_weights() * removed;
+  }
+
   bool is_linear(const DenseTensor& tensor, Orientation& orientation) const {
     orientation = architecture_.orientation(tensor.name);
     TensorInfo info;
@@ -179,10 +208,10 @@ class Verifier {
         findings_.add("'" + tensor.name + "' has another type or shape than the original");
       }
     }
+    std::set<std::string_view> names;
+    for (const DenseTensor& tensor : tensors) names.insert(tensor.name);
     for (const auto& [name, tensor] : originals_) {
-      if (std::ranges::none_of(tensors, [&](const DenseTensor& t) { return t.name == name; })) {
-        findings_.add("'" + name + "' of the original is missing");
-      }
+      if (!names.contains(name)) findings_.add("'" + name + "' of the original is missing");
     }
   }
 
@@ -216,6 +245,7 @@ class Verifier {
     const ConstView<T> weights = loaded.view();
     ++matrices_;
     weights_ += weights.size();
+    add_promise(weights.rows(), weights.cols());
     check_values<T>(tensor, weights);
     if (pattern_) check_pattern<T>(tensor, weights);
     if (original) {
@@ -245,10 +275,19 @@ class Verifier {
   void check_pattern(const DenseTensor& tensor, ConstView<T> weights) {
     if (const auto reason = misfit(*pattern_, weights.rows(), weights.cols())) {
       findings_.add(fmt::format("'{}': {}", tensor.name, *reason));
+    } else if (block()) {
+      count_zero_blocks<T>(weights);
     } else if (std::holds_alternative<NM>(*pattern_) && !satisfies(nonzero_mask(weights), *pattern_)) {
       findings_.add(fmt::format("'{}' breaks pattern {} at {}", tensor.name, to_string(*pattern_),
                                 first_break<T>(weights)));
     }
+  }
+
+  template <class T>
+  void count_zero_blocks(ConstView<T> weights) {
+    const Matrix<double> nonzero =
+        score::block_sum(weights, *block(), [](const T& w) { return is_zero(w) ? 0.0 : 1.0; });
+    zero_block_weights_ += unit_weights() * std::count(nonzero.data(), nonzero.data() + nonzero.size(), 0.0);
   }
 
   template <class T>
@@ -291,6 +330,8 @@ class Verifier {
   const Model& model_;
   const Model* original_;
   std::optional<Pattern> pattern_;
+  std::optional<double> sparsity_;
+  Scope scope_;
   Architecture architecture_;
   NameFilter include_;
   NameFilter exclude_;
@@ -299,6 +340,9 @@ class Verifier {
   std::atomic<int64_t> weights_ = 0;
   std::atomic<int64_t> zeros_ = 0;
   std::atomic<int64_t> matrices_ = 0;
+  std::atomic<int64_t> candidates_ = 0;  // weights, or blocks
+  std::atomic<int64_t> promised_ = 0;    // weights that the sparsity removes, summed over matrices
+  std::atomic<int64_t> zero_block_weights_ = 0;
 };
 
 int print_outcome(const CommandLine& line, const Model& model, Verifier& verifier) {
@@ -334,10 +378,15 @@ int verify_command(const Arguments& arguments) {
   if (const auto text = line.maybe_text("pattern")) pattern = parse_pattern(*text);
   const auto sparsity = line.maybe_number("sparsity");
   if (sparsity) resolve_sparsity(pattern.value_or(Unstructured{}), sparsity);
+  if (pattern && !sparsity && !std::holds_alternative<NM>(*pattern)) {
+    throw_usage("pattern " + to_string(*pattern) +
+                " alone promises nothing that can be checked: give --sparsity too");
+  }
+  const Scope scope = parse_scope(line.text("scope"));
   const Model model(line.maybe_text("model").value_or("."));
   std::unique_ptr<Model> original;
   if (const auto path = line.maybe_text("against")) original = std::make_unique<Model>(*path);
-  Verifier verifier(model, original.get(), pattern, line);
+  Verifier verifier(model, original.get(), pattern, sparsity, scope, line);
   {
     ProgressBar bar("verifying");
     verifier.run(line.threads(), line.flag("quiet") ? Progress() : bar.callback());

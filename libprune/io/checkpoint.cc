@@ -186,6 +186,10 @@ std::vector<std::string> shard_names_of_index(const nlohmann::json& index, const
   if (weight_map == index.end() || !weight_map->is_object() || weight_map->empty()) {
     throw_input(where + ": has no weight_map from tensors to shards");
   }
+  const auto metadata = index.find("metadata");
+  if (metadata != index.end() && !metadata->is_object() && !metadata->is_null()) {
+    throw_input(where + ": metadata must be a JSON object");
+  }
   std::set<std::string> names;
   for (const auto& [tensor, shard] : weight_map->items()) {
     if (!shard.is_string())

@@ -23,6 +23,11 @@ void install_interrupt_handlers() {
   action.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND);
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGHUP, &action, nullptr);  // a terminal that closed
+  // A reader that went away and a file-size limit are then errors of the write, which clean up behind
+  // themselves.
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
 }
 
 bool interrupted() noexcept { return was_interrupted.load(std::memory_order_relaxed); }

@@ -89,6 +89,13 @@ std::optional<std::string_view> module_of_weight(std::string_view tensor) {
   return tensor.substr(0, tensor.size() - kSuffix.size());
 }
 
+// GPT-2's names mean its Conv1D wherever they stand: nobody else stores a linear layer under them.
+Orientation conventional_orientation(std::string_view module) {
+  const auto inside = inside_block(module);
+  const bool is_conv1d = inside && std::ranges::find(kGpt2Modules, *inside) != kGpt2Modules.end();
+  return is_conv1d ? Orientation::kInOut : Orientation::kOutIn;
+}
+
 // Names that are no linear layer's, or one that is left alone by convention, in families that are not known.
 bool is_conventionally_dense(std::string_view module) {
   constexpr std::array kWords = {"embed"sv, "lm_head"sv, "wte"sv,   "wpe"sv,
@@ -131,13 +138,14 @@ Architecture::Role Architecture::fallback_role(const TensorInfo& tensor) const {
   if (auto reason = unprunable_reason(tensor)) return {.reason = std::move(*reason)};
   if (is_conventionally_dense(*module_of_weight(tensor.name)))
     return {.reason = "not a linear layer by its name"};
-  return {true, Orientation::kOutIn, ""};
+  return {true, conventional_orientation(*module_of_weight(tensor.name)), ""};
 }
 
 Orientation Architecture::orientation(std::string_view tensor_name) const {
   const auto module = module_of_weight(tensor_name);
-  const bool in_block = module && inside_block(*module);
-  return family_ != nullptr && in_block ? family_->orientation : Orientation::kOutIn;
+  if (!module) return Orientation::kOutIn;
+  if (family_ == nullptr) return conventional_orientation(*module);
+  return inside_block(*module) ? family_->orientation : Orientation::kOutIn;
 }
 
 std::vector<std::string_view> Architecture::known_model_types() {

@@ -24,7 +24,8 @@ std::optional<std::string> unprunable_reason(const TensorInfo& tensor);
 class Architecture {
  public:
   // By config.json's model_type, of a checkpoint that has one. Anything else is the fallback: every 2-D
-  // floating-point "*.weight" but embeddings, heads, norms and routers, stored [out, in].
+  // floating-point "*.weight" but embeddings, heads, norms and routers, stored [out, in] but for GPT-2's own
+  // names.
   explicit Architecture(const Checkpoint& checkpoint);
 
   const std::string& model_type() const { return model_type_; }  // empty without a config.json

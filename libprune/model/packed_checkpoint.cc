@@ -20,6 +20,12 @@ constexpr std::array<std::string_view, 4> kFormatNames = {"nm", "bitmask", "csr"
 // Far beyond any matrix, and small enough that no product of sizes overflows.
 constexpr int64_t kMostWeights = int64_t(1) << 48;
 
+// CSR and BSR say nothing about columns that are all zero, so a file of a few bytes could claim terabytes. A
+// dense matrix may take this much whatever its file does, and beyond it this many bytes for each of the
+// file's.
+constexpr uint64_t kDenseAllowance = uint64_t(1) << 28;
+constexpr uint64_t kMostExpansion = 1 << 20;
+
 TensorInfo tensor(const PackedWeight& weight, std::string_view suffix, DType dtype,
                   std::vector<int64_t> shape) {
   TensorInfo info;
@@ -258,12 +264,16 @@ void PackedCheckpoint::check_tensors(const PackedWeight& weight) const {
   if (checkpoint_.find(weight.tensor)) refuse(weight, "is there dense and packed");
   const TensorInfo& values = component(weight, "values");
   const int64_t stored = values.shape.empty() ? 0 : values.shape[0];
+  const bool may_expand = weight.format == PackedFormat::kCsr || weight.format == PackedFormat::kBsr;
   for (const TensorInfo& expected : packed_tensors(weight, stored)) {
     const TensorInfo& found =
         component(weight, std::string_view(expected.name).substr(weight.tensor.size() + 1));
     if (found.dtype != expected.dtype || found.shape != expected.shape) {
       refuse(weight, quote_name(expected.name) + " has not the type and shape of its format");
     }
+  }
+  if (may_expand && weight.dense_bytes() > std::max(kDenseAllowance, kMostExpansion * bytes(weight))) {
+    refuse(weight, "its shape is out of proportion to what is stored");
   }
 }
 

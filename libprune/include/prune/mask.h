@@ -115,7 +115,8 @@ void apply_row(const void* src, const uint64_t* bits, Index cols, void* dst) {
 // dst = src where the mask keeps, +0 elsewhere. Kept weights are copied bit for bit. Same shapes; dst may be
 // src.
 template <RowMajorMatrix Src, class Dst>
-requires RowMajorMatrix<std::remove_cvref_t<Dst>>
+requires RowMajorMatrix<std::remove_cvref_t<Dst>> &&
+    std::same_as<typename Src::Scalar, typename std::remove_cvref_t<Dst>::Scalar>
 void apply(const Mask& mask, const Src& src, Dst&& dst) {
   using T = typename Src::Scalar;
   if (src.rows() != mask.rows() || src.cols() != mask.cols() || dst.rows() != mask.rows() ||

@@ -233,7 +233,7 @@ namespace detail {
 template <class T>
 Matrix<T> zeros(Index rows, Index cols) {
   Matrix<T> matrix(rows, cols);
-  std::memset(static_cast<void*>(matrix.data()), 0, size_t(matrix.size()) * sizeof(T));
+  if (matrix.size() > 0) std::memset(static_cast<void*>(matrix.data()), 0, size_t(matrix.size()) * sizeof(T));
   return matrix;
 }
 

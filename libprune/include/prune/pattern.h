@@ -118,6 +118,20 @@ inline Scope parse_scope(std::string_view text) {
   throw_usage("scope '" + std::string(text.substr(0, 40)) + "': expected row, layer or global");
 }
 
+// Refuses a pattern that parse_pattern() would not have made. Throws Error(kUsage).
+inline void require_valid(const Pattern& pattern) {
+  const NM* nm = std::get_if<NM>(&pattern);
+  if (nm && (nm->keep < 1 || nm->keep >= nm->group || nm->group > kMaxGroup)) {
+    throw_usage("pattern " + to_string(pattern) +
+                ": N:M keeps N of every M weights, with 1 <= N < M <= " + std::to_string(kMaxGroup));
+  }
+  const Block* block = std::get_if<Block>(&pattern);
+  if (block && (block->rows < 1 || block->cols < 1 || block->rows > kMaxBlock || block->cols > kMaxBlock)) {
+    throw_usage("pattern " + to_string(pattern) + ": a block has 1 to " + std::to_string(kMaxBlock) +
+                " rows and columns");
+  }
+}
+
 // The sparsity that the pattern alone decides: 1 - N/M; nothing where it is free.
 inline std::optional<double> implied_sparsity(const Pattern& pattern) {
   if (const NM* nm = std::get_if<NM>(&pattern)) return 1.0 - double(nm->keep) / nm->group;
@@ -138,17 +152,19 @@ inline std::string short_number(double value) {
 // The sparsity to work with: the given one, checked against [0, 1) and the pattern, or the implied one.
 // Throws Error(kUsage).
 inline double resolve_sparsity(const Pattern& pattern, std::optional<double> given) {
+  require_valid(pattern);
   const std::optional<double> implied = implied_sparsity(pattern);
   if (!given && !implied) throw_usage("pattern " + to_string(pattern) + " needs a sparsity, for example 0.5");
   if (!given) return *implied;
   if (!(*given >= 0.0 && *given < 1.0)) {
     throw_usage("sparsity " + detail::short_number(*given) + ": expected 0 <= sparsity < 1");
   }
-  if (implied && std::abs(*given - *implied) > 1e-6) {
+  // As precise as a message shows it: 0.6667 for 1:3.
+  if (implied && std::abs(*given - *implied) > 5e-4) {
     throw_usage("pattern " + to_string(pattern) + " means sparsity " + detail::short_number(*implied) + " (" +
                 describe(pattern) + "), not " + detail::short_number(*given));
   }
-  return *given;
+  return implied.value_or(*given);
 }
 
 // Why a matrix of this shape can't take the pattern; nothing when it can.
@@ -166,7 +182,9 @@ inline std::optional<std::string> misfit(const Pattern& pattern, Index rows, Ind
   return std::nullopt;
 }
 
+// Throws Error(kUsage) for a pattern that is none, Error(kInput) for a shape that can't take it.
 inline void require_fit(const Pattern& pattern, Index rows, Index cols) {
+  require_valid(pattern);
   if (const auto reason = misfit(pattern, rows, cols)) {
     throw_input("pattern " + to_string(pattern) + ": " + *reason);
   }
