@@ -18,16 +18,15 @@ demo:  ## prune, verify, pack and time the bundled model
 	cmake --build --preset program
 	docs/demo.sh build/release/apps/prune/prune build/demo
 
-test: format-check  ## all tests, plain and under ASan+UBSan, with format and clang-tidy
+test: format-check  ## all tests, plain and under ASan+UBSan, and the format
 	cmake --preset release
 	cmake --build --preset release
 	$(CTEST) --preset release
-	$(MAKE) tidy
 	cmake --preset asan-ubsan
 	cmake --build --preset asan-ubsan
 	$(CTEST) --preset asan-ubsan
 
-check: test  ## the long form of test: also clang, TSan, and each fuzz target for 30 s
+check: test tidy  ## the long form of test: also clang-tidy, clang, TSan, and each fuzz target for 30 s
 	@cmake/packages.sh check
 	cmake --preset clang
 	cmake --build --preset clang

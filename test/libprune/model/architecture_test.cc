@@ -192,7 +192,12 @@ TEST_P(Fallback, NamesDecide) {
     EXPECT_FALSE(architecture.role(matrix(name)).prunable) << name;
   }
   EXPECT_FALSE(architecture.role(matrix("h.0.dense.weight", DType::kI8)).prunable);
-  EXPECT_EQ(architecture.orientation("h.0.attn.c_attn.weight"), Orientation::kOutIn);
+  for (const char* name : {"h.0.attn.c_attn.weight", "transformer.h.1.mlp.c_proj.weight"}) {
+    EXPECT_EQ(architecture.role(matrix(name)).orientation, Orientation::kInOut) << name;
+    EXPECT_EQ(architecture.orientation(name), Orientation::kInOut) << name;
+  }
+  EXPECT_EQ(architecture.orientation("h.0.dense.weight"), Orientation::kOutIn);
+  EXPECT_EQ(architecture.orientation("c_attn.weight"), Orientation::kOutIn);  // in no block
 }
 
 TEST(Architecture, AFileAloneFallsBack) {
