@@ -14,6 +14,7 @@
 #include "apps/prune/exit_codes.h"
 #include "apps/prune/terminal.h"
 #include "kernels/sparse/isa.h"
+#include "libprune/io/mapped_file.h"
 #include "libprune/io/staging.h"
 #include "libprune/io/text.h"
 
@@ -23,10 +24,9 @@ namespace {
 // Mapped files are read without a call that could fail: where the disk gives no page, or somebody has cut the
 // file meanwhile, the kernel sends SIGBUS. There is no way back from it, but there are words.
 void end_on_lost_input(int) {
-  constexpr std::string_view kMessage =
-      "prune: an input file became shorter, or its disk failed, while it was read: nothing was put in "
-      "place\n";
-  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kMessage.data(), kMessage.size());
+  for (const std::string_view part : {std::string_view("prune: "), kLostInput, std::string_view("\n")}) {
+    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, part.data(), part.size());
+  }
   ::_exit(kFailed);
 }
 

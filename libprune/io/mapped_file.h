@@ -4,12 +4,17 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string_view>
 
 namespace prune {
 
-// The map shows the file as it is, not a copy: a file that another process shortens meanwhile ends this one
-// with SIGBUS when the lost part is read. (Renaming over it or unlinking it is harmless, and so do
-// well-behaved writers.)
+// What is said of a mapped file that lost pages while it was in use.
+inline constexpr std::string_view kLostInput =
+    "an input file became shorter, or its disk failed, while it was read";
+
+// The map shows the file as it is, not a copy. Where another process shortens the file meanwhile, reading the
+// lost part raises SIGBUS, which the program answers with kLostInput, and system calls that are given it fail
+// with EFAULT. (Renaming over the file or unlinking it is harmless, and so do well-behaved writers.)
 class MappedFile {
  public:
   // Throws Error(kInput) when `path` is missing, no regular file after following links (a FIFO is never

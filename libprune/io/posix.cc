@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "libprune/io/mapped_file.h"
 #include "libprune/io/text.h"
 
 namespace prune {
@@ -79,6 +80,8 @@ void write_all(int fd, uint64_t offset, std::span<const std::byte> bytes, const 
     const ssize_t written = ::pwrite(fd, bytes.data(), size, static_cast<off_t>(offset));
     if (written < 0) {
       if (errno == EINTR) continue;
+      // Our own memory is always there: the bytes are a part of a mapped file that is gone.
+      if (errno == EFAULT) throw_runtime(std::string(kLostInput));
       throw_system_error("writing", path, errno);
     }
     offset += static_cast<uint64_t>(written);

@@ -7,11 +7,22 @@
 #include "libprune/model/parallel.h"
 #include "libprune/model/report_json.h"
 #include "libprune/model/tensor_error.h"
+#include "libprune/model/tensor_visit.h"
 
 namespace prune {
 namespace {
 
 constexpr size_t kCopyChunk = size_t(8) << 20;
+
+// What rewriting a tensor holds at most: what is read, its mask, what is gathered for the disk, and where it
+// is turned around the result in both orientations.
+size_t working_bytes(const Checkpoint& checkpoint, const PlannedTensor& planned) {
+  if (!planned.prune) return 0;
+  const std::span<const std::byte> data = checkpoint.data(planned.ref);
+  const size_t turned = planned.orientation == Orientation::kInOut ? 2 * data.size() : 0;
+  return copied_bytes(data, checkpoint.tensor(planned.ref).dtype, planned.orientation) + turned +
+         size_t(planned.out * planned.in) / 8 + kCopyChunk;
+}
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -31,7 +42,8 @@ class ShardRewrite {
                                 int threads) {
     SafetensorsWriter writer(to, shard_);
     std::vector<TensorReport> reports(tensors.size());
-    parallel_for(tensors.size(), threads, [&](size_t i) { reports[i] = rewrite(tensors[i], writer); });
+    const auto bytes = [&](size_t i) { return working_bytes(checkpoint_, tensors[i]); };
+    parallel_for(tensors.size(), threads, bytes, [&](size_t i) { reports[i] = rewrite(tensors[i], writer); });
     writer.finish();
     return reports;
   }
@@ -47,7 +59,8 @@ class ShardRewrite {
   }
 
   TensorReport prune(const PlannedTensor& planned, const TensorInfo& tensor, TensorSink& sink) {
-    return with_place_in_errors(shard_, tensor, [&] { return rewriter_(planned, sink); });
+    return with_place_in_errors(shard_, tensor, planned.orientation,
+                                [&] { return rewriter_(planned, sink); });
   }
 
   TensorReport copy(const PlannedTensor& planned, TensorSink& sink) {
@@ -96,7 +109,7 @@ PruneReport rewrite_checkpoint(const Checkpoint& checkpoint, const PrunePlan& pl
   const auto start = std::chrono::steady_clock::now();
   options.input = checkpoint.path();
   Staging staging(output, checkpoint.is_single_file(),
-                  describe_job("prune", checkpoint, output, to_json(plan.options)), options);
+                  describe_job("prune", checkpoint, output, to_json(plan.options)), std::move(options));
   ProgressCounter counter(progress, checkpoint.tensor_bytes());
   PruneReport report = describe_pass(checkpoint, plan, output);
   for (const std::filesystem::path& file : checkpoint.other_files(output)) {

@@ -62,10 +62,9 @@ void write_masked_transposed(ConstView<T> weights, const Mask& mask, TensorSink&
   sink.append(std::as_bytes(std::span(turned.data(), size_t(turned.size()))));
 }
 
-// --- Scope::kGlobal
-// ----------------------------------------------------------------------------------------------------- One
-// threshold for the whole model. Candidates of different types (or blocks) compare as double, which holds
-// every type's values and the sums that score blocks exactly as the per-layer scope sees them.
+// Scope::kGlobal: one threshold for the whole model. Candidates of different types (or blocks) compare as
+// double, which holds every type's values and the sums that score blocks exactly as the per-layer scope sees
+// them.
 
 class GlobalScores {
  public:
@@ -118,7 +117,12 @@ class GlobalScores {
 
   template <class Body>
   void for_each_tensor(Body&& body) const {
-    parallel_for(tensors_.size(), plan_.options.threads, [&](size_t i) {
+    const auto bytes = [&](size_t i) {
+      const PlannedTensor& planned = *tensors_[i];
+      return copied_bytes(checkpoint_.data(planned.ref), checkpoint_.tensor(planned.ref).dtype,
+                          planned.orientation);
+    };
+    parallel_for(tensors_.size(), plan_.options.threads, bytes, [&](size_t i) {
       check_interrupted();
       body(i, *tensors_[i]);
     });
@@ -143,7 +147,7 @@ class GlobalScores {
     visit_dtype(checkpoint_.tensor(planned.ref).dtype, [&]<class T>() {
       const WeightMatrix<T> weights = load<T>(checkpoint_, planned);
       with_place_in_errors(checkpoint_.shards()[planned.ref.shard], checkpoint_.tensor(planned.ref),
-                           [&] { visit_rows_of<T>(weights.view(), body); });
+                           planned.orientation, [&] { visit_rows_of<T>(weights.view(), body); });
     });
   }
 
@@ -239,7 +243,7 @@ PruneReport prune_by_magnitude(const Checkpoint& checkpoint, const PrunePlan& pl
                                const std::filesystem::path& output, StagingOptions options,
                                const Progress& progress) {
   const MagnitudePruner pruner(checkpoint, plan);
-  return rewrite_checkpoint(checkpoint, plan, output, options, std::cref(pruner), progress);
+  return rewrite_checkpoint(checkpoint, plan, output, std::move(options), std::cref(pruner), progress);
 }
 
 }  // namespace prune

@@ -341,7 +341,7 @@ class ShardPacker {
       visit_dtype(tensor.dtype, [&]<class T>() {
         const WeightMatrix<T> weights(shard_.data(tensor), tensor.shape[0], tensor.shape[1],
                                       choice.packed->orientation);
-        with_place_in_errors(shard_, tensor, [&] {
+        with_place_in_errors(shard_, tensor, choice.packed->orientation, [&] {
           write_packed<T>(*choice.packed, weights.view(), writer, output.first_output);
         });
       });

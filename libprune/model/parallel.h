@@ -7,7 +7,12 @@
 
 #include <omp.h>
 
+#include "libprune/model/memory_budget.h"
+
 namespace prune {
+
+// What the copies that threads make of tensors may take together, however many threads there are.
+inline constexpr size_t kWorkingMemory = size_t(768) << 20;
 
 // Calls body(i) for i in [0, n), in ascending order of start, from up to `threads` threads (0: all). After a
 // call throws, no more are started; the first exception is thrown again here.
@@ -26,6 +31,17 @@ void parallel_for(size_t n, int threads, Body&& body) {
     }
   }
   if (fault) std::rethrow_exception(fault);
+}
+
+// The same for bodies that need memory: bytes(i) says how much. Bodies that would need more than
+// kWorkingMemory together wait for each other; one that needs more by itself runs while no other does.
+template <class Bytes, class Body>
+void parallel_for(size_t n, int threads, Bytes&& bytes, Body&& body) {
+  MemoryBudget budget(kWorkingMemory);
+  parallel_for(n, threads, [&](size_t i) {
+    const MemoryBudget::Lease memory = budget.take(bytes(i));
+    body(i);
+  });
 }
 
 }  // namespace prune

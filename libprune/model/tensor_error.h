@@ -7,6 +7,7 @@
 
 #include "libprune/io/safetensors.h"
 #include "libprune/io/text.h"
+#include "libprune/model/architecture.h"
 
 namespace prune {
 
@@ -15,14 +16,17 @@ inline std::string place_of(const SafetensorsFile& shard, const TensorInfo& tens
   return shown(shard.path().filename()) + ": tensor " + quote_name(tensor.name);
 }
 
-// Calls body(). An Error(kInput) that leaves it is given the tensor's place.
+// Calls body(). An Error(kInput) that leaves it is given the tensor's place, and is told which rows it means
+// where the file stores the matrix the other way round.
 template <class Body>
-decltype(auto) with_place_in_errors(const SafetensorsFile& shard, const TensorInfo& tensor, Body&& body) {
+decltype(auto) with_place_in_errors(const SafetensorsFile& shard, const TensorInfo& tensor,
+                                    Orientation orientation, Body&& body) {
   try {
     return body();
   } catch (const Error& fault) {
     if (fault.kind() != ErrorKind::kInput) throw;
-    throw_input(place_of(shard, tensor) + ": " + fault.what());
+    const char* order = orientation == Orientation::kInOut ? " as [out, in] (the file has [in, out])" : "";
+    throw_input(place_of(shard, tensor) + order + ": " + fault.what());
   }
 }
 

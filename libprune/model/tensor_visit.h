@@ -1,7 +1,10 @@
 // From a tensor's type in the file to a C++ type and a matrix view.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <cstring>
+#include <span>
 #include <string>
 
 #include <prune/error.h>
@@ -66,5 +69,11 @@ class WeightMatrix {
   Matrix<T> owned_;
   const T* data_ = nullptr;
 };
+
+// The most that a WeightMatrix of these bytes allocates.
+inline size_t copied_bytes(std::span<const std::byte> bytes, DType dtype, Orientation orientation) {
+  const bool aligned = reinterpret_cast<uintptr_t>(bytes.data()) % std::max(1, bits(dtype) / 8) == 0;
+  return ((aligned ? 0 : 1) + (orientation == Orientation::kInOut ? 1 : 0)) * bytes.size();
+}
 
 }  // namespace prune

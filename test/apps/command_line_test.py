@@ -282,11 +282,13 @@ class Reports(ProgramTest):
 
 class Streams(ProgramTest):
     def test_results_on_stdout_and_messages_on_stderr(self):
-        run = self.expect(DONE, MODEL, "-o", self.folder / "out", *PASS)
+        model = shutil.copytree(MODEL, self.folder / "model")
+        (model / "pytorch_model.bin").write_bytes(b"other weights")
+        run = self.expect(DONE, model, "-o", self.folder / "out", *PASS)
         self.assertIn("total", run.stdout)
         self.assertNotIn("note:", run.stdout)
-        self.assertEqual(run.stderr, "note: golden.safetensors is copied as it is, not pruned\n")
-        run = self.expect(DONE, MODEL, "-o", self.folder / "out", "--force", "--quiet", *PASS)
+        self.assertEqual(run.stderr, "note: pytorch_model.bin is copied as it is, not pruned\n")
+        run = self.expect(DONE, model, "-o", self.folder / "out", "--force", "--quiet", *PASS)
         self.assertEqual(run.stderr, "")
 
     def test_a_stdout_that_takes_nothing_is_a_failure(self):

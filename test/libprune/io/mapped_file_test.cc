@@ -1,11 +1,15 @@
 #include "libprune/io/mapped_file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "libprune/io/posix.h"
+#include "prune/error.h"
 #include "test/libprune/io/files.h"
 
 namespace prune {
@@ -91,6 +95,21 @@ TEST(MappedFile, done_with_frees_the_memory_of_a_stream) {
   const size_t step = 100'001;  // odd on purpose: the pages at the seams must go too
   for (size_t at = 0; at < size; at += step) file.done_with(at, step);
   EXPECT_EQ(resident_kib(file), 0u);
+}
+
+TEST(MappedFile, lost_pages_that_are_written_on_are_named_as_such) {
+  const TempFolder folder;
+  write_file(folder / "f", counting_bytes(100'000));
+  const MappedFile file(folder / "f");
+  std::filesystem::resize_file(folder / "f", 4096);
+  const FileDescriptor copy(::open((folder / "copy").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  try {
+    write_all(copy.get(), 0, file.bytes(), folder / "copy");
+    FAIL() << "written";
+  } catch (const Error& fault) {
+    EXPECT_EQ(fault.kind(), ErrorKind::kRuntime);
+    EXPECT_EQ(fault.what(), std::string(kLostInput));
+  }
 }
 
 }  // namespace

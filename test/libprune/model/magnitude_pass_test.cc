@@ -186,6 +186,21 @@ TYPED_TEST(MagnitudePass, NanIsRefusedByNameAndPosition) {
   }
 }
 
+TEST(MagnitudePass, NanOfATurnedTensorIsPlacedInTheMatrixAndSaysSo) {
+  std::mt19937 rng(testing::test_seed());
+  const TempFolder folder;
+  Matrix<bf16> w = small_weights<bf16>(4, 8, rng);
+  w(2, 5) = testing::quiet_nan<bf16>();
+  testing::write_model(folder / "in", "gpt2", {tensor_of("h.0.mlp.c_fc.weight", transposed(w))});
+  const std::string place =
+      "tensor 'h.0.mlp.c_fc.weight' as [out, in] (the file has [in, out]): NaN at row 2, column 5";
+  for (const Scope scope : {Scope::kLayer, Scope::kGlobal}) {
+    const PruneOptions options{.pattern = Unstructured{}, .sparsity = 0.5, .scope = scope};
+    EXPECT_EQ(
+        refusal(ErrorKind::kInput, place, [&] { prune_folder(folder / "in", folder / "out", options); }), "");
+  }
+}
+
 // --- the whole model under one threshold
 
 // Weights of every type in two shards, one of them empty.
