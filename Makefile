@@ -22,18 +22,22 @@ test: format-check  ## all tests, plain and under ASan+UBSan, and the format
 	cmake --preset release
 	cmake --build --preset release
 	$(CTEST) --preset release
+	@cmake/skipped_tests.sh build/release
 	cmake --preset asan-ubsan
 	cmake --build --preset asan-ubsan
 	$(CTEST) --preset asan-ubsan
+	@cmake/skipped_tests.sh build/asan-ubsan
 
 check: test tidy  ## the long form of test: also clang-tidy, clang, TSan, and each fuzz target for 30 s
 	@cmake/packages.sh check
 	cmake --preset clang
 	cmake --build --preset clang
 	$(CTEST) --preset clang
+	@cmake/skipped_tests.sh build/clang
 	cmake --preset tsan
 	cmake --build --preset tsan
 	$(CTEST) --preset tsan
+	@cmake/skipped_tests.sh build/tsan
 	cmake --preset fuzz
 	cmake --build --preset fuzz
 	$(CTEST) --preset fuzz
