@@ -87,27 +87,36 @@ inline std::optional<std::pair<int, int>> parse_two_numbers(std::string_view tex
 
 }  // namespace detail
 
+// Why a pattern is none: N:M needs 1 <= N < M <= 32, a block 1 to 1024 rows and columns. Nothing for one that
+// is.
+inline std::optional<std::string> invalid_reason(const Pattern& pattern) {
+  const NM* nm = std::get_if<NM>(&pattern);
+  if (nm && (nm->keep < 1 || nm->keep >= nm->group || nm->group > kMaxGroup)) {
+    return "N:M keeps N of every M weights, with 1 <= N < M <= " + std::to_string(kMaxGroup);
+  }
+  const Block* block = std::get_if<Block>(&pattern);
+  if (block && (block->rows < 1 || block->cols < 1 || block->rows > kMaxBlock || block->cols > kMaxBlock)) {
+    return "a block has 1 to " + std::to_string(kMaxBlock) + " rows and columns";
+  }
+  return std::nullopt;
+}
+
+// Throws Error(kUsage) for a pattern that is none.
+inline void require_valid(const Pattern& pattern) {
+  if (const auto reason = invalid_reason(pattern))
+    throw_usage("pattern " + to_string(pattern) + ": " + *reason);
+}
+
 // "unstructured", "2:4" (keep 2 of every 4), "16x16" (blocks of 16 rows x 16 columns). Throws Error(kUsage).
 inline Pattern parse_pattern(std::string_view text) {
-  if (text == "unstructured") return Unstructured{};
-  if (const auto nm = detail::parse_two_numbers(text, ':')) {
-    const auto [keep, group] = *nm;
-    if (keep < 1 || keep >= group || group > kMaxGroup) {
-      throw_usage("pattern '" + std::string(text) +
-                  "': N:M keeps N of every M weights, with 1 <= N < M <= " + std::to_string(kMaxGroup));
-    }
-    return NM{keep, group};
-  }
-  if (const auto block = detail::parse_two_numbers(text, 'x')) {
-    const auto [rows, cols] = *block;
-    if (rows < 1 || cols < 1 || rows > kMaxBlock || cols > kMaxBlock) {
-      throw_usage("pattern '" + std::string(text) + "': a block has 1 to " + std::to_string(kMaxBlock) +
-                  " rows and columns");
-    }
-    return Block{rows, cols};
-  }
-  throw_usage("pattern '" + std::string(text.substr(0, 40)) +
-              "': expected unstructured, N:M such as 2:4, or ROWSxCOLS such as 16x16");
+  std::optional<Pattern> pattern;
+  if (text == "unstructured") pattern = Unstructured{};
+  if (const auto nm = detail::parse_two_numbers(text, ':')) pattern = NM{nm->first, nm->second};
+  if (const auto block = detail::parse_two_numbers(text, 'x')) pattern = Block{block->first, block->second};
+  std::optional<std::string> fault = "expected unstructured, N:M such as 2:4, or ROWSxCOLS such as 16x16";
+  if (pattern) fault = invalid_reason(*pattern);
+  if (fault) throw_usage("pattern '" + std::string(text.substr(0, 40)) + "': " + *fault);
+  return *pattern;
 }
 
 // "row", "layer", "global". Throws Error(kUsage).
@@ -116,20 +125,6 @@ inline Scope parse_scope(std::string_view text) {
   if (text == "layer") return Scope::kLayer;
   if (text == "global") return Scope::kGlobal;
   throw_usage("scope '" + std::string(text.substr(0, 40)) + "': expected row, layer or global");
-}
-
-// Refuses a pattern that parse_pattern() would not have made. Throws Error(kUsage).
-inline void require_valid(const Pattern& pattern) {
-  const NM* nm = std::get_if<NM>(&pattern);
-  if (nm && (nm->keep < 1 || nm->keep >= nm->group || nm->group > kMaxGroup)) {
-    throw_usage("pattern " + to_string(pattern) +
-                ": N:M keeps N of every M weights, with 1 <= N < M <= " + std::to_string(kMaxGroup));
-  }
-  const Block* block = std::get_if<Block>(&pattern);
-  if (block && (block->rows < 1 || block->cols < 1 || block->rows > kMaxBlock || block->cols > kMaxBlock)) {
-    throw_usage("pattern " + to_string(pattern) + ": a block has 1 to " + std::to_string(kMaxBlock) +
-                " rows and columns");
-  }
 }
 
 // The sparsity that the pattern alone decides: 1 - N/M; nothing where it is free.
@@ -167,8 +162,10 @@ inline double resolve_sparsity(const Pattern& pattern, std::optional<double> giv
   return implied.value_or(*given);
 }
 
-// Why a matrix of this shape can't take the pattern; nothing when it can.
+// Why a matrix of this shape can't take the pattern: the pattern is none, or the shape is no multiple of it.
+// Nothing when it can.
 inline std::optional<std::string> misfit(const Pattern& pattern, Index rows, Index cols) {
+  if (auto reason = invalid_reason(pattern)) return reason;
   if (const NM* nm = std::get_if<NM>(&pattern); nm && cols % nm->group != 0) {
     return std::to_string(cols) + " columns are not a multiple of " + std::to_string(nm->group);
   }
@@ -214,7 +211,7 @@ inline bool satisfies_block(const Mask& mask, Block pattern) {
 }  // namespace detail
 
 // True when the mask keeps at most N of every M (N:M), or each block whole or not at all, and its shape fits
-// the pattern.
+// the pattern; so no mask satisfies a pattern that is none.
 inline bool satisfies(const Mask& mask, const Pattern& pattern) {
   if (misfit(pattern, mask.rows(), mask.cols())) return false;
   if (const NM* nm = std::get_if<NM>(&pattern)) return detail::satisfies_nm(mask, *nm);

@@ -68,6 +68,43 @@ TEST(Pattern, RefusesEverythingElse) {
   }
 }
 
+// The program parses what was typed, a model author may fill the struct: the same message says what is wrong.
+TEST(Pattern, AnInvalidOneIsRefusedByEverything) {
+  constexpr const char* kNm = "N:M keeps N of every M weights, with 1 <= N < M <= 32";
+  constexpr const char* kBlock = "a block has 1 to 1024 rows and columns";
+  const Mask mask(8, 8);
+  const std::pair<Pattern, const char*> invalid[] = {
+      {NM{4, 4}, kNm},        {NM{0, 4}, kNm},         {NM{-1, 4}, kNm},      {NM{1, 0}, kNm},
+      {NM{0, 0}, kNm},        {NM{1, 64}, kNm},        {Block{0, 4}, kBlock}, {Block{4, 0}, kBlock},
+      {Block{-1, 1}, kBlock}, {Block{1, 2048}, kBlock}};
+  for (const auto& [pattern, reason] : invalid) {
+    const Pattern& p = pattern;
+    EXPECT_EQ(misfit(p, 8, 8), reason) << to_string(p);
+    EXPECT_EQ(misfit(p, 0, 0), reason) << to_string(p);
+    EXPECT_FALSE(satisfies(mask, p)) << to_string(p);
+    EXPECT_FALSE(satisfies(Mask(), p)) << to_string(p);
+    const std::string message = "pattern " + to_string(p) + ": " + reason;
+    EXPECT_EQ(refusal(ErrorKind::kUsage, message, [&] { require_fit(p, 8, 8); }), "");
+    EXPECT_EQ(refusal(ErrorKind::kUsage, message, [&] { resolve_sparsity(p, 0.5); }), "");
+    EXPECT_EQ(
+        refusal(ErrorKind::kUsage, "pattern '" + to_string(p) + "': ", [&] { parse_pattern(to_string(p)); }),
+        "");
+  }
+  EXPECT_EQ(refusal(ErrorKind::kUsage, std::string("pattern '4:4': ") + kNm, [] { parse_pattern("4:4"); }),
+            "");
+  EXPECT_EQ(refusal(ErrorKind::kUsage, std::string("pattern '0x4': ") + kBlock, [] { parse_pattern("0x4"); }),
+            "");
+}
+
+TEST(Pattern, LongTextIsCutInMessages) {
+  const std::string zeros(100, '0');
+  for (const std::string& text : {zeros, zeros + "4:4", zeros + "x4"}) {
+    EXPECT_EQ(
+        refusal(ErrorKind::kUsage, "pattern '" + std::string(40, '0') + "': ", [&] { parse_pattern(text); }),
+        "");
+  }
+}
+
 TEST(Pattern, WordsSayWhatIsKept) {
   EXPECT_EQ(describe(NM{1, 4}), "keep 1 of every 4");
   EXPECT_EQ(describe(Block{16, 32}), "blocks of 16 rows x 32 columns");
@@ -85,7 +122,9 @@ TEST(Pattern, SparsityIsResolvedAgainstThePattern) {
   EXPECT_EQ(resolve_sparsity(NM{2, 4}, std::nullopt), 0.5);
   EXPECT_EQ(resolve_sparsity(NM{1, 4}, std::nullopt), 0.75);
   EXPECT_EQ(resolve_sparsity(NM{2, 4}, 0.5), 0.5);
-  EXPECT_NEAR(resolve_sparsity(NM{1, 3}, 0.666667), 2.0 / 3, 1e-6);
+  for (const double rounded : {0.6667, 0.667, 0.6666, 0.666667}) {
+    EXPECT_EQ(resolve_sparsity(NM{1, 3}, rounded), 1.0 - 1.0 / 3);  // and it is the exact one that counts
+  }
   EXPECT_EQ(resolve_sparsity(Unstructured{}, 0.0), 0.0);
   EXPECT_EQ(resolve_sparsity(Block{4, 4}, 0.7), 0.7);
   EXPECT_EQ(implied_sparsity(Unstructured{}), std::nullopt);
@@ -94,6 +133,7 @@ TEST(Pattern, SparsityIsResolvedAgainstThePattern) {
     return refusal(ErrorKind::kUsage, text, [&] { resolve_sparsity(pattern, sparsity); });
   };
   EXPECT_EQ(refused(NM{2, 4}, 0.25, "means sparsity 0.5"), "");
+  EXPECT_EQ(refused(NM{1, 3}, 0.66, "means sparsity 0.6667"), "");
   EXPECT_EQ(refused(NM{1, 4}, 0.25, "means sparsity 0.75"), "");
   EXPECT_EQ(refused(NM{2, 4}, 1.0, "expected 0 <= sparsity < 1"), "");
   EXPECT_EQ(refused(Unstructured{}, std::nullopt, "needs a sparsity"), "");
@@ -131,6 +171,16 @@ TEST(Pattern, SatisfiesCountsGroups) {
   EXPECT_FALSE(satisfies(mask, NM{1, 4}));
   EXPECT_FALSE(satisfies(mask, NM{2, 3}));  // 128 % 3 != 0
   EXPECT_TRUE(satisfies(mask, Unstructured{}));
+}
+
+TEST(Pattern, NothingSatisfiesEveryPatternThatFits) {
+  for (const auto& [rows, cols] : {std::pair(0, 8), std::pair(8, 0), std::pair(0, 0)}) {
+    for (const Pattern& pattern : {Pattern(Unstructured{}), Pattern(NM{2, 4}), Pattern(Block{4, 4})}) {
+      EXPECT_TRUE(satisfies(Mask(rows, cols), pattern)) << to_string(pattern);
+    }
+  }
+  EXPECT_FALSE(satisfies(Mask(0, 10), NM{2, 4}));
+  EXPECT_FALSE(satisfies(Mask(6, 0), Block{4, 4}));
 }
 
 TEST(Pattern, SatisfiesTakesGroupsAcrossWords) {
