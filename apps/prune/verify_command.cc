@@ -286,7 +286,7 @@ class Verifier {
   template <class T>
   void count_zero_blocks(ConstView<T> weights) {
     const Matrix<double> nonzero =
-        score::block_sum(weights, *block(), [](const T& w) { return is_zero(w) ? 0.0 : 1.0; });
+        score::block_sum(weights, *block(), [](const T& w) { return is_zero(w) ? 0.0 : 1.0; }).values;
     zero_block_weights_ += unit_weights() * std::count(nonzero.data(), nonzero.data() + nonzero.size(), 0.0);
   }
 

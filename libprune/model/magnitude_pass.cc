@@ -154,7 +154,7 @@ class GlobalScores {
   template <class T, class Body>
   void visit_rows_of(ConstView<T> weights, Body&& body) const {
     if (const Block* block = std::get_if<Block>(&plan_.options.pattern)) {
-      visit_scores(score::block_magnitude(weights, *block, plan_.options.block_norm), body);
+      visit_scores(score::block_magnitude(weights, *block, plan_.options.block_norm).values, body);
       return;
     }
     const detail::MagnitudeKeys<T> source(weights);
@@ -167,14 +167,6 @@ class GlobalScores {
       }
       body(keys.data(), weights.cols());
     }
-  }
-
-  template <class T>
-  static double as_double(const T& value) {
-    if constexpr (std::is_same_v<T, double>)
-      return value;
-    else
-      return double(float(value));
   }
 
   template <class Body>

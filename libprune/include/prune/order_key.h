@@ -9,13 +9,12 @@
 #include <cstring>
 #include <type_traits>
 
-#include <prune/float8.h>
 #include <prune/matrix.h>
 
 namespace prune {
 
 // Key: a signed integer as wide as T. kInfinityKey: the magnitude key of the largest value that is not NaN.
-template <class T>
+template <SupportedScalar T>
 struct FloatBits;
 template <>
 struct FloatBits<f8_e4m3> {
@@ -48,7 +47,7 @@ struct FloatBits<double> {
   static constexpr Key kInfinityKey = 0x7ff0000000000000;
 };
 
-template <class T>
+template <SupportedScalar T>
 using KeyOf = typename FloatBits<T>::Key;
 
 // The bit pattern of a value.
@@ -85,6 +84,15 @@ bool is_nan(const T& value) {
 template <class T>
 bool is_zero(const T& value) {
   return magnitude_key(value) == 0;
+}
+
+// The same value as a double, which holds every value of every type. (The narrow types convert to float.)
+template <SupportedScalar T>
+double as_double(const T& value) {
+  if constexpr (std::is_same_v<T, double>)
+    return value;
+  else
+    return double(float(value));
 }
 
 }  // namespace prune

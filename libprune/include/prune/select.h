@@ -13,6 +13,7 @@
 
 #include <prune/mask.h>
 #include <prune/pattern.h>
+#include <prune/score/blocks.h>
 #include <prune/select_nm.h>
 #include <prune/threshold.h>
 
@@ -128,6 +129,16 @@ inline Mask expand_blocks(const Mask& blocks, Block block) {
   throw_input("NaN at row " + std::to_string(row) + ", column " + std::to_string(col));
 }
 
+template <class T>
+void refuse_nan(ConstView<T> matrix) {
+  for (Index i = 0; i < matrix.rows(); ++i) {
+    const T* row = matrix.data() + i * matrix.outerStride();
+    const T* end = row + matrix.cols();
+    const T* found = std::find_if(row, end, is_nan<T>);
+    if (found != end) throw_nan(i, found - row);
+  }
+}
+
 // Scores of either sign as keys.
 template <class T>
 class ScoreKeys {
@@ -150,24 +161,36 @@ class ScoreKeys {
 
 }  // namespace detail
 
-// The mask of a matrix from one score a candidate: a weight each for unstructured and N:M, a block each
-// ([rows / R, cols / C] scores, see score/blocks.h) for blocks. `sparsity` must be 1 - N/M for N:M.
-// Scope::kGlobal over a single matrix is Scope::kLayer. Scores may have either sign and be infinite. Throws
-// Error(kInput) for NaN, saying where, and for a shape that can't take the pattern; Error(kUsage) for a
-// sparsity outside [0, 1) or against the pattern.
+// The mask of a weight matrix from one score a block: a mask of values.rows() * R x values.cols() * C
+// weights. Throws Error(kInput) for NaN, saying which block; Error(kUsage) for a sparsity outside [0, 1) or a
+// block that is none.
+inline Mask select(const BlockScores& scores, double sparsity, Scope scope = Scope::kLayer) {
+  resolve_sparsity(scores.block, sparsity);
+  const detail::ScoreKeys<double> source(view(scores.values));
+  return detail::expand_blocks(detail::select_unstructured(source, sparsity, scope), scores.block);
+}
+
+// The mask of a weight matrix from one score a weight, whatever the pattern: it has the shape of the scores.
+// A block is worth the sum of its scores (another worth: make BlockScores). `sparsity` must be 1 - N/M for
+// N:M. Scope::kGlobal over a single matrix is Scope::kLayer. Scores may have either sign and be infinite.
+// Throws Error(kInput) for NaN, saying where, and for a shape that can't take the pattern; Error(kUsage) for
+// a sparsity outside [0, 1) or against the pattern.
 template <RowMajorMatrix M>
 Mask select(const M& scores, const Pattern& pattern, double sparsity, Scope scope = Scope::kLayer) {
+  using T = typename M::Scalar;
   sparsity = resolve_sparsity(pattern, sparsity);
-  const detail::ScoreKeys<typename M::Scalar> source(view(scores));
+  require_fit(pattern, scores.rows(), scores.cols());
+  if (const Block* block = std::get_if<Block>(&pattern)) {
+    detail::refuse_nan(view(scores));
+    return select(score::block_sum(scores, *block, as_double<T>), sparsity, scope);
+  }
+  const detail::ScoreKeys<T> source(view(scores));
   if (const NM* nm = std::get_if<NM>(&pattern)) {
-    require_fit(pattern, scores.rows(), scores.cols());
     Mask mask(scores.rows(), scores.cols());
     detail::select_nm(source, *nm, mask);
     return mask;
   }
-  Mask chosen = detail::select_unstructured(source, sparsity, scope);
-  if (const Block* block = std::get_if<Block>(&pattern)) return detail::expand_blocks(chosen, *block);
-  return chosen;
+  return detail::select_unstructured(source, sparsity, scope);
 }
 
 }  // namespace prune

@@ -187,6 +187,23 @@ TYPED_TEST(Apply, TwiceIsOnce) {
   EXPECT_TRUE(testing::same_bits(once, twice));
 }
 
+// Scores are often of another type than the weights that they choose.
+TYPED_TEST(Apply, AMaskFromScoresOfAnotherType) {
+  using T = TypeParam;
+  std::mt19937 rng(testing::test_seed());
+  Matrix<double> scores(3, 64);
+  for (Index i = 0; i < scores.size(); ++i) scores.data()[i] = double(rng() % 7);
+  Bits bits{select(scores, NM{2, 4}, 0.5), {}};
+  bits.plain.resize(3);
+  for (Index i = 0; i < 3; ++i) {
+    for (Index j = 0; j < 64; ++j) bits.plain[size_t(i)].push_back(bits.mask(i, j));
+  }
+  const Matrix<T> before = with_nans<T>(3, 64, rng);
+  Matrix<T> after = before;
+  apply(bits.mask, after);
+  expect_applied(bits, before, after);
+}
+
 TYPED_TEST(Apply, NonzeroMask) {
   using T = TypeParam;
   std::mt19937 rng(testing::test_seed());

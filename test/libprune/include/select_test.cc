@@ -82,13 +82,58 @@ TYPED_TEST(Select, BlocksAreChosenByTheirScores) {
     for (const double sparsity : kSparsities) {
       for (const Scope scope : {Scope::kRow, Scope::kLayer}) {
         const auto scores = tied_matrix<T>(3, 7, this->rng_);
-        const Mask mask = select(scores, block, sparsity, scope);
+        const BlockScores of_blocks{block, scores.unaryExpr([](const T& s) { return as_double(s); })};
+        const Mask mask = select(of_blocks, sparsity, scope);
         const Mask blocks = reference_select(scores, sparsity, scope);
         ASSERT_TRUE(same_mask(mask, testing::reference_expand(blocks, block))) << to_string(Pattern(block));
         ASSERT_TRUE(satisfies(mask, block));
       }
     }
   }
+}
+
+// One score a weight: the mask has the shape of the scores, a block is worth their sum.
+TEST(Select, ScoresOfWeightsAreSummedOverBlocks) {
+  std::mt19937 rng(testing::test_seed());
+  for (const Block block : {Block{1, 1}, Block{2, 3}, Block{4, 1}, Block{4, 6}}) {
+    Matrix<float> scores(8, 12);
+    for (Index i = 0; i < scores.size(); ++i) scores.data()[i] = float(int(rng() % 9) - 4);
+    Matrix<double> sums = Matrix<double>::Zero(8 / block.rows, 12 / block.cols);
+    for (Index i = 0; i < 8; ++i) {
+      for (Index j = 0; j < 12; ++j) sums(i / block.rows, j / block.cols) += double(scores(i, j));
+    }
+    for (const double sparsity : kSparsities) {
+      for (const Scope scope : {Scope::kRow, Scope::kLayer}) {
+        const Mask mask = select(scores, block, sparsity, scope);
+        ASSERT_EQ(mask.rows(), 8);
+        ASSERT_EQ(mask.cols(), 12);
+        const Mask blocks = reference_select(sums, sparsity, scope);
+        ASSERT_TRUE(same_mask(mask, testing::reference_expand(blocks, block)));
+      }
+    }
+  }
+}
+
+TEST(Select, RefusesBlocksWithoutAWorth) {
+  Matrix<float> scores = Matrix<float>::Ones(4, 6);
+  scores(2, 3) = INFINITY;
+  EXPECT_TRUE(select(scores, Block{2, 3}, 0.5)(3, 5));
+  scores(3, 4) = -INFINITY;
+  EXPECT_EQ(refusal(ErrorKind::kInput, "the score of the block at row 2, column 3 is NaN",
+                    [&] {
+                      select(scores, Block{2, 3}, 0.5);
+                    }),
+            "");
+  EXPECT_EQ(refusal(ErrorKind::kInput, "6 columns are not a multiple of 4",
+                    [&] {
+                      select(scores, Block{2, 4}, 0.5);
+                    }),
+            "");
+  BlockScores of_blocks{Block{2, 3}, Matrix<double>::Ones(2, 2)};
+  of_blocks.values(1, 0) = NAN;
+  EXPECT_EQ(refusal(ErrorKind::kInput, "NaN at row 1, column 0", [&] { select(of_blocks, 0.5); }), "");
+  of_blocks.block.rows = 0;
+  EXPECT_EQ(refusal(ErrorKind::kUsage, "pattern 0x3: a block has", [&] { select(of_blocks, 0.5); }), "");
 }
 
 TYPED_TEST(Select, RowsMayLieApart) {
@@ -156,6 +201,11 @@ TEST(Select, BothZerosTie) {
   EXPECT_EQ(select(scores, Unstructured{}, 0.5).row(0)[0], 0b0011u);
 }
 
+TEST(Select, SparsityMayBeAsRoundAsItIsPrinted) {
+  const Matrix<float> scores = Matrix<float>::Ones(2, 9);
+  EXPECT_EQ(select(scores, NM{1, 3}, 0.6667).count(), 6);
+}
+
 TEST(Select, NegativeScoresGoFirst) {
   Matrix<float> scores(1, 4);
   scores << -5, 1, -INFINITY, INFINITY;
@@ -167,7 +217,8 @@ TEST(Select, NegativeScoresGoFirst) {
 TEST(Select, EmptyMatrices) {
   for (const auto& [rows, cols] : {std::pair(0, 8), std::pair(3, 0), std::pair(0, 0)}) {
     const Matrix<float> empty(rows, cols);
-    for (const Pattern& pattern : {Pattern(Unstructured{}), Pattern(NM{2, 4}), Pattern(Block{1, 1})}) {
+    for (const Pattern& pattern :
+         {Pattern(Unstructured{}), Pattern(NM{2, 4}), Pattern(Block{1, 1}), Pattern(Block{3, 8})}) {
       EXPECT_EQ(select(empty, pattern, 0.5), Mask(rows, cols));
       EXPECT_EQ(select(empty, pattern, 0.5, Scope::kRow), Mask(rows, cols));
     }

@@ -66,24 +66,16 @@ auto magnitude(const M& weights) {
   return scores;
 }
 
-// One score a block, [rows / R, cols / C]: sum |w| or sum w^2 in double. Throws Error(kInput) on NaN, saying
-// where.
+// One score a block: sum |w| or sum w^2 in double. Throws Error(kInput) on NaN, saying where; other errors as
+// block_sum().
 template <RowMajorMatrix M>
-Matrix<double> block_magnitude(const M& weights, Block block, BlockNorm norm = BlockNorm::kL2) {
+BlockScores block_magnitude(const M& weights, Block block, BlockNorm norm = BlockNorm::kL2) {
   using T = typename M::Scalar;
-  const detail::MagnitudeKeys<T> source(view(weights));
-  std::vector<KeyOf<T>> row_keys(size_t(source.cols()));
-  for (Index i = 0; i < source.rows(); ++i) source.keys(i, row_keys.data());  // refuses NaN
-  const auto value = [](const T& w) {
-    if constexpr (std::is_same_v<T, double>)
-      return w;
-    else
-      return double(float(w));
-  };
+  detail::refuse_nan(view(weights));
   if (norm == BlockNorm::kL1) {
-    return block_sum(weights, block, [&](const T& w) { return std::abs(value(w)); });
+    return block_sum(weights, block, [](const T& w) { return std::abs(as_double(w)); });
   }
-  return block_sum(weights, block, [&](const T& w) { return value(w) * value(w); });
+  return block_sum(weights, block, [](const T& w) { return as_double(w) * as_double(w); });
 }
 
 }  // namespace score
@@ -96,7 +88,7 @@ Mask select_magnitude(const M& weights, const Pattern& pattern, double sparsity,
   sparsity = resolve_sparsity(pattern, sparsity);
   require_fit(pattern, weights.rows(), weights.cols());
   if (const Block* block = std::get_if<Block>(&pattern)) {
-    return select(score::block_magnitude(weights, *block, norm), pattern, sparsity, scope);
+    return select(score::block_magnitude(weights, *block, norm), sparsity, scope);
   }
   const detail::MagnitudeKeys<typename M::Scalar> source(view(weights));
   if (const NM* nm = std::get_if<NM>(&pattern)) {

@@ -91,7 +91,7 @@ TYPED_TEST(Magnitude, BlocksAreWorthTheirNorm) {
           expected(i / block.rows, j / block.cols) += norm == BlockNorm::kL1 ? w : w * w;
         }
       }
-      ASSERT_TRUE(testing::same_bits(score::block_magnitude(weights, block, norm), expected));
+      ASSERT_TRUE(testing::same_bits(score::block_magnitude(weights, block, norm).values, expected));
       for (const double sparsity : testing::kSparsities) {
         for (const Scope scope : {Scope::kRow, Scope::kLayer}) {
           const Mask blocks = testing::reference_select(expected, sparsity, scope);
