@@ -3,6 +3,7 @@
 #include "libprune/io/staging.h"
 #include "libprune/model/parallel.h"
 #include "libprune/model/tensor_visit.h"
+#include "libprune/model/weight_selection.h"
 
 namespace prune::app {
 namespace {
@@ -15,12 +16,12 @@ struct Task {
 };
 
 std::vector<Task> weights_of(const Checkpoint& checkpoint, const PackedCheckpoint* packed) {
-  const Architecture architecture(checkpoint);
+  const WeightSelection selection(checkpoint);
   std::vector<Task> tasks;
   for (size_t shard = 0; shard < checkpoint.shards().size(); ++shard) {
     for (const TensorInfo& tensor : checkpoint.shards()[shard].tensors()) {
-      const Architecture::Role role = architecture.role(tensor);
-      if (role.prunable) tasks.push_back({&tensor, nullptr, shard, role.orientation});
+      const WeightSelection::Choice choice = selection.choose(tensor);
+      if (choice.chosen) tasks.push_back({&tensor, nullptr, shard, choice.orientation});
     }
   }
   if (packed != nullptr) {

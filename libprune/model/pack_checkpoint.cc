@@ -6,12 +6,13 @@
 
 #include <prune/error.h>
 
+#include "libprune/model/data_order.h"
 #include "libprune/model/job.h"
-#include "libprune/model/name_filter.h"
 #include "libprune/model/parallel.h"
 #include "libprune/model/sparsity_profile.h"
 #include "libprune/model/tensor_error.h"
 #include "libprune/model/tensor_visit.h"
+#include "libprune/model/weight_selection.h"
 
 namespace prune {
 namespace {
@@ -128,14 +129,6 @@ void write_index(Staging& staging, const nlohmann::json& index) {
   staging.commit(name);
 }
 
-// The data order of a shard's tensors.
-std::vector<size_t> data_order(const SafetensorsFile& shard) {
-  std::vector<size_t> order(shard.tensors().size());
-  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::ranges::stable_sort(order, {}, [&](size_t i) { return shard.tensors()[i].begin; });
-  return order;
-}
-
 // The part that packing and unpacking share: files copied, shards written one by one, the index made new, all
 // put in place at once.
 class Repacking {
@@ -211,17 +204,17 @@ Metadata without_own_keys(const Metadata& metadata) {
 
 class ShardPacker {
  public:
-  ShardPacker(const Checkpoint& checkpoint, const PackOptions& options, size_t shard)
+  ShardPacker(const Checkpoint& checkpoint, const WeightSelection& selection, const PackOptions& options,
+              size_t shard)
       : shard_(checkpoint.shards()[shard]),
         shard_number_(shard),
+        selection_(selection),
         options_(options),
-        architecture_(checkpoint),
-        include_(options.include),
-        exclude_(options.exclude),
         order_(data_order(shard_)) {}
 
   bool has_weights() const {
-    return std::ranges::any_of(shard_.tensors(), [&](const TensorInfo& tensor) { return is_wanted(tensor); });
+    return std::ranges::any_of(shard_.tensors(),
+                               [&](const TensorInfo& tensor) { return selection_.choose(tensor).chosen; });
   }
 
   nlohmann::json run(const std::filesystem::path& to, ProgressCounter& progress) {
@@ -262,12 +255,13 @@ class ShardPacker {
 
   Choice choose(const TensorInfo& tensor) const {
     Choice choice;
-    if (!is_wanted(tensor)) return choice;
+    const WeightSelection::Choice selected = selection_.choose(tensor);
+    if (!selected.chosen) return choice;
     choice.is_weight = true;
     PackedWeight base;
     base.tensor = tensor.name;
     base.dtype = tensor.dtype;
-    base.orientation = architecture_.orientation(tensor.name);
+    base.orientation = selected.orientation;
     base.shard = shard_number_;
     visit_dtype(tensor.dtype, [&]<class T>() {
       const WeightMatrix<T> weights(shard_.data(tensor), tensor.shape[0], tensor.shape[1], base.orientation);
@@ -278,11 +272,6 @@ class ShardPacker {
       choose_format(tensor, base, zeros, choice);
     });
     return choice;
-  }
-
-  bool is_wanted(const TensorInfo& tensor) const {
-    const bool named = include_.empty() ? architecture_.role(tensor).prunable : include_.matches(tensor.name);
-    return named && !exclude_.matches(tensor.name) && !unprunable_reason(tensor);
   }
 
   // The block sizes to count: the one that was asked for, or the usual ones.
@@ -360,16 +349,15 @@ class ShardPacker {
 
   const SafetensorsFile& shard_;
   size_t shard_number_;
+  const WeightSelection& selection_;
   const PackOptions& options_;
-  Architecture architecture_;
-  NameFilter include_;
-  NameFilter exclude_;
   std::vector<size_t> order_;
   std::vector<Choice> choices_;
 };
 
 void check_options(const PackOptions& options) {
   if (!options.pattern) return;
+  require_valid(*options.pattern);
   const bool fits = options.format == PackedFormat::kNm    ? std::holds_alternative<NM>(*options.pattern)
                     : options.format == PackedFormat::kBsr ? std::holds_alternative<Block>(*options.pattern)
                                                            : false;
@@ -377,10 +365,11 @@ void check_options(const PackOptions& options) {
     throw_usage("pattern " + to_string(*options.pattern) + " goes with format nm (N:M) or format bsr (RxC)");
 }
 
-std::vector<ShardPacker> make_packers(const Checkpoint& checkpoint, const PackOptions& options) {
+std::vector<ShardPacker> make_packers(const Checkpoint& checkpoint, const WeightSelection& selection,
+                                      const PackOptions& options) {
   std::vector<ShardPacker> packers;
   for (size_t shard = 0; shard < checkpoint.shards().size(); ++shard)
-    packers.emplace_back(checkpoint, options, shard);
+    packers.emplace_back(checkpoint, selection, options, shard);
   if (std::ranges::none_of(packers, &ShardPacker::has_weights)) {
     throw_input(shown(checkpoint.path()) +
                 (options.include.empty() ? ": holds no weight matrix to pack"
@@ -476,7 +465,8 @@ PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& opti
   const auto start = std::chrono::steady_clock::now();
   check_options(options);
   if (PackedCheckpoint::is_packed(checkpoint)) throw_input(shown(checkpoint.path()) + ": is packed already");
-  std::vector<ShardPacker> packers = make_packers(checkpoint, options);
+  const WeightSelection selection(checkpoint, options.include, options.exclude);
+  std::vector<ShardPacker> packers = make_packers(checkpoint, selection, options);
   Repacking repacking(checkpoint, output, describe_job("pack", checkpoint, output, options_json(options)),
                       staging, progress, 2 * checkpoint.tensor_bytes());
   PackReport report;

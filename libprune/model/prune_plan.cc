@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <numeric>
 
+#include "libprune/model/data_order.h"
 #include "libprune/model/method.h"
-#include "libprune/model/name_filter.h"
 #include "libprune/model/tensor_error.h"
+#include "libprune/model/weight_selection.h"
 
 namespace prune {
 namespace {
@@ -16,51 +17,25 @@ class Planner {
   Planner(const Checkpoint& checkpoint, const PruneOptions& options)
       : checkpoint_(checkpoint),
         options_(options),
-        architecture_(checkpoint),
-        include_(options.include),
-        exclude_(options.exclude) {}
+        selection_(checkpoint, options.include, options.exclude) {}
 
-  const Architecture& architecture() const { return architecture_; }
+  const Architecture& architecture() const { return selection_.architecture(); }
   bool exclude_matched() const { return exclude_matched_; }
   int unfit() const { return unfit_; }
 
   PlannedTensor plan(TensorRef ref) {
     const TensorInfo& tensor = checkpoint_.tensor(ref);
-    PlannedTensor planned;
-    planned.ref = ref;
-    choose(tensor, planned);
+    WeightSelection::Choice choice = selection_.choose(tensor);
+    exclude_matched_ |= choice.excluded;
+    PlannedTensor planned{.ref = ref,
+                          .prune = choice.chosen,
+                          .orientation = choice.orientation,
+                          .reason = std::move(choice.reason)};
     if (planned.prune) fit(tensor, planned);
     return planned;
   }
 
  private:
-  void choose(const TensorInfo& tensor, PlannedTensor& planned) {
-    if (!include_.empty()) {
-      choose_included(tensor, planned);
-    } else {
-      Architecture::Role role = architecture_.role(tensor);
-      planned.prune = role.prunable;
-      planned.orientation = role.orientation;
-      planned.reason = std::move(role.reason);
-    }
-    if (planned.prune && exclude_.matches(tensor.name)) {
-      exclude_matched_ = true;
-      planned.prune = false;
-      planned.reason = "excluded";
-    }
-  }
-
-  void choose_included(const TensorInfo& tensor, PlannedTensor& planned) {
-    if (!include_.matches(tensor.name)) {
-      planned.reason = "not included";
-    } else if (const auto reason = unprunable_reason(tensor)) {
-      planned.reason = "included, but " + *reason;
-    } else {
-      planned.prune = true;
-      planned.orientation = architecture_.orientation(tensor.name);
-    }
-  }
-
   void fit(const TensorInfo& tensor, PlannedTensor& planned) {
     const bool turned = planned.orientation == Orientation::kInOut;
     planned.out = tensor.shape[turned ? 1 : 0];
@@ -78,22 +53,10 @@ class Planner {
 
   const Checkpoint& checkpoint_;
   const PruneOptions& options_;
-  Architecture architecture_;
-  NameFilter include_;
-  NameFilter exclude_;
+  WeightSelection selection_;
   bool exclude_matched_ = false;
   int unfit_ = 0;
 };
-
-// The tensors of a shard in the order of their data, so that reading and writing run straight through the
-// file.
-std::vector<TensorRef> in_data_order(const Checkpoint& checkpoint, size_t shard) {
-  const auto& tensors = checkpoint.shards()[shard].tensors();
-  std::vector<TensorRef> refs;
-  for (size_t i = 0; i < tensors.size(); ++i) refs.push_back({shard, i});
-  std::ranges::stable_sort(refs, {}, [&](TensorRef ref) { return tensors[ref.tensor].begin; });
-  return refs;
-}
 
 void check_options(const PruneOptions& options) {
   find_method(options.method);
@@ -158,7 +121,8 @@ PrunePlan plan_pruning(const Checkpoint& checkpoint, const PruneOptions& options
                  .notes = {}};
   Planner planner(checkpoint, options);
   for (size_t shard = 0; shard < checkpoint.shards().size(); ++shard) {
-    for (const TensorRef ref : in_data_order(checkpoint, shard)) plan.tensors.push_back(planner.plan(ref));
+    for (const size_t tensor : data_order(checkpoint.shards()[shard]))
+      plan.tensors.push_back(planner.plan({shard, tensor}));
   }
   if (plan.matrices() == 0) {
     throw_input(shown(checkpoint.path()) +

@@ -1,12 +1,15 @@
 """The model families: which tensors are pruned, and along which side."""
 
+import json
 import re
 import unittest
 
 import numpy as np
 
+import packed_files
 import reference_masks
-from program import DONE, SHARED, ProgramTest, needs_shared, tensors_of
+import safetensors_files
+from program import DONE, SHARED, ProgramTest, needs_shared, shard_paths, tensors_of
 
 LLAMA = r"model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)\.weight"
 
@@ -77,6 +80,25 @@ class Families(ProgramTest):
     def test_blocks(self):
         self.check_against_reference(
             ("--pattern", "8x16", "--sparsity", 0.5), lambda weights: reference_masks.blocks(weights, 8, 16, 0.5))
+
+    def test_every_command_takes_the_same_weights(self):
+        packed = self.folder / "packed"
+        for family in FAMILIES:
+            with self.subTest(family=family):
+                model, output = SHARED / "families" / family, self.folder / "out"
+                before, _ = self.prune_family(family, "--pattern", "unstructured", "--sparsity", 0.7)
+                linear = self.linear(family, before)
+                weights = sum(before[name].bits.size for name in linear)
+                promise = ("--pattern", "unstructured", "--sparsity", 0.7, "--against", model, "--json")
+                self.expect(DONE, "pack", output, "-o", packed, "--force", "--quiet", "--format", "bitmask")
+                for folder in (output, packed):
+                    verified = json.loads(self.expect(DONE, "verify", folder, *promise).stdout)
+                    self.assertEqual((verified["matrices"], verified["weights"]), (len(linear), weights))
+                layouts = [packed_files.layout(safetensors_files.File(p).metadata) for p in shard_paths(packed)]
+                self.assertEqual(sorted(name for layout in layouts for name in layout), sorted(linear))
+                for folder in (output, packed):
+                    inspected = json.loads(self.expect(DONE, "inspect", folder, "--json").stdout)
+                    self.assertEqual(sorted(t["name"] for t in inspected["weights"]), sorted(linear))
 
     def test_packing_gives_every_byte_back(self):
         pruned, packed, dense = (self.folder / name for name in ("pruned", "packed", "dense"))
