@@ -18,8 +18,9 @@ namespace {
 CommandLine make_pack_line() {
   CommandLine line(
       "prune pack [MODEL] [-o OUT] [--format F] [options]",
-      "Stores the linear weights of a pruned checkpoint sparse. Lossless: 'prune unpack' gives the dense "
-      "folder back.",
+      "Stores the linear weights of a pruned checkpoint sparse. 'prune unpack' gives the dense folder back, "
+      "bit for bit when\npruned weights are +0.0, as prune writes them. (An nm group holds N weights: a -0.0 "
+      "beyond them comes back as +0.0,\nand a note says how many do.)",
       "Formats (--format), with the bits a weight costs beside its kept values:\n"
       "  auto      for each weight the smallest that holds it; dense where none is smaller (default)\n"
       "  nm        N:M: 1 bit a weight for 2:4\n"
@@ -41,13 +42,7 @@ CommandLine make_pack_line() {
 PackOptions read_options(const CommandLine& line) {
   PackOptions options;
   if (line.text("format") != "auto") options.format = parse_packed_format(line.text("format"));
-  if (const auto pattern = line.maybe_text("pattern")) {
-    options.pattern = parse_pattern(*pattern);
-    const bool fits = options.format == PackedFormat::kNm    ? std::holds_alternative<NM>(*options.pattern)
-                      : options.format == PackedFormat::kBsr ? std::holds_alternative<Block>(*options.pattern)
-                                                             : false;
-    if (!fits) throw_usage("--pattern " + *pattern + " goes with --format nm (N:M) or --format bsr (RxC)");
-  }
+  if (const auto pattern = line.maybe_text("pattern")) options.pattern = parse_pattern(*pattern);
   options.include = line.texts("include");
   options.exclude = line.texts("exclude");
   options.threads = line.threads();
@@ -94,6 +89,16 @@ void note_dense(const PackReport& report) {
   }
 }
 
+void note_lost_signs(const PackReport& report) {
+  int64_t lost = 0;
+  for (const PackedTensorReport& tensor : report.tensors) lost += tensor.lost_signs;
+  if (lost == 0) return;
+  say(
+      fmt::format("note: {} of the zeros are -0.0 in nm groups that have no place for them, and will be "
+                  "unpacked as +0.0 (--format bitmask keeps them)\n",
+                  lost));
+}
+
 CommandLine make_unpack_line() {
   CommandLine line("prune unpack [MODEL] [-o OUT] [options]",
                    "Makes a packed checkpoint dense again: the folder that was packed, with zeros in place.",
@@ -120,7 +125,10 @@ int pack_command(const Arguments& arguments) {
     report = pack_checkpoint(checkpoint, options, output, staging_options(line),
                              quiet ? Progress() : bar.callback());
   }
-  if (!quiet) note_dense(report);
+  if (!quiet) {
+    note_dense(report);
+    note_lost_signs(report);
+  }
   if (line.flag("json")) {
     fmt::print("{}", json_text(to_json(report)));
   } else {

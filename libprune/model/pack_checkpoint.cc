@@ -35,6 +35,7 @@ nlohmann::json to_json(const PackedTensorReport& t) {
           {"zeros", t.zeros},
           {"format", t.format},
           {"reason", t.reason},
+          {"lost_signs", t.lost_signs},
           {"dense_bytes", t.dense_bytes},
           {"packed_bytes", t.packed_bytes}};
 }
@@ -66,6 +67,20 @@ void add_candidates(const PackedWeight& base, const SparsityProfile& zeros, Pack
       candidates.push_back({weight, count});
     }
   }
+}
+
+// The -0 that nm has no place for: a group with more than N weights that are not +0 stores N of them,
+// -0 last.
+template <class T>
+int64_t lost_signs(ConstView<T> weights, NM nm) {
+  int64_t lost = 0;
+  for (Index i = 0; i < weights.rows(); ++i) {
+    const T* row = weights.data() + i * weights.outerStride();
+    for (const T* group = row; group != row + weights.cols(); group += nm.group) {
+      lost += std::max<int64_t>(0, std::count_if(group, group + nm.group, detail::is_stored<T>) - nm.keep);
+    }
+  }
+  return lost;
 }
 
 // --- packing one tensor
@@ -270,6 +285,8 @@ class ShardPacker {
       base.in = zeros.in;
       fill_report(tensor, zeros, choice.report);
       choose_format(tensor, base, zeros, choice);
+      if (choice.packed && choice.packed->format == PackedFormat::kNm && zeros.has_negative_zeros())
+        choice.report.lost_signs = lost_signs<T>(weights.view(), choice.packed->nm);
     });
     return choice;
   }
@@ -381,8 +398,8 @@ std::vector<ShardPacker> make_packers(const Checkpoint& checkpoint, const Weight
 void append_reports(const nlohmann::json& list, std::vector<PackedTensorReport>& reports) {
   for (const nlohmann::json& entry : list) {
     reports.push_back({entry.at("name"), entry.at("dtype"), entry.at("shape").at(0), entry.at("shape").at(1),
-                       entry.at("zeros"), entry.at("format"), entry.at("reason"), entry.at("dense_bytes"),
-                       entry.at("packed_bytes")});
+                       entry.at("zeros"), entry.at("format"), entry.at("reason"), entry.at("lost_signs"),
+                       entry.at("dense_bytes"), entry.at("packed_bytes")});
   }
 }
 

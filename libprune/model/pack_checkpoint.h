@@ -26,8 +26,9 @@ struct PackedTensorReport {
   Index out = 0;
   Index in = 0;
   int64_t zeros = 0;
-  std::string format;  // "nm 2:4", "bitmask", "csr", "bsr 16x16", "dense"
-  std::string reason;  // why it stays dense
+  std::string format;      // "nm 2:4", "bitmask", "csr", "bsr 16x16", "dense"
+  std::string reason;      // why it stays dense
+  int64_t lost_signs = 0;  // -0 that become +0, see unpack_checkpoint()
   uint64_t dense_bytes = 0;
   uint64_t packed_bytes = 0;
 };
@@ -50,8 +51,8 @@ PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& opti
                            const Progress& progress);
 
 // Writes the dense checkpoint that a packed one stands for, each weight in its place: what pack_checkpoint()
-// was given, bit for bit. (One bit may differ: where nm was the choice although a group has more than N
-// weights that are not +0, the -0 among them come back as +0. Pruning here leaves no such group.) Throws
+// was given, bit for bit but for the lost signs of its report: an nm group holds N weights, so where more
+// than N are not +0, the -0 among them come back as +0. Pruning here leaves no such group. Throws
 // Error(kInput) where the packed file is damaged.
 PackReport unpack_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& output,
                              StagingOptions staging, int threads, const Progress& progress);

@@ -80,10 +80,9 @@ int64_t count_blocks(const Mask& stored, Block block) {
 
 Pattern SparsityProfile::likely_pattern() const {
   if (zeros == 0) return Unstructured{};
-  const bool has_negative_zeros = zeros != int64_t(out) * in - stored;
   for (const auto& [block, count] : blocks) {
     const int64_t area = int64_t(block.rows) * block.cols;
-    if (!has_negative_zeros && area > 1 && count * area == stored) return block;
+    if (!has_negative_zeros() && area > 1 && count * area == stored) return block;
   }
   if (nm) return *nm;
   return Unstructured{};

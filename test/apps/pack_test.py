@@ -116,6 +116,41 @@ class Formats(PackTest):
                 self.assertTrue(all(after[n] == t for n, t in before.items()))
 
 
+class LostSigns(PackTest):
+    """What multiplying weights by a mask leaves: -0.0 wherever a negative weight was."""
+
+    def test_a_note_says_how_many(self):
+        self.prune("2:4")
+        dropped = 0
+        for path in shard_paths(self.pruned):
+            file = safetensors_files.File(path)
+            tensors = dict(file.tensors())
+            for name, tensor in tensors.items():
+                if name.endswith("_proj.weight"):
+                    bits = tensor.bits.copy()
+                    signs = (bits == 0) & (np.arange(bits.size).reshape(bits.shape) % 7 == 0)
+                    bits[signs] = 0x8000
+                    # A group of four has two places; those that its nonzeros leave hold -0.0.
+                    dropped += int(np.maximum((bits.reshape(-1, 4) != 0).sum(axis=1) - 2, 0).sum())
+                    tensors[name] = safetensors_files.Tensor(tensor.dtype, bits)
+            safetensors_files.write(path, tensors, dict(file.metadata))
+        self.assertGreater(dropped, 0)
+        run = self.expect(DONE, "pack", self.pruned, "-o", self.packed, "--format", "nm", "--pattern", "2:4")
+        self.assert_one_line(run.stderr, f"note: {dropped} of the zeros are -0.0")
+        self.unpack()
+        for name, before in tensors_of(self.pruned).items():
+            after = tensors_of(self.dense)[name].bits
+            self.assertTrue(np.array_equal(after[after != before.bits], np.zeros(int((after != before.bits).sum()))))
+            self.assertTrue(np.isin(before.bits[after != before.bits], [0x8000]).all())
+        run = self.expect(DONE, "pack", self.pruned, "-o", self.packed, "--force", "--format", "bitmask")
+        self.assertEqual(run.stderr, "")
+
+    def test_no_note_for_what_prune_writes(self):
+        self.prune("2:4")
+        run = self.expect(DONE, "pack", self.pruned, "-o", self.packed, "--format", "nm")
+        self.assertEqual(run.stderr, "")
+
+
 class Sizes(PackTest):
     def linear_bytes(self, folder):
         return sum(t.bits.nbytes for n, t in tensors_of(folder).items() if "_proj.weight" in n)

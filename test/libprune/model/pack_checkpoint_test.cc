@@ -131,6 +131,7 @@ TYPED_TEST(PackCheckpoint, PrunedNegativeZerosSurviveTheChoiceOfAPattern) {
   const PackReport report =
       pack(this->folder_ / "in", this->folder_ / "packed", {.format = PackedFormat::kNm});
   EXPECT_EQ(report.tensors[0].format, "nm 2:4");
+  EXPECT_EQ(report.tensors[0].lost_signs, 0);
   unpack_to(this->folder_ / "packed", this->folder_ / "out");
   EXPECT_EQ(testing::folder_difference(this->folder_ / "in", this->folder_ / "out"), "");
 }
@@ -142,9 +143,14 @@ TYPED_TEST(PackCheckpoint, SurplusNegativeZerosLoseTheirSignAlone) {
   Matrix<T> w = detail::zeros<T>(4, 16);
   for (Index i = 0; i < w.size(); ++i) w.data()[i] = testing::exactly<T>(i % 4 < 2 ? 1.0 : -0.0);
   testing::write_model(this->folder_ / "in", "llama", {tensor_of(kUp, w)});
-  EXPECT_EQ(
-      pack(this->folder_ / "in", this->folder_ / "packed", {.format = PackedFormat::kNm}).tensors[0].format,
-      "nm 2:4");
+  const PackReport report =
+      pack(this->folder_ / "in", this->folder_ / "packed", {.format = PackedFormat::kNm});
+  EXPECT_EQ(report.tensors[0].format, "nm 2:4");
+  EXPECT_EQ(report.tensors[0].lost_signs, 4 * 16 / 2);
+  EXPECT_EQ(pack(this->folder_ / "in", this->folder_ / "mask", {.format = PackedFormat::kBitmask})
+                .tensors[0]
+                .lost_signs,
+            0);
   unpack_to(this->folder_ / "packed", this->folder_ / "out");
   for (Index i = 0; i < w.size(); ++i) w.data()[i] = testing::exactly<T>(i % 4 < 2 ? 1.0 : 0.0);
   EXPECT_TRUE(testing::same_bits(testing::matrix_in<T>(Checkpoint(this->folder_ / "out"), kUp), w));
@@ -316,6 +322,16 @@ TEST_F(PackChoice, RefusesAPatternOfAnotherFormat) {
         PackOptions{.format = PackedFormat::kCsr, .pattern = NM{2, 4}},
         PackOptions{.format = PackedFormat::kNm, .pattern = Unstructured{}}}) {
     EXPECT_EQ(refusal(ErrorKind::kUsage, "goes with format nm",
+                      [&] { pack(folder_ / "in", folder_ / "out", options); }),
+              "");
+  }
+}
+
+TEST_F(PackChoice, RefusesAPatternThatIsNone) {
+  testing::write_model(folder_ / "in", "llama", {tensor_of(kUp, pruned(NM{2, 4}, 0.5))});
+  for (const PackOptions& options : {PackOptions{.format = PackedFormat::kNm, .pattern = NM{0, 0}},
+                                     PackOptions{.format = PackedFormat::kBsr, .pattern = Block{0, 4}}}) {
+    EXPECT_EQ(refusal(ErrorKind::kUsage, "pattern " + to_string(*options.pattern) + ": ",
                       [&] { pack(folder_ / "in", folder_ / "out", options); }),
               "");
   }
