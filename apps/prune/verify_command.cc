@@ -15,17 +15,21 @@
 #include "apps/prune/command.h"
 #include "apps/prune/exit_codes.h"
 #include "apps/prune/terminal.h"
+#include "libprune/io/mapped_file.h"
 #include "libprune/io/staging.h"
-#include "libprune/model/name_filter.h"
 #include "libprune/model/packed_checkpoint.h"
 #include "libprune/model/parallel.h"
 #include "libprune/model/progress.h"
 #include "libprune/model/tensor_visit.h"
+#include "libprune/model/weight_selection.h"
 
 namespace prune::app {
 namespace {
 
 constexpr size_t kMostShown = 20;  // mismatches printed one by one
+
+// Packing writes it anew, and opening a folder has held it against the shards.
+constexpr const char* kIndexFile = "model.safetensors.index.json";
 
 CommandLine make_line() {
   CommandLine line("prune verify [MODEL] [--pattern P] [--sparsity S] [--against ORIGINAL] [options]",
@@ -44,8 +48,9 @@ CommandLine make_line() {
                            po::value<std::string>()->default_value("layer")->value_name("row|layer|global"),
                            "over what the sparsity was shared, as in pruning")(
       "against", po::value<std::string>()->value_name("ORIGINAL"),
-      "same tensors, types and shapes; linear weights are the original's or zero; other tensors equal "
-      "bit for bit; same config.json");
+      "same tensors, types and shapes; linear weights are the original's or zero; other tensors, and the "
+      "other "
+      "files of a folder, equal bit for bit");
   add_selection_options(line);
   add_running_options(line);
   return line;
@@ -103,15 +108,18 @@ std::vector<DenseTensor> dense_tensors(const Model& model) {
   return tensors;
 }
 
-// A weight as [out, in], wherever it comes from.
+// The matrix of a tensor, wherever it comes from: as it lies in the dense file (kOutIn), or turned (kInOut).
 template <class T>
 class LoadedWeight {
  public:
-  LoadedWeight(const Model& model, const DenseTensor& tensor, Orientation orientation)
-      : unpacked_(tensor.packed ? model.packed->unpack<T>(*tensor.packed) : Matrix<T>()) {
-    if (tensor.packed) return;
-    mapped_.emplace(model.checkpoint.shards()[tensor.shard].data(*tensor.stored), tensor.shape[0],
-                    tensor.shape[1], orientation);
+  LoadedWeight(const Model& model, const DenseTensor& tensor, Orientation orientation) {
+    if (tensor.packed) {
+      unpacked_ = model.packed->unpack<T>(*tensor.packed);
+      if (tensor.packed->orientation != orientation) unpacked_ = Matrix<T>(unpacked_.transpose());
+    } else {
+      mapped_.emplace(model.checkpoint.shards()[tensor.shard].data(*tensor.stored), tensor.shape[0],
+                      tensor.shape[1], orientation);
+    }
   }
   ConstView<T> view() const { return mapped_ ? mapped_->view() : prune::view(unpacked_); }
 
@@ -129,9 +137,7 @@ class Verifier {
         pattern_(pattern),
         sparsity_(sparsity),
         scope_(scope),
-        architecture_(model.checkpoint),
-        include_(line.texts("include")),
-        exclude_(line.texts("exclude")) {
+        selection_(model.checkpoint, line.texts("include"), line.texts("exclude")) {
     if (original_) {
       for (const DenseTensor& tensor : dense_tensors(*original_)) originals_.emplace(tensor.name, tensor);
     }
@@ -148,7 +154,7 @@ class Verifier {
           tensors[i].packed ? model_.packed->bytes(*tensors[i].packed) : tensors[i].stored->size_bytes(),
           tensors[i].name);
     });
-    if (original_) check_config();
+    if (original_) check_other_files();
   }
 
   void require_sparsity(double sparsity) {
@@ -186,16 +192,13 @@ class Verifier {
     promised_ += unit_weights() * removed;
   }
 
-  bool is_linear(const DenseTensor& tensor, Orientation& orientation) const {
-    orientation = architecture_.orientation(tensor.name);
+  // What pruning would do with the tensor, however it is stored.
+  WeightSelection::Choice choose(const DenseTensor& tensor) const {
     TensorInfo info;
     info.name = tensor.name;
     info.dtype = tensor.dtype;
     info.shape = tensor.shape;
-    if (unprunable_reason(info)) return false;
-    const bool chosen = tensor.packed || (include_.empty() ? architecture_.role(info).prunable
-                                                           : include_.matches(tensor.name));
-    return chosen && !exclude_.matches(tensor.name);
+    return selection_.choose(info);
   }
 
   void check_names(const std::vector<DenseTensor>& tensors) {
@@ -221,11 +224,13 @@ class Verifier {
       if (found->second.dtype != tensor.dtype || found->second.shape != tensor.shape) return;  // told already
       original = &found->second;
     }
-    Orientation orientation;
-    if (is_linear(tensor, orientation)) {
+    if (const auto choice = choose(tensor); choice.chosen) {
+      const Orientation orientation = tensor.packed ? tensor.packed->orientation : choice.orientation;
       visit_dtype(tensor.dtype, [&]<class T>() { check_weight<T>(tensor, original, orientation); });
-    } else if (original && original->stored && tensor.stored) {
-      check_equal(tensor, *original);
+    } else {
+      if (tensor.packed) model_.packed->check(*tensor.packed);
+      if (original && !is_equal(tensor, *original))
+        findings_.add("'" + tensor.name + "' differs from the original");
     }
     if (tensor.stored) {
       const SafetensorsFile& shard = model_.checkpoint.shards()[tensor.shard];
@@ -233,10 +238,21 @@ class Verifier {
     }
   }
 
-  void check_equal(const DenseTensor& tensor, const DenseTensor& original) {
-    const auto bytes = model_.checkpoint.shards()[tensor.shard].data(*tensor.stored);
-    const auto other = original_->checkpoint.shards()[original.shard].data(*original.stored);
-    if (!std::ranges::equal(bytes, other)) findings_.add("'" + tensor.name + "' differs from the original");
+  bool is_equal(const DenseTensor& tensor, const DenseTensor& original) const {
+    if (tensor.stored && original.stored) {
+      return std::ranges::equal(model_.checkpoint.shards()[tensor.shard].data(*tensor.stored),
+                                original_->checkpoint.shards()[original.shard].data(*original.stored));
+    }
+    return visit_dtype(tensor.dtype, [&]<class T>() {
+      const LoadedWeight<T> values(model_, tensor, Orientation::kOutIn);
+      const LoadedWeight<T> originals(*original_, original, Orientation::kOutIn);
+      return std::ranges::equal(bytes_of(values.view()), bytes_of(originals.view()));
+    });
+  }
+
+  template <class T>
+  static std::span<const std::byte> bytes_of(ConstView<T> contiguous) {
+    return std::as_bytes(std::span(contiguous.data(), size_t(contiguous.size())));
   }
 
   template <class T>
@@ -319,11 +335,23 @@ class Verifier {
     }
   }
 
-  void check_config() {
-    const nlohmann::json* config = model_.checkpoint.config();
-    const nlohmann::json* original = original_->checkpoint.config();
-    if ((config == nullptr) != (original == nullptr) || (config && *config != *original)) {
-      findings_.add("config.json differs from the original's");
+  void check_other_files() {
+    if (model_.checkpoint.is_single_file() || original_->checkpoint.is_single_file()) return;
+    const auto files = model_.checkpoint.other_files(original_->checkpoint.path());
+    const auto originals = original_->checkpoint.other_files(model_.checkpoint.path());
+    for (const std::filesystem::path& file : files) {
+      if (file != kIndexFile && !std::ranges::binary_search(originals, file))
+        findings_.add("file '" + file.string() + "' is not in the original");
+    }
+    for (const std::filesystem::path& file : originals) {
+      check_interrupted();
+      if (file == kIndexFile) continue;
+      if (!std::ranges::binary_search(files, file)) {
+        findings_.add("file '" + file.string() + "' of the original is missing");
+      } else if (!std::ranges::equal(MappedFile(model_.checkpoint.path() / file).bytes(),
+                                     MappedFile(original_->checkpoint.path() / file).bytes())) {
+        findings_.add("file '" + file.string() + "' differs from the original's");
+      }
     }
   }
 
@@ -332,9 +360,7 @@ class Verifier {
   std::optional<Pattern> pattern_;
   std::optional<double> sparsity_;
   Scope scope_;
-  Architecture architecture_;
-  NameFilter include_;
-  NameFilter exclude_;
+  WeightSelection selection_;
   std::unordered_map<std::string, DenseTensor> originals_;
   Findings findings_;
   std::atomic<int64_t> weights_ = 0;

@@ -8,7 +8,7 @@ import numpy as np
 
 import packed_files
 import safetensors_files
-from program import DONE, MISMATCH, MODEL, REFUSED, ProgramTest, shard_paths
+from program import DONE, MISMATCH, MODEL, REFUSED, ProgramTest, shard_paths, tensors_of
 
 
 class VerifyTest(ProgramTest):
@@ -131,6 +131,63 @@ class Dense(VerifyTest):
         config = json.loads((self.model / "config.json").read_text())
         (self.model / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.5}))
         self.verify(MISMATCH, "--against", MODEL, parts=["config.json"])
+
+    def test_every_other_file_is_compared(self):
+        original = shutil.copytree(MODEL, self.folder / "original")
+        (original / "notes").mkdir()
+        (original / "notes" / "a.txt").write_bytes(b"1\n")
+        (original / "empty").touch()
+        self.expect(DONE, original, "-o", self.model, "--force", "--quiet", "--pattern", "2:4")
+        against = ("--against", original)
+        self.verify(DONE, *against)
+        (self.model / "config.json").write_bytes((original / "config.json").read_bytes() + b" ")
+        self.verify(MISMATCH, *against, parts=["file 'config.json' differs"])
+        shutil.copyfile(original / "config.json", self.model / "config.json")
+        (self.model / "notes" / "a.txt").write_bytes(b"2\n")
+        self.verify(MISMATCH, *against, parts=["file 'notes/a.txt' differs"])
+        (self.model / "notes" / "a.txt").unlink()
+        self.verify(MISMATCH, *against, parts=["file 'notes/a.txt' of the original is missing"])
+        shutil.copyfile(original / "notes" / "a.txt", self.model / "notes" / "a.txt")
+        (self.model / "empty").write_bytes(b"x")
+        run = self.verify(MISMATCH, *against, parts=["file 'empty' differs"])
+        self.assertEqual(run.stdout.count("mismatch:"), 1)
+        (self.model / "empty").write_bytes(b"")
+        (self.model / "more.txt").touch()
+        self.verify(MISMATCH, *against, parts=["file 'more.txt' is not in the original"])
+
+    def test_a_model_inside_its_original(self):
+        original = shutil.copytree(MODEL, self.folder / "original")
+        self.expect(DONE, original, "-o", original / "pruned", "--quiet", "--pattern", "2:4")
+        self.verify(DONE, "--against", original, model=original / "pruned")
+
+    def test_a_file_has_no_other_files(self):
+        shard = shard_paths(self.model)[0]
+        self.verify(DONE, "--against", shard_paths(MODEL)[0], model=shard)
+
+    def test_what_every_pattern_and_scope_promises(self):
+        pruned = self.folder / "pruned"
+        for pattern in ("unstructured", "16x16", "4x8"):
+            for scope in ("row", "layer", "global"):
+                with self.subTest(pattern=pattern, scope=scope):
+                    promise = ("--pattern", pattern, "--sparsity", 0.7, "--scope", scope)
+                    self.expect(DONE, MODEL, "-o", pruned, "--force", "--quiet", *promise)
+                    self.verify(DONE, *promise, "--against", MODEL, model=pruned)
+                    # One weight more than promised: of a block, all of it is lost.
+                    self.change(self.revive, pruned)
+                    self.verify(MISMATCH, *promise, model=pruned, parts=["fewer than sparsity 0.7 promises"])
+        for pattern, sparsity in (("2:4", 0.5), ("1:4", 0.75), ("3:8", 0.625)):
+            with self.subTest(pattern=pattern):
+                promise = ("--pattern", pattern, "--sparsity", sparsity)
+                self.expect(DONE, MODEL, "-o", pruned, "--force", "--quiet", *promise)
+                self.verify(DONE, *promise, "--against", MODEL, model=pruned)
+                self.change(self.revive, pruned)
+                self.verify(MISMATCH, *promise, model=pruned, parts=["fewer than", "breaks pattern"])
+
+    def revive(self, tensors, _):
+        """Sets a pruned weight to one."""
+        weight = self.linear(tensors)
+        row, column = np.argwhere(weight.bits == 0)[0]
+        weight.bits[row, column] = 0x3F80
 
     def test_mismatches_as_json(self):
         self.change(lambda tensors, _: self.linear(tensors).bits[3, 8:12].fill(0x3F80))
@@ -256,6 +313,53 @@ class Packed(VerifyTest):
         self.change(edit, self.packed)
         self.verify(MISMATCH, "--against", self.model, model=self.packed)
         self.verify(DONE, model=self.packed)
+
+    def change_packed_embedding(self):
+        """An embedding is no linear weight; packed by name it still has to be the original's."""
+        embedding = "model.embed_tokens.weight"
+        self.expect(DONE, MODEL, "-o", self.model, "--force", "--quiet", "--pattern", "2:4", "--include", embedding)
+        self.packed = self.folder / "packed"
+        self.expect(DONE, "pack", self.model, "-o", self.packed, "--quiet", "--include", embedding)
+        self.assertNotIn(embedding, tensors_of(self.packed))
+        self.verify(DONE, "--against", self.model, model=self.packed)
+        self.verify(DONE, "--against", self.packed)
+        self.verify(DONE, "--against", self.packed, model=self.packed)
+        path = next(p for p in shard_paths(self.model) if embedding in safetensors_files.File(p).names())
+        file = safetensors_files.File(path)
+        tensors = dict(file.tensors())
+        changed = tensors[embedding].bits.copy()
+        changed[np.nonzero(changed)[0][0], np.nonzero(changed)[1][0]] = 0  # a weight's zero would pass as pruned
+        tensors[embedding] = safetensors_files.Tensor(tensors[embedding].dtype, changed)
+        safetensors_files.write(path, tensors, dict(file.metadata))
+        return f"'{embedding}' differs from the original"
+
+    def test_a_tensor_packed_in_one_folder_alone(self):
+        fault = self.change_packed_embedding()
+        self.verify(MISMATCH, "--against", self.packed, parts=[fault])
+        self.verify(MISMATCH, "--against", self.model, model=self.packed, parts=[fault])
+
+    def test_packed_tensors_are_sound_selected_or_not(self):
+        self.pack("2:4")
+        self.change(lambda t, _: self.part(t, "indices").bits.__setitem__((0, 0), 0b0101_0101), self.packed)
+        run = self.verify(REFUSED, "--exclude", "*", model=self.packed)
+        self.assert_one_line(run.stderr, "does not ascend")
+
+    def test_orientations_do_not_mix(self):
+        """The same shape in the file, packed once as [out, in] and once as [in, out], is the same matrix."""
+        bits = np.where(np.arange(32).reshape(4, 8) % 2, 0, 0x3F80).astype(np.uint16)
+        bits[:2] = 0
+        for name, kind in (("a", "gpt2"), ("b", "llama")):
+            (self.folder / name).mkdir()
+            (self.folder / name / "config.json").write_text(json.dumps({"model_type": kind}))
+            weight = safetensors_files.Tensor("BF16", bits)
+            safetensors_files.write(self.folder / name / "model.safetensors", {"h.0.mlp.c_fc.weight": weight},
+                                    {"format": "pt"})  # fmt: skip
+            self.expect(DONE, "pack", self.folder / name, "-o", self.folder / f"{name}-packed", "--format", "bitmask",
+                        "--include", "*c_fc")  # fmt: skip
+        for one, other in (("a-packed", "b-packed"), ("b-packed", "a-packed"), ("a-packed", "b"), ("b", "a-packed")):
+            run = self.verify(MISMATCH, "--against", self.folder / other, "--include", "*c_fc", model=self.folder / one)
+            self.assertEqual(run.stdout.count("mismatch:"), 1, run.stdout)  # config.json
+            self.assertIn("config.json", run.stdout)
 
     def test_not_a_number_in_packed_values(self):
         self.pack("2:4")
