@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <utility>
 
 #include <prune/error.h>
 
@@ -152,7 +153,7 @@ class Repacking {
             StagingOptions options, const Progress& progress, uint64_t progress_bytes)
       : checkpoint_(checkpoint),
         output_(output),
-        staging_(output, checkpoint.is_single_file(), job, with_input(options, checkpoint)),
+        staging_(output, checkpoint.is_single_file(), job, with_input(std::move(options), checkpoint)),
         progress_(progress, progress_bytes) {}
 
   ProgressCounter& progress() { return progress_; }
@@ -164,7 +165,7 @@ class Repacking {
     check_interrupted();
     const std::string name = checkpoint_.shard_name(shard);
     if (!staging_.is_done(name)) staging_.commit(name, write(staging_.path_for(name)));
-    const nlohmann::json note = staging_.note(name);
+    nlohmann::json note = staging_.note(name);
     for (const auto& tensor : note.at("tensors")) weight_map_[tensor.get<std::string>()] = name;
     total_size_ += note.at("bytes").get<uint64_t>();
     return note;
@@ -485,7 +486,7 @@ PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& opti
   const WeightSelection selection(checkpoint, options.include, options.exclude);
   std::vector<ShardPacker> packers = make_packers(checkpoint, selection, options);
   Repacking repacking(checkpoint, output, describe_job("pack", checkpoint, output, options_json(options)),
-                      staging, progress, 2 * checkpoint.tensor_bytes());
+                      std::move(staging), progress, 2 * checkpoint.tensor_bytes());
   PackReport report;
   report.model = checkpoint.path().string();
   report.output = output.string();
@@ -507,8 +508,8 @@ PackReport unpack_checkpoint(const Checkpoint& checkpoint, const std::filesystem
   if (!PackedCheckpoint::is_packed(checkpoint)) throw_input(shown(checkpoint.path()) + ": is not packed");
   const PackedCheckpoint packed(checkpoint);
   Repacking repacking(checkpoint, output,
-                      describe_job("unpack", checkpoint, output, nlohmann::json::object()), staging, progress,
-                      checkpoint.tensor_bytes());
+                      describe_job("unpack", checkpoint, output, nlohmann::json::object()),
+                      std::move(staging), progress, checkpoint.tensor_bytes());
   PackReport report;
   report.model = checkpoint.path().string();
   report.output = output.string();
