@@ -134,8 +134,9 @@ void refuse_nan(ConstView<T> matrix) {
   for (Index i = 0; i < matrix.rows(); ++i) {
     const T* row = matrix.data() + i * matrix.outerStride();
     const T* end = row + matrix.cols();
-    const T* found = std::find_if(row, end, is_nan<T>);
-    if (found != end) throw_nan(i, found - row);
+    bool any = false;
+    for (const T* w = row; w != end; ++w) any |= is_nan(*w);  // no early end: it vectorises
+    if (any) throw_nan(i, std::find_if(row, end, is_nan<T>) - row);
   }
 }
 
