@@ -1,7 +1,8 @@
 // The program's commands.
 #pragma once
 
-#include <span>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "apps/prune/command_line.h"
@@ -20,6 +21,7 @@ int verify_command(const Arguments& arguments);
 int pack_command(const Arguments& arguments);
 int unpack_command(const Arguments& arguments);
 int bench_command(const Arguments& arguments);
+int help_command(const Arguments& arguments);
 
 // A new command is a file of its own, a declaration above and a line here.
 inline constexpr Command kCommands[] = {
@@ -28,6 +30,12 @@ inline constexpr Command kCommands[] = {
     {"pack", "store a pruned checkpoint sparse: smaller on disk", pack_command},
     {"unpack", "make a packed checkpoint dense again, bit for bit", unpack_command},
     {"bench", "time a checkpoint's weight shapes on this machine, dense against sparse", bench_command},
+    {"help", "explain a command, as 'prune COMMAND --help' does", help_command},
 };
+
+// Null for a word that is no command.
+const Command* find_command(std::string_view name);
+// "did you mean"; nothing when no command is near.
+std::optional<std::string> nearest_command(const std::string& word);
 
 }  // namespace prune::app

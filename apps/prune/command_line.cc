@@ -8,11 +8,12 @@
 
 #include <prune/error.h>
 
+#include "apps/prune/threads.h"
+
 namespace prune::app {
 namespace {
 
 constexpr unsigned kHelpWidth = 100;
-constexpr int kMostThreads = 1024;
 
 size_t edit_distance(const std::string& a, const std::string& b) {
   std::vector<size_t> row(b.size() + 1);
@@ -31,6 +32,10 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 }  // namespace
 
 std::optional<std::string> nearest(const std::string& word, const std::vector<std::string>& candidates) {
+  constexpr size_t kLeastBeginning = 4;  // of "--spars" for "--sparsity", two dashes among them
+  const auto begins = [&](const std::string& c) { return c.starts_with(word); };
+  const auto longer = std::ranges::find_if(candidates, begins);
+  if (word.size() >= kLeastBeginning && longer != candidates.end()) return *longer;
   const auto distance = [&](const std::string& c) { return edit_distance(word, c); };
   const auto best = std::ranges::min_element(candidates, {}, distance);
   const size_t limit = std::max<size_t>(2, word.size() / 3);
@@ -76,6 +81,7 @@ bool CommandLine::parse(const Arguments& arguments) {
   } catch (const po::error& fault) {
     throw_usage(fault.what());
   }
+  require_threads(threads());
   return true;
 }
 

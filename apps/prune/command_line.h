@@ -23,7 +23,8 @@ class CommandLine {
   // The positional arguments in order; the last takes all that follow when `many`.
   void positional(const std::string& name, bool many = false);
 
-  // False when --help or --version was asked for and printed. Throws Error(kUsage).
+  // False when --help or --version was asked for and printed. Throws Error(kUsage), and Error(kRuntime) when
+  // the machine cannot start the threads that the command would use.
   bool parse(const Arguments& arguments);
 
   bool has(const std::string& name) const { return values_.count(name) > 0 && !values_[name].defaulted(); }
@@ -49,7 +50,8 @@ class CommandLine {
   po::variables_map values_;
 };
 
-// The candidate closest to `word` by edits, when it is close enough to be what was meant.
+// The candidate that `word` begins, or else the closest by edits when it is close enough to be what was
+// meant.
 std::optional<std::string> nearest(const std::string& word, const std::vector<std::string>& candidates);
 
 // Options that several commands share.

@@ -26,36 +26,20 @@ CommandLine make_line() {
   return line;
 }
 
-// "2:4", or "2:4 to 16x16" style lists kept short: the patterns of some weights.
-std::string patterns_of(const std::vector<const WeightProfile*>& weights) {
-  std::string text;
-  for (const WeightProfile* weight : weights) {
-    if (weight->zeros.zeros == 0) continue;
-    const std::string pattern = to_string(weight->zeros.likely_pattern());
-    if (text.find(pattern) == std::string::npos) text += (text.empty() ? "" : ", ") + pattern;
-  }
-  return text.empty() ? "-" : text;
-}
-
-std::string formats_of(const std::vector<const WeightProfile*>& weights) {
-  std::string text;
-  for (const WeightProfile* weight : weights) {
-    if (text.find(weight->format) == std::string::npos) text += (text.empty() ? "" : ", ") + weight->format;
-  }
-  return text;
-}
-
 void add_row(Table& table, const std::string& name, const std::vector<const WeightProfile*>& weights) {
   int64_t count = 0, zeros = 0;
   uint64_t bytes = 0;
+  std::vector<std::string> patterns, formats;
   for (const WeightProfile* weight : weights) {
     count += weight->zeros.out * weight->zeros.in;
     zeros += weight->zeros.zeros;
     bytes += weight->bytes;
+    formats.push_back(weight->format);
+    if (weight->zeros.zeros > 0) patterns.push_back(to_string(weight->zeros.likely_pattern()));
   }
   table.add({printable(name), std::to_string(weights.size()), human_count(count),
-             percent(count ? double(zeros) / double(count) : 0), patterns_of(weights), formats_of(weights),
-             human_bytes(bytes)});
+             percent(count ? double(zeros) / double(count) : 0),
+             patterns.empty() ? "-" : join_distinct(patterns), join_distinct(formats), human_bytes(bytes)});
 }
 
 std::string weight_table(const std::vector<WeightProfile>& weights, bool all) {
@@ -82,6 +66,11 @@ nlohmann::json to_json(const WeightProfile& w) {
           {"pattern", w.zeros.zeros ? to_string(w.zeros.likely_pattern()) : ""},
           {"format", w.format},
           {"bytes", w.bytes}};
+}
+
+std::string type_in_words(const Checkpoint& checkpoint, const Architecture& architecture) {
+  if (!architecture.model_type().empty()) return printable(architecture.model_type());
+  return checkpoint.config() == nullptr ? "no config.json" : "no model_type in config.json";
 }
 
 nlohmann::json document(const Checkpoint& checkpoint, const Architecture& architecture,
@@ -125,9 +114,9 @@ int inspect_command(const Arguments& arguments) {
     tensors += shard.tensors().size();
     file_bytes += shard.file_size();
   }
-  fmt::print("{}: {}, {}{} tensors in {} files, {}\n\n", checkpoint.path().string(),
-             architecture.model_type().empty() ? "no config.json" : printable(architecture.model_type()),
-             packed ? "packed, " : "", tensors, checkpoint.shards().size(), human_bytes(file_bytes));
+  fmt::print("{}: {}, {}{} tensors in {} files, {}\n\n", shown(checkpoint.path()),
+             type_in_words(checkpoint, architecture), packed ? "packed, " : "", tensors,
+             checkpoint.shards().size(), human_bytes(file_bytes));
   fmt::print("{}", weight_table(weights, line.flag("all")));
   return kDone;
 }

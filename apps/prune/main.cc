@@ -1,4 +1,5 @@
 // prune: the command line program.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
@@ -6,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <new>
 
 #include <prune/error.h>
@@ -59,20 +61,44 @@ void check_environment() {
   if (!isa.empty()) throw_usage(fmt::format("PRUNE_ISA={}: expected generic, avx2 or avx512", isa));
 }
 
-int dispatch(Arguments arguments) {
+// Refuses a first argument that is no path here and looks like a mistyped command.
+void refuse_mistyped_command(const std::string& word) {
+  std::error_code ignored;
+  if (word.starts_with('-') || word.find('/') != std::string::npos ||
+      exists(std::filesystem::symlink_status(word, ignored))) {
+    return;
+  }
+  if (const auto meant = nearest_command(word)) {
+    throw_usage(quote_name(word) + " is neither a model nor a command: did you mean 'prune " + *meant + "'?");
+  }
+}
+
+int dispatch(const Arguments& arguments) {
   if (!arguments.empty()) {
-    const auto command = std::ranges::find(kCommands, arguments.front(), &Command::name);
-    if (command != std::end(kCommands)) return command->run({arguments.begin() + 1, arguments.end()});
+    const Command* command = find_command(arguments.front());
+    if (command != nullptr) return command->run({arguments.begin() + 1, arguments.end()});
+    refuse_mistyped_command(arguments.front());
   }
   return prune_command(arguments);
 }
 
-int run(Arguments arguments) {
+// A closed stdin, stdout or stderr leaves its number to the next file that is opened, and messages would go
+// into it. Nothing can be written to what takes the place here.
+void occupy_standard_descriptors() {
+  int fd;
+  do {
+    fd = ::open("/dev/null", O_RDONLY);
+  } while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) ::close(fd);
+}
+
+int run(const Arguments& arguments) {
   try {
+    occupy_standard_descriptors();
     install_interrupt_handlers();
     install_bus_error_handler();
     check_environment();
-    return dispatch(std::move(arguments));
+    return dispatch(arguments);
   } catch (const Interrupted&) {
     return complain("interrupted", kInterrupted);
   } catch (const Error& fault) {
@@ -85,6 +111,7 @@ int run(Arguments arguments) {
 }
 
 }  // namespace
+
 }  // namespace prune::app
 
 int main(int argc, char** argv) {

@@ -7,6 +7,7 @@
 
 #include "apps/prune/command.h"
 #include "apps/prune/exit_codes.h"
+#include "apps/prune/filters.h"
 #include "apps/prune/layer_rows.h"
 #include "apps/prune/output_place.h"
 #include "apps/prune/terminal.h"
@@ -49,25 +50,20 @@ PackOptions read_options(const CommandLine& line) {
   return options;
 }
 
-std::string formats_of(const std::vector<const PackedTensorReport*>& tensors) {
-  std::string text;
-  for (const PackedTensorReport* tensor : tensors) {
-    if (text.find(tensor->format) == std::string::npos) text += (text.empty() ? "" : ", ") + tensor->format;
-  }
-  return text;
-}
-
 void add_row(Table& table, const std::string& name, const std::vector<const PackedTensorReport*>& tensors) {
   int64_t weights = 0, zeros = 0;
   uint64_t dense = 0, packed = 0;
+  std::vector<std::string> formats;
   for (const PackedTensorReport* tensor : tensors) {
     weights += tensor->out * tensor->in;
     zeros += tensor->zeros;
     dense += tensor->dense_bytes;
     packed += tensor->packed_bytes;
+    formats.push_back(tensor->format);
   }
   table.add({printable(name), percent(weights ? double(zeros) / double(weights) : 0), human_bytes(dense),
-             human_bytes(packed), percent(dense ? double(packed) / double(dense) : 0), formats_of(tensors)});
+             human_bytes(packed), percent(dense ? double(packed) / double(dense) : 0),
+             join_distinct(formats)});
 }
 
 std::string pack_table(const PackReport& report) {
@@ -116,14 +112,16 @@ int pack_command(const Arguments& arguments) {
   if (!line.parse(arguments)) return kDone;
   const PackOptions options = read_options(line);
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
-  const std::filesystem::path output = output_place(line, checkpoint, "packed");
-  require_free(output, line);
   const bool quiet = line.flag("quiet");
+  report_filters(checkpoint, options.include, options.exclude, quiet);
+  const std::filesystem::path output = output_place(line, checkpoint, "packed");
   PackReport report;
-  {
+  try {
     ProgressBar bar("packing");
     report = pack_checkpoint(checkpoint, options, output, staging_options(line),
                              quiet ? Progress() : bar.callback());
+  } catch (const AlreadyComplete&) {
+    return print_complete(line, output);
   }
   if (!quiet) {
     note_dense(report);
@@ -142,12 +140,13 @@ int unpack_command(const Arguments& arguments) {
   if (!line.parse(arguments)) return kDone;
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
   const std::filesystem::path output = output_place(line, checkpoint, "dense");
-  require_free(output, line);
   PackReport report;
-  {
+  try {
     ProgressBar bar("unpacking");
     report = unpack_checkpoint(checkpoint, output, staging_options(line), line.threads(),
                                line.flag("quiet") ? Progress() : bar.callback());
+  } catch (const AlreadyComplete&) {
+    return print_complete(line, output);
   }
   if (line.flag("json")) {
     fmt::print("{}", json_text(to_json(report)));

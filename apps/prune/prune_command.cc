@@ -7,6 +7,7 @@
 
 #include "apps/prune/command.h"
 #include "apps/prune/exit_codes.h"
+#include "apps/prune/filters.h"
 #include "apps/prune/html_report.h"
 #include "apps/prune/layer_rows.h"
 #include "apps/prune/output_place.h"
@@ -87,20 +88,8 @@ PruneOptions read_options(const CommandLine& line) {
   return options;
 }
 
-// Refuses a first argument that is no path here and looks like a mistyped command.
-void refuse_mistyped_command(const std::string& model) {
-  std::error_code ignored;
-  if (model.find('/') != std::string::npos || exists(std::filesystem::symlink_status(model, ignored))) return;
-  std::vector<std::string> names;
-  for (const Command& command : kCommands) names.emplace_back(command.name);
-  if (const auto meant = nearest(model, names)) {
-    throw_usage("'" + model + "' is neither a model nor a command: did you mean 'prune " + *meant + "'?");
-  }
-}
-
 Checkpoint open_model(const CommandLine& line) {
   const std::string model = line.maybe_text("model").value_or(".");
-  refuse_mistyped_command(model);
   Checkpoint checkpoint(model);
   if (PackedCheckpoint::is_packed(checkpoint))
     throw_input(model + ": is packed; 'prune unpack' makes it dense first");
@@ -111,8 +100,8 @@ void print_notes(const std::vector<std::string>& notes) {
   for (const std::string& note : notes) say(fmt::format("note: {}\n", printable(note)));
 }
 
-void note_other_weights(const Checkpoint& checkpoint, const std::filesystem::path& output) {
-  for (const std::filesystem::path& file : checkpoint.other_files(output)) {
+void note_other_weights(const Checkpoint& checkpoint) {
+  for (const std::filesystem::path& file : checkpoint.other_files()) {
     if (Checkpoint::looks_like_weights(file)) {
       say(fmt::format("note: {} is copied as it is, not pruned\n", printable(file.string())));
     }
@@ -154,7 +143,7 @@ int show_plan(const CommandLine& line, const Checkpoint& checkpoint, const Prune
   }
   fmt::print("{}\n{}\n{} of {} tensors would be pruned, {} weights; {} would be written to {}\n", title(plan),
              table.text(), plan.matrices(), plan.tensors.size(), human_count(plan.weights()),
-             human_bytes(checkpoint.tensor_bytes()), output.string());
+             human_bytes(checkpoint.tensor_bytes()), shown(output));
   return kDone;
 }
 
@@ -183,8 +172,12 @@ std::string result_table(const PruneReport& report) {
   return table.text();
 }
 
-void write_report(const std::string& path, const PruneReport& report) {
+// The model is in place when its report is written: a fault must not sound as if it were not.
+void write_report(const std::string& path, const PruneReport& report) try {
   write_text_file(path, path.ends_with(".html") ? html_report(report) : json_text(to_json(report)));
+} catch (const Error& fault) {
+  throw_runtime("the pruned model is in place at " + shown(report.output) +
+                ", but not its report: " + fault.what());
 }
 
 }  // namespace
@@ -194,28 +187,32 @@ int prune_command(const Arguments& arguments) {
   if (!line.parse(arguments)) return kDone;
   const PruneOptions options = read_options(line);
   const Checkpoint checkpoint = open_model(line);
+  const bool quiet = line.flag("quiet");
+  report_filters(checkpoint, options.include, options.exclude, quiet);
   const PrunePlan plan = plan_pruning(checkpoint, options);
   const std::filesystem::path output =
       output_place(line, checkpoint, file_name_form(to_string(options.pattern)));
-  const bool quiet = line.flag("quiet");
-  if (!quiet) print_notes(plan.notes);
-  if (line.flag("dry-run")) return show_plan(line, checkpoint, plan, output);
-  require_free(output, line);
   const std::optional<std::string> report_path = line.maybe_text("report");
   if (report_path) require_writable(*report_path);
-  if (!quiet) note_other_weights(checkpoint, output);
+  if (!quiet) {
+    print_notes(plan.notes);
+    note_other_weights(checkpoint);
+  }
+  if (line.flag("dry-run")) return show_plan(line, checkpoint, plan, output);
   PruneReport report;
-  {
+  try {
     ProgressBar bar("pruning");
     report = find_method(options.method)
                  .run(checkpoint, plan, output, staging_options(line), quiet ? Progress() : bar.callback());
+  } catch (const AlreadyComplete&) {
+    return print_complete(line, output);
   }
   if (report_path) write_report(*report_path, report);
   if (line.flag("json")) {
     fmt::print("{}", json_text(to_json(report)));
   } else {
     fmt::print("{}\n\n{}\n{} in {} files written to {} in {:.1f} s\n", title(plan), result_table(report),
-               human_bytes(uint64_t(report.bytes_written)), checkpoint.shards().size(), report.output,
+               human_bytes(uint64_t(report.bytes_written)), checkpoint.shards().size(), shown(report.output),
                report.seconds);
   }
   return kDone;

@@ -50,16 +50,12 @@ std::string human_count(int64_t count) {
 
 std::string percent(double share) { return fmt::format("{:.2f}%", share * 100); }
 
-std::string printable(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f)
-      out += fmt::format("\\x{:02x}", byte);
-    else
-      out += c;
+std::string join_distinct(const std::vector<std::string>& words, std::string_view between) {
+  std::vector<std::string> distinct;
+  for (const std::string& word : words) {
+    if (std::ranges::find(distinct, word) == distinct.end()) distinct.push_back(word);
   }
-  return out;
+  return fmt::format("{}", fmt::join(distinct, between));
 }
 
 std::string json_text(const nlohmann::json& document) {

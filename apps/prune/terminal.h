@@ -9,14 +9,17 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "libprune/io/text.h"
 #include "libprune/model/progress.h"
 
 namespace prune::app {
 
-std::string human_bytes(uint64_t bytes);       // "13.1 MB": powers of ten, as disks and Hugging Face count
-std::string human_count(int64_t count);        // "29.4 M"
-std::string percent(double share);             // 0.5 -> "50.00%"
-std::string printable(std::string_view text);  // control characters escaped: names from files on a terminal
+std::string human_bytes(uint64_t bytes);  // "13.1 MB": powers of ten, as disks and Hugging Face count
+std::string human_count(int64_t count);   // "29.4 M"
+std::string percent(double share);        // 0.5 -> "50.00%"
+
+// Each word once, in the order of first appearance: "up_proj, down_proj"; "" for none.
+std::string join_distinct(const std::vector<std::string>& words, std::string_view between = ", ");
 
 // A document as people read it. Paths and names need not be UTF-8, JSON has to: what is not gets replaced.
 std::string json_text(const nlohmann::json& document);

@@ -10,7 +10,8 @@ namespace prune::app {
 // a folder and for a file in a folder that does not exist, Error(kRuntime) where writing is not allowed.
 void require_writable(const std::filesystem::path& path);
 
-// Written beside and renamed. Throws Error(kRuntime).
+// A file, where links lead to, is written beside and renamed; a device or a FIFO is written to. Throws
+// Error(kRuntime).
 void write_text_file(const std::filesystem::path& path, std::string_view text);
 
 }  // namespace prune::app

@@ -166,11 +166,11 @@ uint64_t Checkpoint::tensor_bytes() const {
   return sum;
 }
 
-std::vector<fs::path> Checkpoint::other_files(const fs::path& except) const {
+std::vector<fs::path> Checkpoint::other_files() const {
   if (is_single_file_) return {};
   std::set<fs::path> shard_names;
   for (size_t i = 0; i < shards_.size(); ++i) shard_names.insert(shard_name(i));
-  std::vector<fs::path> files = files_below(path_, except);
+  std::vector<fs::path> files = files_below(path_);
   std::erase_if(files, [&](const fs::path& file) { return shard_names.contains(file); });
   return files;
 }

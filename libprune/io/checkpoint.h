@@ -45,10 +45,10 @@ class Checkpoint {
 
   // Every file below the folder that is no shard (config.json and the index are among them), links followed,
   // relative paths in sorted order: what a copy of the model must carry along. Version-control and
-  // download-cache folders (.git, .cache, .huggingface) are left out, and so are unfinished outputs and
-  // `except` (an output folder inside the model's). Empty for a single file. Throws Error(kInput) for what
-  // cannot be copied: a FIFO, a socket, a device, a dangling link, a link to a folder that it lies in.
-  std::vector<std::filesystem::path> other_files(const std::filesystem::path& except = {}) const;
+  // download-cache folders (.git, .cache, .huggingface) are left out, and so are unfinished outputs. Empty
+  // for a single file. Throws Error(kInput) for what cannot be copied: a FIFO, a socket, a device, a dangling
+  // link, a link to a folder that it lies in.
+  std::vector<std::filesystem::path> other_files() const;
   // Those of other_files() that hold weights of their own in another format (*.bin, *.pt, *.pth, *.ckpt,
   // *.h5, *.msgpack,
   // *.gguf, *.onnx, other *.safetensors): they are copied as they are, which the caller should say.

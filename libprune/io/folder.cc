@@ -17,7 +17,7 @@ constexpr size_t kMaxDepth = 32;
 
 class Walk {
  public:
-  Walk(const fs::path& root, const fs::path& except) : root_(root), except_(except) {}
+  explicit Walk(const fs::path& root) : root_(root) {}
 
   std::vector<fs::path> run() {
     visit({});
@@ -58,10 +58,9 @@ class Walk {
     }
   }
 
-  bool is_left_out(const fs::path& folder) const {
+  static bool is_left_out(const fs::path& folder) {
     const std::string name = folder.filename().native();
-    if (name == ".git" || name == ".cache" || name == ".huggingface" || is_staging_name(name)) return true;
-    return !except_.empty() && same_place(folder, except_);
+    return name == ".git" || name == ".cache" || name == ".huggingface" || is_staging_name(name);
   }
 
   void refuse_loop(const fs::path& folder) const {
@@ -72,7 +71,6 @@ class Walk {
   }
 
   const fs::path& root_;
-  const fs::path& except_;
   std::vector<fs::path> parents_;
   std::vector<fs::path> files_;
 };
@@ -110,8 +108,6 @@ fs::path tidy_absolute(const fs::path& path) {
   return error ? tidy : resolved;
 }
 
-std::vector<fs::path> files_below(const fs::path& folder, const fs::path& except) {
-  return Walk(folder, except).run();
-}
+std::vector<fs::path> files_below(const fs::path& folder) { return Walk(folder).run(); }
 
 }  // namespace prune

@@ -25,9 +25,8 @@ bool is_staging_name(const std::string& file_name);
 std::filesystem::path tidy_absolute(const std::filesystem::path& path);
 
 // All regular files below `folder`, links followed, as relative paths in sorted order. Left out: folders
-// named .git, .cache and .huggingface, unfinished outputs, and `except`. Throws Error(kInput) for anything
+// named .git, .cache and .huggingface, and unfinished outputs. Throws Error(kInput) for anything
 // else that cannot be copied, and for a folder too large to be a model's.
-std::vector<std::filesystem::path> files_below(const std::filesystem::path& folder,
-                                               const std::filesystem::path& except);
+std::vector<std::filesystem::path> files_below(const std::filesystem::path& folder);
 
 }  // namespace prune

@@ -105,7 +105,8 @@ class SafetensorsWriter {
   // Writes `bytes` at byte `offset` of tensor number `index`; each byte is to be written once. Thread-safe.
   // Throws Error(kUsage) for bytes outside the tensor, Error(kRuntime) with the system's reason.
   void write(size_t index, uint64_t offset, std::span<const std::byte> bytes);
-  // Checks that as many bytes came as were announced (else Error(kUsage)), syncs to disk, closes.
+  // Checks that as many bytes came as were announced (else Error(kUsage)) and closes. Staging::commit() sees
+  // to it that they reach the disk.
   void finish();
   uint64_t file_size() const { return file_size_; }
 

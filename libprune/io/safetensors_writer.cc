@@ -124,7 +124,6 @@ void SafetensorsWriter::finish() {
     throw_usage(shown(path_) + ": " + std::to_string(written) + " bytes of tensors were written, " +
                 std::to_string(data_size_) + " announced");
   }
-  sync_file(fd_.get(), path_);
   fd_.reset();
 }
 

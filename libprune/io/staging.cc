@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "libprune/io/completion_mark.h"
 #include "libprune/io/folder.h"
 #include "libprune/io/mapped_file.h"
 #include "libprune/io/text.h"
@@ -31,7 +32,14 @@ constexpr const char* kTree = "tree";
 constexpr const char* kOld = "old";
 
 constexpr size_t kCopyChunk = size_t{4} << 20;  // small enough that an interrupt is noticed at once
-constexpr int kMaxLinks = 40;                   // as many as Linux follows
+
+// A sync costs milliseconds whatever the file, so small files share it. What a crash may cost stays small:
+// any file that took long to make is vouched for at once.
+constexpr size_t kBatchFiles = 64;
+constexpr uint64_t kBatchBytes = uint64_t{4} << 20;
+constexpr std::chrono::seconds kBatchAge{1};
+
+constexpr int kMaxLinks = 40;  // as many as Linux follows
 
 fs::path without_trailing_slash(const fs::path& path) {
   return path.has_filename() ? path : path.parent_path();
@@ -72,6 +80,35 @@ bool may_be_replaced(const fs::path& folder) {
     is_empty = false;
   }
   return is_empty;
+}
+
+void check_against_input(const fs::path& output, const StagingOptions& options) {
+  if (options.input.empty()) return;
+  std::error_code error;
+  const fs::path input = fs::canonical(options.input, error);
+  if (error) return;
+  if (contains(output, input) || same_place(output, input)) {
+    throw_usage(shown(output) + ": the output is the input, or holds it: name another output");
+  }
+  if (contains(input, output)) {
+    throw_usage(shown(output) +
+                ": lies inside the input, and a later run would copy it along: name an output outside of it");
+  }
+}
+
+void check_output(const fs::path& output, bool single_file, const StagingOptions& options) {
+  if (!is_there(output)) return;
+  if (!options.force) throw_usage(shown(output) + ": exists already: name another output, or use --force");
+  const bool fits = single_file ? fs::is_regular_file(output) : fs::is_directory(output);
+  if (!fits) {
+    throw_usage(shown(output) + (single_file ? ": is no file" : ": is no folder") +
+                ", so the output cannot replace it");
+  }
+  if (single_file) return;
+  if (is_mount_point(output)) throw_usage(shown(output) + ": is a mount point: name a folder inside it");
+  if (!may_be_replaced(output)) {
+    throw_usage(shown(output) + ": holds no model, so it is not replaced: remove it, or name another output");
+  }
 }
 
 Json identity(const fs::path& path) {
@@ -127,17 +164,48 @@ std::string journal_line(const Json& entry) {
   return entry.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
 }
 
+// What another job had instead, in words: "pattern was \"1:4\"", "inputs changed".
+void add_differences(const std::string& what, const Json& old, const Json& now, std::string& text) {
+  if (old == now) return;
+  if (old.is_object() && now.is_object()) {
+    for (const auto& [key, value] : now.items()) add_differences(key, old.value(key, Json()), value, text);
+    return;
+  }
+  const bool is_short = old.is_primitive() && !old.is_null();
+  text += (text.empty() ? "" : ", ") + what + (is_short ? " was " + journal_line(old) : " changed");
+  if (text.ends_with('\n')) text.pop_back();
+}
+
+// Why the work of a journal cannot be taken over.
+std::string why_discarded(std::string_view journal, const Json& job) {
+  const Json first = Json::parse(journal.substr(0, journal.find('\n')), nullptr, false);
+  if (!first.is_object() || !first.contains("job")) return "its journal is damaged";
+  std::string text;
+  add_differences("job", first["job"], job, text);
+  return text.empty() ? "it was another job" : text;
+}
+
 }  // namespace
+
+void check_output_place(const fs::path& output, bool single_file, const StagingOptions& options) try {
+  const fs::path place = resolve_output(output);
+  check_against_input(place, options);
+  if (!options.resume) check_output(place, single_file, options);
+  if (::access(place.parent_path().c_str(), W_OK | X_OK) != 0) throw_system_error("creating", place, errno);
+} catch (const fs::filesystem_error& error) {
+  throw_system_error("preparing", error.path1(), error.code().value());
+}
 
 Staging::Staging(const fs::path& output, bool single_file, const Json& job, StagingOptions options)
     : output_(resolve_output(output)),
       folder_(staging_folder(output_)),
       single_file_(single_file),
+      job_(job),
       options_(std::move(options)) {
   try {
-    check_against_input();
-    if (!options_.resume) check_output();
-    open(job);
+    check_against_input(output_, options_);
+    if (!options_.resume) check_output(output_, single_file_, options_);
+    open();
   } catch (const fs::filesystem_error& error) {
     leave(options_.resume);
     throw_system_error("preparing", error.path1(), error.code().value());
@@ -151,43 +219,23 @@ Staging::~Staging() {
   if (!is_published_) leave(options_.resume);
 }
 
-void Staging::check_against_input() const {
-  if (options_.input.empty()) return;
-  std::error_code error;
-  const fs::path input = fs::canonical(options_.input, error);
-  if (error) return;
-  if (contains(output_, input) || same_place(output_, input)) {
-    throw_usage(shown(output_) + ": the output is the input, or holds it: name another output");
-  }
-}
-
-void Staging::check_output() const {
-  if (!is_there(output_)) return;
-  if (!options_.force) throw_usage(shown(output_) + ": exists already: name another output, or use --force");
-  const bool fits = single_file_ ? fs::is_regular_file(output_) : fs::is_directory(output_);
-  if (!fits) {
-    throw_usage(shown(output_) + (single_file_ ? ": is no file" : ": is no folder") +
-                ", so the output cannot replace it");
-  }
-  if (single_file_) return;
-  if (is_mount_point(output_)) throw_usage(shown(output_) + ": is a mount point: name a folder inside it");
-  if (!may_be_replaced(output_)) {
-    throw_usage(shown(output_) +
-                ": holds no model, so it is not replaced: remove it, or name another output");
-  }
-}
-
-void Staging::open(const Json& job) {
+void Staging::open() {
   take_lock();
   restore_old();
-  const bool is_loaded = options_.resume && load_journal(job);
+  const bool is_loaded = options_.resume && load_journal();
   if (is_loaded && is_in_place_) return;
-  if (options_.resume) check_output();
+  if (options_.resume) {
+    if (is_marked_complete(output_, job_)) {
+      done_.clear();
+      throw AlreadyComplete{};
+    }
+    check_output(output_, single_file_, options_);
+  }
   if (is_loaded) {
     remove_uncommitted();
   } else {
     clear();
-    start_journal(job);
+    start_journal();
   }
   make_folders(folder_ / kTree);
 }
@@ -233,13 +281,19 @@ void Staging::restore_old() const {
 }
 
 // False when there is no journal of this job. Stops at the first line that is not whole: the crash cut it.
-bool Staging::load_journal(const Json& job) {
+bool Staging::load_journal() {
   const fs::path path = folder_ / kJournal;
   if (!is_there(path)) return false;
   const MappedFile file(path);
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-  const std::string job_line = journal_line({{"job", job}});
-  if (!text.starts_with(job_line)) return false;
+  const std::string job_line = journal_line({{"job", job_}});
+  if (!text.starts_with(job_line)) {
+    if (options_.note) {
+      options_.note(shown(output_) +
+                    ": the unfinished work of an earlier run is discarded: " + why_discarded(text, job_));
+    }
+    return false;
+  }
 
   size_t begin = job_line.size();
   for (size_t end; (end = text.find('\n', begin)) != text.npos; begin = end + 1) {
@@ -284,9 +338,9 @@ void Staging::remove_uncommitted() {
   for (const fs::path& stray : strays) fs::remove(stray);
 }
 
-void Staging::start_journal(const Json& job) {
+void Staging::start_journal() {
   open_journal(0);
-  append_to_journal({{"job", job}});
+  append_to_journal(journal_line({{"job", job_}}));
 }
 
 void Staging::open_journal(uint64_t size) {
@@ -298,11 +352,10 @@ void Staging::open_journal(uint64_t size) {
   journal_size_ = size;
 }
 
-void Staging::append_to_journal(const Json& entry) {
-  const std::string line = journal_line(entry);
-  write_all(journal_.get(), journal_size_, std::as_bytes(std::span(line)), folder_ / kJournal);
+void Staging::append_to_journal(const std::string& lines) {
+  write_all(journal_.get(), journal_size_, std::as_bytes(std::span(lines)), folder_ / kJournal);
   sync_file(journal_.get(), folder_ / kJournal);
-  journal_size_ += line.size();
+  journal_size_ += lines.size();
 }
 
 bool Staging::is_done(const std::string& name) const { return done_.contains(name); }
@@ -325,17 +378,39 @@ fs::path Staging::path_for(const std::string& name) {
 
 void Staging::commit(const std::string& name, const Json& note) {
   const fs::path written = path_for(name);
-  const FileDescriptor fd(::open(written.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   struct stat facts {};
-  if (!fd.is_open() || ::fstat(fd.get(), &facts) != 0) throw_system_error("finishing", written, errno);
-  sync_file(fd.get(), written);
-
+  if (::lstat(written.c_str(), &facts) != 0) throw_system_error("finishing", written, errno);
   const fs::path finished = folder_ / kTree / name;
   make_folders(finished.parent_path());
   rename_or_throw(written, finished);
   const auto size = static_cast<uint64_t>(facts.st_size);
-  append_to_journal({{"done", name}, {"size", size}, {"note", note}});
   done_[name] = {size, note};
+
+  if (batch_.empty()) batch_start_ = std::chrono::steady_clock::now();
+  batch_.push_back(name);
+  batch_bytes_ += size;
+  const bool is_due = batch_.size() >= kBatchFiles || batch_bytes_ >= kBatchBytes ||
+                      std::chrono::steady_clock::now() - batch_start_ >= kBatchAge;
+  if (is_due) vouch();
+}
+
+// Syncs the committed files, and only then writes them to the journal. Writing starts for all of them before
+// the first is waited for: most file systems then finish the others along with it.
+void Staging::vouch() {
+  std::vector<FileDescriptor> files;
+  std::string lines;
+  for (const std::string& name : batch_) {
+    const fs::path path = folder_ / kTree / name;
+    const Done& done = done_.at(name);
+    files.emplace_back(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!files.back().is_open()) throw_system_error("finishing", path, errno);
+    start_write_back(files.back().get(), 0, done.size);
+    lines += journal_line({{"done", name}, {"size", done.size}, {"note", done.note}});
+  }
+  for (size_t i = 0; i < files.size(); ++i) sync_file(files[i].get(), folder_ / kTree / batch_[i]);
+  append_to_journal(lines);
+  batch_.clear();
+  batch_bytes_ = 0;
 }
 
 void Staging::copy(const fs::path& from, const std::string& name) {
@@ -352,8 +427,10 @@ void Staging::copy(const fs::path& from, const std::string& name) {
 
 void Staging::publish() {
   if (!is_in_place_) {
+    vouch();
+    mark_complete(payload(), job_);
     sync_tree();
-    append_to_journal({{"publish", identity(payload())}});
+    append_to_journal(journal_line({{"publish", identity(payload())}}));
     put_in_place();
     sync_folder(output_.parent_path());
   }
@@ -418,6 +495,13 @@ void Staging::clear() const noexcept {
 
 // Lets go of the staging folder. Only what this class makes is removed from it, and nothing without the lock.
 void Staging::leave(bool keep) noexcept {
+  if (keep && !batch_.empty()) {
+    try {
+      vouch();
+    } catch (...) {
+      batch_.clear();  // a run that resumes makes these files again
+    }
+  }
   if (lock_.is_open() && !(keep && !done_.empty())) {
     clear();
     ::unlink((folder_ / kLock).c_str());

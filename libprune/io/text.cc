@@ -112,11 +112,13 @@ std::string quote_name(std::string_view name) {
   return out;
 }
 
-std::string shown(const std::filesystem::path& path) {
+std::string printable(std::string_view text) {
   std::string out;
-  append_escaped(out, path.native());
+  append_escaped(out, text);
   return out;
 }
+
+std::string shown(const std::filesystem::path& path) { return printable(path.native()); }
 
 std::string in_bytes(uint64_t count) { return std::to_string(count) + (count == 1 ? " byte" : " bytes"); }
 

@@ -17,7 +17,11 @@ size_t find_invalid_utf8(std::string_view text);
 // UTF-8) appears as an escape; a long name is cut in the middle.
 std::string quote_name(std::string_view name);
 
-// A path, escaped alike, without quotes and never cut: it has to be findable.
+// Text escaped alike, without quotes and never cut: names in tables, whole messages. Escaping twice changes
+// nothing.
+std::string printable(std::string_view text);
+
+// A path, escaped alike: it has to be findable.
 std::string shown(const std::filesystem::path& path);
 
 // "1 byte", "2 bytes".

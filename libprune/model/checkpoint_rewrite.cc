@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "libprune/model/elapsed.h"
 #include "libprune/model/job.h"
 #include "libprune/model/parallel.h"
 #include "libprune/model/report_json.h"
@@ -22,10 +23,6 @@ size_t working_bytes(const Checkpoint& checkpoint, const PlannedTensor& planned)
   const size_t turned = planned.orientation == Orientation::kInOut ? 2 * data.size() : 0;
   return copied_bytes(data, checkpoint.tensor(planned.ref).dtype, planned.orientation) + turned +
          size_t(planned.out * planned.in) / 8 + kCopyChunk;
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 // One shard: every tensor of the plan into its place in the new file.
@@ -109,10 +106,10 @@ PruneReport rewrite_checkpoint(const Checkpoint& checkpoint, const PrunePlan& pl
   const auto start = std::chrono::steady_clock::now();
   options.input = checkpoint.path();
   Staging staging(output, checkpoint.is_single_file(),
-                  describe_job("prune", checkpoint, output, to_json(plan.options)), std::move(options));
+                  describe_job("prune", checkpoint, to_json(plan.options)), std::move(options));
   ProgressCounter counter(progress, checkpoint.tensor_bytes());
   PruneReport report = describe_pass(checkpoint, plan, output);
-  for (const std::filesystem::path& file : checkpoint.other_files(output)) {
+  for (const std::filesystem::path& file : checkpoint.other_files()) {
     check_interrupted();
     if (!staging.is_done(file.string())) staging.copy(checkpoint.path() / file, file.string());
   }

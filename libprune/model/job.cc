@@ -21,12 +21,12 @@ nlohmann::json file_identity(const std::filesystem::path& folder, const std::fil
 }  // namespace
 
 nlohmann::json describe_job(std::string_view kind, const Checkpoint& checkpoint,
-                            const std::filesystem::path& output, const nlohmann::json& options) {
+                            const nlohmann::json& options) {
   nlohmann::json inputs = nlohmann::json::array();
   for (const SafetensorsFile& shard : checkpoint.shards()) {
     inputs.push_back(file_identity(shard.path().parent_path(), shard.path().filename()));
   }
-  for (const std::filesystem::path& file : checkpoint.other_files(output)) {
+  for (const std::filesystem::path& file : checkpoint.other_files()) {
     inputs.push_back(file_identity(checkpoint.path(), file));
   }
   return {{"job", kind}, {"model", checkpoint.path().string()}, {"inputs", inputs}, {"options", options}};

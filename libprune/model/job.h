@@ -2,7 +2,6 @@
 // finished.
 #pragma once
 
-#include <filesystem>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
@@ -12,9 +11,8 @@
 namespace prune {
 
 // The kind of work, the model's path, the name, size and time of last change of every shard and of every
-// other file that is copied, and the options that decide the result. `output` is left out where it lies
-// inside the model's folder.
+// other file that is copied, and the options that decide the result.
 nlohmann::json describe_job(std::string_view kind, const Checkpoint& checkpoint,
-                            const std::filesystem::path& output, const nlohmann::json& options);
+                            const nlohmann::json& options);
 
 }  // namespace prune

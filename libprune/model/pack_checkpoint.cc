@@ -8,6 +8,7 @@
 #include <prune/error.h>
 
 #include "libprune/model/data_order.h"
+#include "libprune/model/elapsed.h"
 #include "libprune/model/job.h"
 #include "libprune/model/parallel.h"
 #include "libprune/model/sparsity_profile.h"
@@ -152,7 +153,6 @@ class Repacking {
   Repacking(const Checkpoint& checkpoint, const std::filesystem::path& output, const nlohmann::json& job,
             StagingOptions options, const Progress& progress, uint64_t progress_bytes)
       : checkpoint_(checkpoint),
-        output_(output),
         staging_(output, checkpoint.is_single_file(), job, with_input(std::move(options), checkpoint)),
         progress_(progress, progress_bytes) {}
 
@@ -172,7 +172,7 @@ class Repacking {
   }
 
   void finish() {
-    for (const std::filesystem::path& file : checkpoint_.other_files(output_)) {
+    for (const std::filesystem::path& file : checkpoint_.other_files()) {
       check_interrupted();
       if (file != kIndexFile && !staging_.is_done(file.string()))
         staging_.copy(checkpoint_.path() / file, file.string());
@@ -190,7 +190,6 @@ class Repacking {
   }
 
   const Checkpoint& checkpoint_;
-  std::filesystem::path output_;
   Staging staging_;
   ProgressCounter progress_;
   nlohmann::json weight_map_ = nlohmann::json::object();
@@ -411,10 +410,6 @@ nlohmann::json options_json(const PackOptions& options) {
           {"exclude", options.exclude}};
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 // --- unpacking
 // ----------------------------------------------------------------------------------------------------------
 
@@ -485,7 +480,7 @@ PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& opti
   if (PackedCheckpoint::is_packed(checkpoint)) throw_input(shown(checkpoint.path()) + ": is packed already");
   const WeightSelection selection(checkpoint, options.include, options.exclude);
   std::vector<ShardPacker> packers = make_packers(checkpoint, selection, options);
-  Repacking repacking(checkpoint, output, describe_job("pack", checkpoint, output, options_json(options)),
+  Repacking repacking(checkpoint, output, describe_job("pack", checkpoint, options_json(options)),
                       std::move(staging), progress, 2 * checkpoint.tensor_bytes());
   PackReport report;
   report.model = checkpoint.path().string();
@@ -507,8 +502,7 @@ PackReport unpack_checkpoint(const Checkpoint& checkpoint, const std::filesystem
   const auto start = std::chrono::steady_clock::now();
   if (!PackedCheckpoint::is_packed(checkpoint)) throw_input(shown(checkpoint.path()) + ": is not packed");
   const PackedCheckpoint packed(checkpoint);
-  Repacking repacking(checkpoint, output,
-                      describe_job("unpack", checkpoint, output, nlohmann::json::object()),
+  Repacking repacking(checkpoint, output, describe_job("unpack", checkpoint, nlohmann::json::object()),
                       std::move(staging), progress, checkpoint.tensor_bytes());
   PackReport report;
   report.model = checkpoint.path().string();

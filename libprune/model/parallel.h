@@ -1,6 +1,7 @@
 // A parallel loop that exceptions can leave.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <exception>
@@ -21,7 +22,8 @@ void parallel_for(size_t n, int threads, Body&& body) {
   std::atomic<size_t> next = 0;
   std::atomic<bool> failed = false;
   std::exception_ptr fault;
-  const int team = threads > 0 ? threads : omp_get_max_threads();
+  const size_t most = size_t(threads > 0 ? threads : omp_get_max_threads());
+  const int team = int(std::clamp<size_t>(n, 1, most));
 #pragma omp parallel num_threads(team)
   for (size_t i = next++; i < n && !failed; i = next++) {
     try {

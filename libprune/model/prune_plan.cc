@@ -20,13 +20,11 @@ class Planner {
         selection_(checkpoint, options.include, options.exclude) {}
 
   const Architecture& architecture() const { return selection_.architecture(); }
-  bool exclude_matched() const { return exclude_matched_; }
   int unfit() const { return unfit_; }
 
   PlannedTensor plan(TensorRef ref) {
     const TensorInfo& tensor = checkpoint_.tensor(ref);
     WeightSelection::Choice choice = selection_.choose(tensor);
-    exclude_matched_ |= choice.excluded;
     PlannedTensor planned{.ref = ref,
                           .prune = choice.chosen,
                           .orientation = choice.orientation,
@@ -54,7 +52,6 @@ class Planner {
   const Checkpoint& checkpoint_;
   const PruneOptions& options_;
   WeightSelection selection_;
-  bool exclude_matched_ = false;
   int unfit_ = 0;
 };
 
@@ -91,9 +88,6 @@ void add_notes(const Checkpoint& checkpoint, const Planner& planner, PrunePlan& 
         what +
         ": pruning every 2-D \".weight\" that is no embedding, head, norm or router by its name (known: " +
         join(Architecture::known_model_types()) + ")");
-  }
-  if (!plan.options.exclude.empty() && !planner.exclude_matched()) {
-    plan.notes.push_back("--exclude matched no tensor that would be pruned");
   }
   if (prunes_tied_embedding(checkpoint, plan)) {
     plan.notes.push_back("the embedding is tied to the output head: pruning it prunes both");

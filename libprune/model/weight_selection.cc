@@ -8,7 +8,7 @@ WeightSelection::WeightSelection(const Checkpoint& checkpoint, const std::vector
 
 WeightSelection::Choice WeightSelection::choose(const TensorInfo& tensor) const {
   Choice choice = choose_before_exclude(tensor);
-  if (choice.chosen && exclude_.matches(tensor.name)) return {.excluded = true, .reason = "excluded"};
+  if (choice.chosen && exclude_.matches(tensor.name)) return {.reason = "excluded"};
   return choice;
 }
 

@@ -22,7 +22,6 @@ class WeightSelection {
 
   struct Choice {
     bool chosen = false;
-    bool excluded = false;                          // chosen but for `exclude`
     Orientation orientation = Orientation::kOutIn;  // of a chosen one
     std::string reason = {};                        // why it is not chosen, for people
   };

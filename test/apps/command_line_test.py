@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import shutil
+import stat
 import subprocess
 import unittest
 
@@ -37,8 +38,18 @@ class Help(ProgramTest):
         self.expect(DONE, "no such model", "--no-such-option", "--help")
 
     def test_version(self):
-        run = self.expect(DONE, "--version")
-        self.assertRegex(run.stdout, r"^prune \d+\.\d+\.\d+\n$")
+        for arguments in ((), ("inspect",), (MODEL, *PASS), ("pack", MODEL, "--format", "zip"), ("nowhere", "-q")):
+            run = self.expect(DONE, *arguments, "--version")
+            self.assertRegex(run.stdout, r"^prune \d+\.\d+\.\d+\n$")
+            self.assertEqual(run.stderr, "")
+
+    def test_the_help_command(self):
+        self.assertEqual(self.expect(DONE, "help").stdout, self.expect(DONE, "--help").stdout)
+        for command in COMMANDS:
+            self.assertEqual(self.expect(DONE, "help", command).stdout, self.expect(DONE, command, "--help").stdout)
+        self.assertIn("'prune help inspect'?", self.expect(USAGE, "help", "inspct").stderr)
+        self.assertIn("lists them", self.expect(USAGE, "help", "frobnicate").stderr)
+        self.expect(USAGE, "help", "inspect", "pack")
 
     def test_options_of_the_examples_exist(self):
         known = {option for c in ((), *((c,) for c in COMMANDS))
@@ -63,13 +74,15 @@ class Mistakes(ProgramTest):
         self.refuse("verify", MODEL, "--agianst", "x", parts=["'--against'?"])
         self.refuse(MODEL, "--frobnicate", parts=["unknown option '--frobnicate'", "--help"])
 
-    def test_abbreviations_are_not_guessed(self):
-        for short in ("--spars", "--pat", "--forc", "--js", "--quie", "--res"):
-            self.refuse(MODEL, short, "0.5", parts=["unknown option"])
+    def test_abbreviations_are_not_guessed_but_suggested(self):
+        for short, meant in (("--spars", "sparsity"), ("--pat", "pattern"), ("--forc", "force"), ("--js", "json"),
+                             ("--quie", "quiet"), ("--res", "resume")):  # fmt: skip
+            self.refuse(MODEL, short, "0.5", parts=[f"unknown option '{short}': did you mean '--{meant}'?"])
 
     def test_an_unknown_command_gets_the_nearest(self):
         for typo, meant in (("inspct", "inspect"), ("verfy", "verify"), ("packk", "pack"), ("unpak", "unpack")):
             self.refuse(typo, parts=[f"did you mean 'prune {meant}'?"])
+        self.refuse("inpsect", "some model", "--all", parts=["did you mean 'prune inspect'?"])
         self.refuse("frobnicate", parts=["frobnicate: cannot be read: no such file or directory"], code=REFUSED)
 
     def test_sparsity_against_the_pattern_says_the_right_value(self):
@@ -111,14 +124,40 @@ class Mistakes(ProgramTest):
         self.refuse("unpack", MODEL, code=REFUSED)
         self.refuse("bench", MODEL, code=REFUSED, parts=["not packed"])
 
+    def test_an_index_whose_metadata_is_no_object(self):
+        model = shutil.copytree(MODEL, self.folder / "model")
+        index = json.loads((model / "model.safetensors.index.json").read_text())
+        for metadata in ([], "text", 7):
+            (model / "model.safetensors.index.json").write_text(json.dumps(index | {"metadata": metadata}))
+            for command in ((), ("inspect",), ("verify",), ("pack",)):
+                run = self.expect(REFUSED, *command, model)
+                self.assert_one_line(run.stderr, "model.safetensors.index.json: metadata must be a JSON object")
+        self.assertEqual(os.listdir(self.folder), ["model"])
+
     def test_patterns_that_do_not_fit(self):
         run = self.refuse(MODEL, "--quiet", "--pattern", "2:7", code=REFUSED, parts=["--skip-unfit"])
         self.assertIn("_proj.weight", run.stderr)
         self.refuse(MODEL, "--quiet", "--pattern", "2:7", "--skip-unfit", code=REFUSED)
 
     def test_filters_that_leave_nothing(self):
-        self.refuse(MODEL, "--include", "*nothing*", code=REFUSED, parts=["--include"])
+        for quiet in ((), ("--quiet",)):
+            self.refuse(MODEL, "--include", "*nothing*", *quiet, code=REFUSED,
+                        parts=["--include '*nothing*' matches no tensor"])  # fmt: skip
+            self.refuse(MODEL, "--include", "*norm", "--include", "?", *quiet, code=REFUSED,
+                        parts=["'*norm' matches only tensors that it cannot change", "norm.weight'", "'?' matches no"])  # fmt: skip
+            self.refuse("pack", MODEL, "--include", "*nothing*", *quiet, code=REFUSED, parts=["matches no tensor"])
         self.refuse(MODEL, "--exclude", "*", code=REFUSED)
+
+    def test_threads_that_cannot_be_started(self):
+        limit = ("sh", "-c", 'ulimit -v 2000000 && exec "$@"', "sh")
+        for words, environment in (((MODEL, "--threads", 1000), {}), (("inspect", MODEL), {"OMP_NUM_THREADS": "1000"})):
+            run = prune(*words, cwd=self.folder, env=environment, command=limit)
+            if os.environ.get("PRUNE_SANITIZE"):
+                self.skipTest("sanitizers take more memory than the limit")
+            self.assertEqual((run.returncode, run.stdout), (FAILED, ""), run.stderr)
+            self.assert_one_line(run.stderr, "1000 threads cannot be started", "resource temporarily unavailable")
+            self.assertEqual(os.listdir(self.folder), [])
+        self.refuse(MODEL, env={"OMP_NUM_THREADS": "5000"}, parts=["OMP_NUM_THREADS=5000"])
 
 
 class Outputs(ProgramTest):
@@ -146,6 +185,48 @@ class Outputs(ProgramTest):
         (self.folder / "out").symlink_to(self.folder / "no/where")
         self.expect(USAGE, MODEL, "-o", self.folder / "out", *PASS)
         self.assertEqual(os.listdir(self.folder), ["out"])
+
+    def test_a_dry_run_checks_the_place_as_the_run_does(self):
+        model = shutil.copytree(MODEL, self.folder / "model")
+        (self.folder / "taken").mkdir()
+        for place in (self.folder / "taken", self.folder / "no/where", model, model / "inside", self.folder):
+            runs = [self.expect(USAGE, model, "-o", place, *PASS, *dry) for dry in ((), ("-n",))]
+            self.assertEqual(runs[0].stderr, runs[1].stderr)
+        for report in (self.folder, self.folder / "none/report.json"):
+            self.expect(USAGE, model, "-n", "--report", report, *PASS)
+        self.assertEqual(sorted(os.listdir(self.folder)), ["model", "taken"])
+
+    def test_the_output_is_told_alike_by_plan_and_run(self):
+        for place in ((), ("-o", "out"), ("-o", "./sub/../other/")):
+            (self.folder / "sub").mkdir(exist_ok=True)
+            model = self.folder / "model"
+            if not model.exists():
+                shutil.copytree(MODEL, model)
+            told = [json.loads(self.expect(DONE, "model", *place, *PASS, "--json", *dry, cwd=self.folder).stdout)["output"]
+                    for dry in (("-n",), ())]  # fmt: skip
+            self.assertEqual(told[0], told[1])
+            self.assertTrue(os.path.isabs(told[0]) and os.path.isdir(told[0]), told[0])
+
+    def test_an_output_inside_the_model_is_refused(self):
+        model = shutil.copytree(MODEL, self.folder / "model")
+        before = sorted(os.listdir(model))
+        for place in ("pruned", "./a/../pruned", model / "pruned"):
+            run = self.expect(USAGE, "-o", place, *PASS, cwd=model)
+            self.assert_one_line(run.stderr, "lies inside the input", "name an output outside of it")
+        for command in ("pack", "unpack"):
+            self.expect(USAGE, command, "-o", "packed", cwd=model)
+        self.assertEqual(sorted(os.listdir(model)), before)
+
+    def test_filters_that_change_nothing_are_told(self):
+        run = self.expect(DONE, MODEL, "-n", "--include", "*up_proj", "--include", "*nothing*", "--include", "*norm",
+                          "--exclude", "?", "--exclude", "*embed*", "--exclude", "*.0.*")  # fmt: skip
+        notes = run.stderr.splitlines()
+        self.assertEqual(len([n for n in notes if n.startswith("note: --")]), 4, run.stderr)
+        self.assertIn("note: --include '*nothing*' matches no tensor", notes)
+        self.assertRegex(run.stderr, r"--include '\*norm' matches only tensors that it cannot change \('.*norm")
+        self.assertIn("note: --exclude '?' matches no tensor", notes)
+        self.assertRegex(run.stderr, r"--exclude '\*embed\*' matches .*not included")
+        self.assertEqual(self.expect(DONE, MODEL, "-n", "-q", "--exclude", "nothing").stderr, "")
 
     def test_dry_run_writes_nothing(self):
         model = shutil.copytree(MODEL, self.folder / "model")
@@ -237,6 +318,30 @@ class Reports(ProgramTest):
             self.assert_one_line(run.stderr, str(report))
             self.assertEqual(os.listdir(self.folder), [])
 
+    def test_a_report_goes_where_links_and_devices_are(self):
+        link, target = self.folder / "link.json", self.folder / "target.json"
+        link.symlink_to(target)
+        for target_is_there in (False, True):
+            self.expect(DONE, MODEL, "-o", self.folder / "out", "--force", "--report", link, *PASS)
+            self.assertTrue(link.is_symlink())
+            self.check_report(json.loads(target.read_text()))
+            self.assertEqual(target_is_there or target.exists(), True)
+        fifo = self.folder / "fifo"
+        os.mkfifo(fifo)
+        with subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE, text=True) as reader:
+            self.expect(DONE, MODEL, "-o", self.folder / "out", "--force", "--report", fifo, *PASS)
+            self.check_report(json.loads(reader.communicate(timeout=60)[0]))
+        self.assertTrue(stat.S_ISFIFO(fifo.stat().st_mode))
+
+    def test_a_report_that_fails_at_the_end_says_that_the_model_is_in_place(self):
+        report = self.folder / "report.json"
+        report.symlink_to("/dev/full")  # not itself: a program that failed here would replace it
+        run = self.expect(FAILED, MODEL, "-o", self.folder / "out", "--quiet", "--report", report, *PASS)
+        self.assert_one_line(run.stderr, f"is in place at {self.folder / 'out'}", "but not its report",
+                             "report.json: can't be written: no space left on device")  # fmt: skip
+        self.expect(DONE, "verify", self.folder / "out", "--pattern", "2:4", "--against", MODEL)
+        self.assertTrue(stat.S_ISCHR(os.stat("/dev/full").st_mode))
+
     def test_json_of_the_other_commands(self):
         pruned, packed = self.folder / "out", self.folder / "packed"
         self.expect(DONE, MODEL, "-o", pruned, *PASS)
@@ -250,6 +355,14 @@ class Reports(ProgramTest):
         bench = self.expect(DONE, "bench", packed, "--json", "--rows", 1, "--seconds", 0.001, "--threads", 1)
         cases = json.loads(bench.stdout)["cases"]
         self.assertEqual(sum(c["weights"] for c in cases), len(self.linear))
+        for case in cases:
+            self.assertTrue(case["dense_kernel"] and case["sparse_kernel"])
+            self.assertEqual((case["dense_threads"], case["sparse_threads"]), (1, 1))
+            self.assertEqual(case["sparse_dtype"], "BF16")
+            if case["steady"]:
+                self.assertEqual(case["use"], "sparse" if case["speedup"] > 1 else "dense")
+            else:
+                self.assertEqual((case["speedup"], case["use"]), (None, None))
         self.assertTrue(all(c["dense_seconds"] > 0 and c["sparse_seconds"] > 0 for c in cases))
         json.loads(self.expect(DONE, "unpack", packed, "-o", self.folder / "dense", "--json").stdout)
 
@@ -298,6 +411,32 @@ class Streams(ProgramTest):
                                      env=environment(), timeout=60, check=False)  # fmt: skip
                 self.assertEqual(run.returncode, FAILED)
                 self.assert_one_line(run.stderr.lower(), "prune: ", "no space left on device")
+
+    def test_a_stderr_that_takes_nothing_changes_nothing(self):
+        for closing in ("2>&-", "2>/dev/full", "0<&- 2>&-"):
+            command = ("sh", "-c", f'exec "$@" {closing}', "sh")
+            out = self.folder / "out"
+            run = prune(MODEL, "-o", out, "--force", *PASS, command=command)
+            self.assertEqual((run.returncode, run.stderr), (DONE, ""))
+            self.expect(DONE, "verify", out, "--pattern", "2:4", "--against", MODEL)
+            self.assertEqual(prune("nowhere", command=command).returncode, REFUSED)
+            self.assertEqual(prune("--no-such", command=command).returncode, USAGE)
+            self.assertEqual(prune("verify", MODEL, "--pattern", "2:4", command=command).returncode, MISMATCH)
+        self.assertEqual(os.listdir(self.folder), ["out"])
+
+    def test_a_closed_stdout_is_a_failure_and_no_file(self):
+        out = self.folder / "out"
+        run = prune(MODEL, "-o", out, *PASS, command=("sh", "-c", 'exec "$@" >&-', "sh"))
+        self.assertEqual(run.returncode, FAILED)
+        self.expect(DONE, "verify", out, "--pattern", "2:4", "--against", MODEL)
+
+    def test_a_reader_that_leaves(self):
+        words = [PROGRAM, "inspect", str(MODEL), "--json"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as run:
+            run.stdout.close()
+            messages = run.stderr.read()
+            self.assertEqual(run.wait(60), FAILED)
+        self.assert_one_line(messages.lower(), "prune: ", "broken pipe")
 
     def on_a_terminal(self, *arguments, **changes):
         """What the program writes to a terminal on stderr."""

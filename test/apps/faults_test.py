@@ -14,7 +14,8 @@ import time
 import unittest
 
 import program
-from program import (DONE, FAILED, INTERRUPTED, MODEL, SOURCE, ProgramTest, environment, files_below, prune,
+import safetensors_files
+from program import (DONE, FAILED, INTERRUPTED, MODEL, SOURCE, USAGE, ProgramTest, environment, files_below, prune,
                      staging_folder, start)  # fmt: skip
 
 sys.path.insert(0, str(SOURCE / "bench"))
@@ -173,9 +174,10 @@ class Kills(BigModelTest):
         self.assertTrue(all(after[name] != before[name] for name in kept))
 
     def test_another_job_takes_nothing_over(self):
-        """Other options, or an input that changed meanwhile."""
+        """Other options, or an input that changed meanwhile; and it is said."""
         self.killed_after(4)
-        self.expect(DONE, self.model, "-o", self.output, "--quiet", "--pattern", "1:4", "--resume")
+        run = self.expect(DONE, self.model, "-o", self.output, "--pattern", "1:4", "--resume")
+        self.assert_one_line(run.stderr, "note: ", "unfinished work", "discarded", 'pattern was "2:4"')
         self.expect(DONE, "verify", self.output, "--pattern", "1:4", "--against", self.model, "--quiet")
         shutil.rmtree(self.output)
 
@@ -186,6 +188,21 @@ class Kills(BigModelTest):
         self.resume()
         after = identities(self.output, kept)
         self.assertTrue(all(after[name] != before[name] for name in kept))
+
+    def test_resuming_what_is_complete_is_no_fault(self):
+        self.expect(DONE, self.model, "-o", self.output, *PASS)
+        before = identities(self.output, files_below(self.output))
+        run = self.expect(DONE, self.model, "-o", self.output, *PASS, "--resume")
+        if "exists" in run.stderr:
+            self.skipTest("the file system keeps no attributes")
+        self.assert_one_line(run.stdout, str(self.output), "nothing is left to do")
+        run = self.expect(DONE, self.model, "-o", self.output, *PASS, "--resume", "--json")
+        self.assertEqual(json.loads(run.stdout), {"already_complete": True, "output": str(self.output)})
+        self.expect(USAGE, self.model, "-o", self.output, "--quiet", "--pattern", "1:4", "--resume")
+        self.assertEqual(identities(self.output, before), before)
+        (self.output / "config.json").write_text("{}")
+        self.expect(USAGE, self.model, "-o", self.output, *PASS, "--resume")
+        self.assertEqual(os.listdir(self.folder), ["out"])
 
     def test_a_damaged_journal_costs_time_only(self):
         for damage in (lambda text: text[:-7], lambda text: text + b'{"done": ', lambda text: b"\0" * len(text),
@@ -205,7 +222,7 @@ class Interrupts(BigModelTest):
         self.assertEqual(self.end(process, INTERRUPTED), "prune: interrupted\n")
 
     def test_an_interrupted_run_leaves_nothing(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             for files in (1, 4):
                 self.interrupted(number, files=files)
                 self.assert_nothing_left(self.output)
@@ -345,6 +362,36 @@ class Disks(ProgramTest):
         run = self.run_on("size=64m", MODEL, "-o", self.disk, "--force", *PASS)
         self.assertEqual(run.returncode, program.USAGE)
         self.assert_one_line(run.stderr, "mount point")
+
+
+class Limits(ProgramTest):
+    def test_a_limit_on_the_size_of_files(self):
+        command = ("sh", "-c", 'ulimit -f 100 && exec "$@"', "sh")
+        for arguments in ((MODEL, *PASS), (MODEL, *PASS, "--resume")):
+            run = prune(*arguments, "-o", self.folder / "out", command=command)
+            self.assertEqual((run.returncode, run.stdout), (FAILED, ""))
+            self.assert_one_line(run.stderr, "prune: file too large while writing ", str(self.folder))
+            self.assertFalse((self.folder / "out").exists())
+
+    def test_thousands_of_small_shards(self):
+        """Each of three syncs, one after the other, took minutes."""
+        model = self.folder / "model"
+        model.mkdir()
+        shards = 600
+        names = {f"model.layers.{i}.up_proj.weight": f"model-{i + 1:05}-of-{shards:05}.safetensors" for i in range(shards)}
+        for i, (name, file) in enumerate(names.items()):
+            safetensors_files.write(model / file, {name: safetensors_files.normal("BF16", (4, 8), i)}, {"format": "pt"})
+        (model / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+        trace = self.folder / "trace"
+        command = ("strace", "-f", "-c", "-e", "trace=fsync", "-o", str(trace))
+        if not shutil.which("strace") or subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+            self.skipTest("system calls cannot be counted here")
+        run = prune(model, "-o", self.folder / "out", *PASS, command=command)
+        self.assertEqual(run.returncode, DONE, run.stderr)
+        self.expect(DONE, "verify", self.folder / "out", "--pattern", "2:4", "--against", model)
+        self.assertEqual(len(files_below(self.folder / "out")), shards + 1)
+        calls = int(next(line.split()[3] for line in trace.read_text().splitlines() if line.endswith(" fsync")))
+        self.assertLess(calls, shards * 1.1, "one for each file, and a few for the journal")
 
 
 class Permissions(ProgramTest):

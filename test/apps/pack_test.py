@@ -214,6 +214,26 @@ class Refusals(PackTest):
             self.assert_one_line(run.stderr, "_proj.weight")
             self.assert_nothing_left(self.packed)
 
+    def test_small_files_that_claim_huge_weights(self):
+        """CSR and BSR store nothing for columns of zeros, so a few bytes could claim any number of them."""
+        for entry, rows in (({"format": "csr", "shape": [1, 2**31 - 1]}, 1),
+                            ({"format": "csr", "shape": [1, 2**40]}, 1),
+                            ({"format": "bsr", "pattern": "16x16", "shape": [16, 2**31 - 16]}, 1),
+                            ({"format": "bsr", "pattern": "1x1", "shape": [2**31 - 1, 2**31 - 1]}, 1),
+                            ({"format": "nm", "pattern": "2:4", "shape": [2**20, 2**20]}, 1),
+                            ({"format": "bitmask", "shape": [2**20, 2**20]}, 1)):  # fmt: skip
+            values = np.zeros((0, 16, 16) if entry["format"] == "bsr" else (0,))
+            tensors = {"a.weight.values": safetensors_files.Tensor("F32", values),
+                       "a.weight.indices": safetensors_files.Tensor("I32", np.zeros(0)),
+                       "a.weight.indptr": safetensors_files.Tensor("I64", np.zeros(rows + 1))}  # fmt: skip
+            layout = json.dumps({"a.weight": {"dtype": "F32", **entry}})
+            path = self.folder / "huge.safetensors"
+            safetensors_files.write(path, tensors, {"format": "pt", "prune.version": "1", "prune.layout": layout})
+            for command in (("inspect", path), ("verify", path), ("unpack", path, "-o", self.dense), ("bench", path)):
+                run = self.expect(REFUSED, *command)
+                self.assert_one_line(run.stderr, "huge.safetensors", "'a.weight'")
+                self.assert_nothing_left(self.dense)
+
     def test_packed_models_are_packed_once(self):
         self.prune("2:4")
         self.pack()

@@ -195,7 +195,7 @@ TEST(StagingFileSystem, without_exchange_is_served_in_two_steps) {
 }
 
 TEST(StagingInterrupt, cleans_up) {
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const TempFolder folder;
     const int status = in_child([&] {
       install_interrupt_handlers();

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "libprune/io/completion_mark.h"
 #include "prune/error.h"
 #include "test/libprune/io/files.h"
 
@@ -157,12 +158,38 @@ TEST_F(StagingTest, never_replaces_the_input) {
   EXPECT_EQ(read_file(folder_ / "out/config.json"), "old");
 }
 
-TEST_F(StagingTest, allows_an_output_inside_the_input) {
+// A later run would take it for a part of the model and copy it along.
+TEST_F(StagingTest, refuses_an_output_inside_the_input) {
   make_old_output();
-  Staging staging(folder_ / "out/pruned", false, kJob, {.input = folder_ / "out"});
-  put(staging, "a", "1");
-  staging.publish();
-  EXPECT_EQ(read_file(folder_ / "out/pruned/a"), "1");
+  fs::create_directory(folder_ / "out/sub");
+  fs::create_directory_symlink("out/sub", folder_ / "link");
+  for (const char* output : {"out/pruned", "out/sub/pruned", "link/pruned"}) {
+    for (const bool resume : {false, true}) {
+      const StagingOptions options{.resume = resume, .input = folder_ / "out"};
+      EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / output, options), HasSubstr("lies inside the input"))
+          << output;
+    }
+  }
+}
+
+TEST_F(StagingTest, tells_beforehand_what_it_would_refuse) {
+  make_old_output();
+  const auto refused = [&](const fs::path& output, StagingOptions options = {}) {
+    try {
+      check_output_place(output, false, options);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(refused(folder_ / "new"), "");
+  EXPECT_EQ(refused(folder_ / "out", {.force = true}), "");
+  EXPECT_EQ(refused(folder_ / "out", {.resume = true}), "");
+  EXPECT_THAT(refused(folder_ / "out"), HasSubstr("exists already"));
+  EXPECT_THAT(refused(folder_ / "no/where"), HasSubstr("no such folder"));
+  EXPECT_THAT(refused(folder_ / "out", {.force = true, .input = folder_ / "out"}), HasSubstr("is the input"));
+  EXPECT_THAT(refused(folder_ / "out/in", {.input = folder_ / "out"}), HasSubstr("inside the input"));
+  EXPECT_THAT(names_in(folder_.path()), ElementsAre("out"));
 }
 
 TEST_F(StagingTest, takes_relative_paths_and_trailing_slashes) {
@@ -285,6 +312,70 @@ TEST_F(StagingTest, starts_anew_for_another_job_or_without_resume) {
   leave_a();
   EXPECT_FALSE(stage()->is_done("a"));
   EXPECT_THAT(names_in(folder_.path()), IsEmpty());
+}
+
+TEST_F(StagingTest, says_why_unfinished_work_is_discarded) {
+  const auto note_of = [&](const nlohmann::json& job, bool damaged = false) {
+    {
+      const auto staging = stage({.resume = true});
+      put(*staging, "a", "1");
+    }
+    if (damaged) write_file(folder_ / ".out.partial/journal", "{");
+    std::string note;
+    stage({.resume = true, .note = [&](const std::string& text) { note += text; }}, job);
+    return note;
+  };
+  EXPECT_EQ(note_of(kJob), "");
+  fs::remove_all(folder_ / ".out.partial");
+  EXPECT_THAT(note_of({{"input", "n"}, {"sparsity", 0.5}}), HasSubstr("is discarded: input was \"m\""));
+  EXPECT_THAT(note_of({{"input", "n"}, {"sparsity", 0.6}}), HasSubstr(": input was \"m\", sparsity was 0.5"));
+  EXPECT_THAT(note_of({{"input", {1, 2}}, {"sparsity", 0.5}}), HasSubstr("input was \"m\""));
+  EXPECT_THAT(note_of({{"input", "m"}, {"sparsity", 0.5}, {"new", {1}}}), HasSubstr("new changed"));
+  EXPECT_THAT(note_of(kJob, true), HasSubstr("its journal is damaged"));
+}
+
+TEST_F(StagingTest, knows_an_output_that_the_same_job_completed) {
+  {
+    const auto staging = stage();
+    put(*staging, "config.json", "{}");
+    put(*staging, "sub/b", "22");
+    staging->publish();
+  }
+  if (!is_marked_complete(folder_ / "out", kJob)) GTEST_SKIP() << "the file system keeps no attributes";
+  const StagingOptions resume{.resume = true};
+  EXPECT_THROW(stage(resume), AlreadyComplete);
+  EXPECT_THROW(stage({.force = true, .resume = true}), AlreadyComplete);
+  EXPECT_THAT(names_in(folder_.path()), ElementsAre("out"));
+  EXPECT_THROW(stage(), Error) << "without resume";
+  EXPECT_THROW(stage(resume, {{"input", "other"}}), Error);
+  write_file(folder_ / "out/sub/b", "33");
+  EXPECT_THROW(stage(resume), Error) << "changed since";
+  EXPECT_THAT(names_in(folder_.path()), ElementsAre("out"));
+}
+
+// Small files share their syncs; nothing is in the journal before it is on disk.
+TEST_F(StagingTest, vouches_for_small_files_together_and_for_large_ones_at_once) {
+  const auto vouched = [&] {
+    const std::string journal = read_file(folder_ / ".out.partial/journal");
+    return std::count(journal.begin(), journal.end(), '\n') - 1;
+  };
+  const auto staging = stage({.resume = true});
+  for (int i = 0; i < 3; ++i) put(*staging, std::to_string(i), "small");
+  EXPECT_EQ(vouched(), 0);
+  EXPECT_TRUE(staging->is_done("0"));
+  put(*staging, "large", std::string(size_t(4) << 20, 'x'));
+  EXPECT_EQ(vouched(), 4);
+  for (int i = 0; i < 100; ++i) put(*staging, "more" + std::to_string(i), "small");
+  EXPECT_EQ(vouched(), 68);
+}
+
+TEST_F(StagingTest, an_interrupted_run_keeps_small_files_too) {
+  {
+    const auto staging = stage({.resume = true});
+    for (int i = 0; i < 70; ++i) put(*staging, std::to_string(i), "small", i);
+  }
+  const auto staging = stage({.resume = true});
+  for (int i = 0; i < 70; ++i) EXPECT_EQ(staging->note(std::to_string(i)), i);
 }
 
 TEST_F(StagingTest, redoes_files_that_the_journal_does_not_vouch_for) {

@@ -38,6 +38,12 @@ TEST(QuoteName, never_cuts_a_character) {
   }
 }
 
+TEST(Printable, escapes_once_and_never_cuts) {
+  EXPECT_EQ(printable("a\tb\n\x1b[31m\u202e\xff"), "a\\tb\\n\\x1b[31m\\u202e\\xff");
+  EXPECT_EQ(printable(printable("a\nb\xff")), printable("a\nb\xff"));
+  EXPECT_EQ(printable(std::string(500, 'a')), std::string(500, 'a'));
+}
+
 TEST(Shown, keeps_paths_whole) {
   const std::string path = "/" + std::string(1000, 'a') + "\n";
   EXPECT_EQ(shown(path), "/" + std::string(1000, 'a') + "\\n");

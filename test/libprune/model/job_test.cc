@@ -8,9 +8,9 @@
 namespace prune {
 namespace {
 
-nlohmann::json job_of(const std::filesystem::path& model, const std::filesystem::path& output = "/elsewhere",
-                      std::string_view kind = "prune", double sparsity = 0.5) {
-  return describe_job(kind, Checkpoint(model), output, nlohmann::json{{"sparsity", sparsity}});
+nlohmann::json job_of(const std::filesystem::path& model, std::string_view kind = "prune",
+                      double sparsity = 0.5) {
+  return describe_job(kind, Checkpoint(model), nlohmann::json{{"sparsity", sparsity}});
 }
 
 void age(const std::filesystem::path& file) {
@@ -26,8 +26,8 @@ TEST(Job, ChangesWithWhateverDecidesTheResult) {
   const std::filesystem::path shard = folder / "model-00001-of-00001.safetensors";
   const nlohmann::json job = job_of(folder.path());
   EXPECT_EQ(job_of(folder.path()), job);
-  EXPECT_NE(job_of(folder.path(), "/elsewhere", "pack"), job);
-  EXPECT_NE(job_of(folder.path(), "/elsewhere", "prune", 0.6), job);
+  EXPECT_NE(job_of(folder.path(), "pack"), job);
+  EXPECT_NE(job_of(folder.path(), "prune", 0.6), job);
   EXPECT_NE(job_of(shard), job);
   for (const std::filesystem::path& file : {shard, folder / "config.json"}) {
     const nlohmann::json before = job_of(folder.path());
@@ -36,22 +36,13 @@ TEST(Job, ChangesWithWhateverDecidesTheResult) {
   }
 }
 
-TEST(Job, AnOutputInsideTheModelIsNoInput) {
-  testing::TempFolder folder;
-  testing::write_model(folder.path(), "llama", {});
-  const nlohmann::json job = job_of(folder.path(), folder / "out");
-  testing::write_file(folder / "out/config.json", "{}");
-  EXPECT_EQ(job_of(folder.path(), folder / "out"), job);
-  EXPECT_NE(job_of(folder.path()), job);
-}
-
 TEST(Job, AVanishedShardIsRefused) {
   testing::TempFolder folder;
   testing::write_model(folder.path(), "llama", {});
   const Checkpoint checkpoint(folder.path());
   std::filesystem::remove(folder / "model.safetensors");
   EXPECT_EQ(testing::refusal(ErrorKind::kInput, "model.safetensors: can't be read",
-                             [&] { describe_job("prune", checkpoint, "/elsewhere", nullptr); }),
+                             [&] { describe_job("prune", checkpoint, nullptr); }),
             "");
 }
 
