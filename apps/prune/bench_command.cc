@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <tuple>
 
@@ -17,8 +19,10 @@
 #include "apps/prune/command.h"
 #include "apps/prune/exit_codes.h"
 #include "apps/prune/terminal.h"
+#include "apps/prune/timing.h"
 #include "libprune/io/staging.h"
 #include "libprune/model/dense_linear.h"
+#include "libprune/model/elapsed.h"
 #include "libprune/model/packed_kernels.h"
 #include "libprune/model/tensor_visit.h"
 
@@ -28,20 +32,25 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t kRotatedBytes =
-    size_t(96) << 20;  // dense bytes to walk through: beyond last-level caches, as a whole model is
-constexpr double kSampleSeconds = 0.004;  // one timing; long against the clock and short against other load
+    size_t(96) << 20;       // dense bytes to walk through: beyond last-level caches, as a whole model is
+constexpr int kTrials = 5;  // of one product, to choose the number of threads
 constexpr double kTolerance =
     0.02;  // largest |sparse - dense| against the largest |dense|, bf16 rounding included
 
 CommandLine make_line() {
   CommandLine line(
       "prune bench [MODEL] [-n ROWS]... [options]",
-      "Times every weight shape of a packed checkpoint with its real masks: the dense product by oneDNN in "
-      "the file's own\n"
-      "type, weights laid out in advance, against the sparse kernel, in turns. Says which to use.",
-      "Times are medians for one product Y[rows, out] = X[rows, in] W^T, in turns over the model's weights "
-      "of that shape, as\n"
-      "inference meets them (rows 1: decoding one sequence; rows 128: a batch or a prompt).\n"
+      "Times every weight shape of a packed checkpoint with its real masks: the dense product by oneDNN, "
+      "weights laid out\n"
+      "in advance, against the sparse kernel, in turns. Says which to use.",
+      "Times are for one product Y[rows, out] = X[rows, in] W^T, walking through the model's weights of that "
+      "shape, as\n"
+      "inference meets them (rows 1: decoding one sequence; rows 128: a batch or a prompt). A time is the "
+      "shortest seen: other\n"
+      "load only adds to it. Each side takes all threads or one, whichever is faster. Where half of a "
+      "series does not\n"
+      "come within 10% of it, the machine was too busy, and no speed-up is given: try again, or with more "
+      "--seconds.\n"
       "The peer and the kernel are checked against each other before they are timed.\n"
       "\nExample:\n  prune bench Llama-3-8B-packed --rows 1 --rows 128\n");
   line.positional("model");
@@ -66,12 +75,18 @@ struct Case {
   std::string format;
   size_t weights = 0;
   int rows = 0;
-  double dense_seconds = 0;
-  double sparse_seconds = 0;
-  double spread = 0;  // of the speed-up: half the distance of its quartiles, relative
+  Timing dense;
+  Timing sparse;
+  int dense_threads = 0;
+  int sparse_threads = 0;
   std::string dense_kernel;
   std::string sparse_kernel;
-  double speedup() const { return dense_seconds / sparse_seconds; }
+  bool dense_takes_bf16 = false;
+
+  std::optional<double> speedup() const { return app::speedup(dense, sparse); }
+  double spread() const { return app::spread(dense, sparse); }
+  // "sparse" or "dense"; "-" where the times do not tell.
+  const char* use() const { return !speedup() ? "-" : *speedup() > 1 ? "sparse" : "dense"; }
 };
 
 std::string module_name(const std::string& tensor) {
@@ -131,51 +146,67 @@ class ShapeBench {
     for (float& value : x_) value = normal(random);
     y_.resize(size_t(n) * size_t(first_.out));
     check_agreement(n);
-    result.dense_kernel = contenders_.front().dense->implementation(n);
+    result.dense_threads = better_threads([&](const Contender& c) { run_dense(c, n); });
+    result.sparse_threads = better_threads([&](const Contender& c) { run_sparse(c, n); });
+    result.dense_takes_bf16 = contenders_.front().dense->takes_bf16();
     result.sparse_kernel = contenders_.front().sparse.kernel_name(n);
-    const int products = products_per_sample(n);
-    std::vector<double> dense, sparse, ratios;
+    Passes dense, sparse;
     const auto end = Clock::now() + std::chrono::duration<double>(seconds);
-    while (ratios.size() < 5 || Clock::now() < end) {
+    while (dense.size() < kLeastPasses || Clock::now() < end) {
       check_interrupted();
-      dense.push_back(sample(products, [&](const Contender& c) { run_dense(c, n); }));
-      sparse.push_back(sample(products, [&](const Contender& c) { run_sparse(c, n); }));
-      ratios.push_back(dense.back() / sparse.back());
+      omp_set_num_threads(result.dense_threads);
+      dense.push_back(pass([&](const Contender& c) { run_dense(c, n); }));
+      omp_set_num_threads(result.sparse_threads);
+      sparse.push_back(pass([&](const Contender& c) { run_sparse(c, n); }));
     }
-    result.dense_seconds = median(dense);
-    result.sparse_seconds = median(sparse);
-    std::ranges::sort(ratios);
-    result.spread =
-        (ratios[ratios.size() * 3 / 4] - ratios[ratios.size() / 4]) / 2 / ratios[ratios.size() / 2];
+    omp_set_num_threads(result.dense_threads);
+    result.dense_kernel = contenders_.front().dense->implementation(n);
+    omp_set_num_threads(threads_);
+    result.dense = evaluate(dense);
+    result.sparse = evaluate(sparse);
   }
 
  private:
-  static double median(std::vector<double> values) {
-    std::ranges::nth_element(values, values.begin() + std::ptrdiff_t(values.size() / 2));
-    return values[values.size() / 2];
-  }
-
   void run_dense(const Contender& c, int n) { c.dense->run(x_.data(), first_.in, y_.data(), first_.out, n); }
   void run_sparse(const Contender& c, int n) {
     c.sparse.run({x_.data(), first_.in, y_.data(), first_.out, n});
   }
 
-  // Seconds a product, over `products` of them that walk through the weights.
   template <class Run>
-  double sample(int products, Run&& run) {
+  static double timed(Run&& run, const Contender& contender) {
     const auto start = Clock::now();
-    for (int i = 0; i < products; ++i) run(contenders_[next_++ % contenders_.size()]);
-    return std::chrono::duration<double>(Clock::now() - start).count() / products;
+    run(contender);
+    return seconds_since(start);
   }
 
-  // Also the warm-up: every contender runs both ways.
-  int products_per_sample(int n) {
-    double slowest = 1e-9;
-    for (const Contender& c : contenders_) {
-      run_sparse(c, n);
-      slowest = std::max(slowest, sample(1, [&](const Contender& next) { run_dense(next, n); }));
+  // One product with every weight.
+  template <class Run>
+  std::vector<double> pass(Run&& run) {
+    std::vector<double> seconds;
+    for (const Contender& contender : contenders_) seconds.push_back(timed(run, contender));
+    return seconds;
+  }
+
+  // All threads or one, whichever is faster: small products lose by sharing, and on a busy machine threads
+  // wait for each other. How they wait is fixed when the program starts (OMP_WAIT_POLICY); how many there are
+  // is not. Also the warm-up: every contender runs.
+  template <class Run>
+  int better_threads(Run&& run) {
+    double all = std::numeric_limits<double>::infinity();
+    double one = all;
+    pass(run);
+    for (int trial = 0; trial < kTrials && threads_ > 1; ++trial) {
+      omp_set_num_threads(threads_);
+      all = std::min(all, timed(run, contenders_.front()));
+      omp_set_num_threads(1);
+      if (trial == 0) run(contenders_.front());  // plans it
+      one = std::min(one, timed(run, contenders_.front()));
     }
-    return std::clamp(int(kSampleSeconds / slowest), 1, 10000);
+    const int better = one < all ? 1 : threads_;
+    omp_set_num_threads(better);
+    pass(run);
+    omp_set_num_threads(threads_);
+    return better;
   }
 
   void check_agreement(int n) {
@@ -190,8 +221,8 @@ class ShapeBench {
     }
     if (!(error <= kTolerance * largest)) {
       throw_runtime(fmt::format(
-          "'{}': the sparse kernel {} differs from the dense product by {:.3g} (largest value {:.3g})",
-          first_.tensor, c.sparse.kernel_name(n), error, largest));
+          "{}: the sparse kernel {} differs from the dense product by {:.3g} (largest value {:.3g})",
+          quote_name(first_.tensor), c.sparse.kernel_name(n), error, largest));
     }
   }
 
@@ -199,16 +230,13 @@ class ShapeBench {
   std::vector<Contender> contenders_;
   std::vector<float> x_;
   std::vector<float> y_;
-  size_t next_ = 0;
+  const int threads_ = omp_get_max_threads();
 };
 
 std::string modules_of(const ShapeGroup& group) {
-  std::string text;
-  for (const PackedWeight* weight : group.weights) {
-    const std::string module = module_name(weight->tensor);
-    if (text.find(module) == std::string::npos) text += (text.empty() ? "" : " ") + module;
-  }
-  return text;
+  std::vector<std::string> modules;
+  for (const PackedWeight* weight : group.weights) modules.push_back(module_name(weight->tensor));
+  return join_distinct(modules, " ");
 }
 
 std::vector<int> rows_to_measure(const std::vector<int>& given) {
@@ -221,52 +249,98 @@ std::vector<int> rows_to_measure(const std::vector<int>& given) {
 
 std::string milliseconds(double seconds) { return fmt::format("{:.4f} ms", seconds * 1e3); }
 
+std::string in_words(const Case& c) {
+  const auto ratio = c.speedup();
+  const std::string spread = fmt::format("±{:.0f}%", c.spread() * 100);
+  return ratio ? fmt::format("{:.2f} {}", *ratio, spread) : "unsteady " + spread;
+}
+
 std::string bench_table(const std::vector<Case>& cases) {
   Table table({"weight", "out x in", "type", "format", "rows", "dense", "sparse", "speed-up", "use"});
   for (const Case& c : cases) {
     table.add({printable(c.layer), fmt::format("{} x {}", c.out, c.in), c.dtype, c.format,
-               std::to_string(c.rows), milliseconds(c.dense_seconds), milliseconds(c.sparse_seconds),
-               fmt::format("{:.2f} ±{:.0f}%", c.speedup(), c.spread * 100),
-               c.speedup() >= 1 ? "sparse" : "dense"});
+               std::to_string(c.rows), milliseconds(c.dense.seconds), milliseconds(c.sparse.seconds),
+               in_words(c), c.use()});
   }
   return table.text();
 }
 
 // Time in the linear layers for one pass with the better of the two everywhere, and all dense.
 std::string totals(const std::vector<Case>& cases) {
-  std::map<int, std::pair<double, double>> by_rows;
+  struct Sum {
+    double dense = 0;
+    double better = 0;
+    bool is_steady = true;
+  };
+  std::map<int, Sum> by_rows;
   for (const Case& c : cases) {
-    by_rows[c.rows].first += double(c.weights) * c.dense_seconds;
-    by_rows[c.rows].second += double(c.weights) * std::min(c.dense_seconds, c.sparse_seconds);
+    Sum& sum = by_rows[c.rows];
+    sum.dense += double(c.weights) * c.dense.seconds;
+    sum.better += double(c.weights) * std::min(c.dense.seconds, c.sparse.seconds);
+    sum.is_steady &= c.speedup().has_value();
   }
   std::string text;
-  for (const auto& [rows, seconds] : by_rows) {
-    text += fmt::format(
-        "All packed layers, {} row{}: dense {}, with the better of the two {}: {:.2f} times as fast\n", rows,
-        rows == 1 ? "" : "s", milliseconds(seconds.first), milliseconds(seconds.second),
-        seconds.first / seconds.second);
+  for (const auto& [rows, sum] : by_rows) {
+    text += fmt::format("All packed layers, {} row{}: ", rows, rows == 1 ? "" : "s");
+    text += sum.is_steady
+                ? fmt::format("dense {}, with the better of the two {}: {:.2f} times as fast\n",
+                              milliseconds(sum.dense), milliseconds(sum.better), sum.dense / sum.better)
+                : "no total, as some times are unsteady: the machine is busy; try again, or with more "
+                  "--seconds\n";
   }
   return text;
 }
 
+std::string with_threads(const std::string& kernel, int threads) {
+  return fmt::format("{} ({} thread{})", kernel, threads, threads == 1 ? "" : "s");
+}
+
+// What ran: names, threads, and types where they are not the file's.
+std::string fine_print(const std::vector<Case>& cases) {
+  std::vector<std::string> dense, sparse, notes;
+  for (const Case& c : cases) {
+    dense.push_back(with_threads(c.dense_kernel, c.dense_threads));
+    sparse.push_back(with_threads(c.sparse_kernel, c.sparse_threads));
+    const auto dtype = parse_dtype(c.dtype);
+    if (!has_kernels(*dtype)) {
+      notes.push_back(fmt::format("{} weights are multiplied as F32, dense and sparse.\n", c.dtype));
+    } else if (dtype == DType::kBF16 && !c.dense_takes_bf16) {
+      notes.push_back("This processor has no BF16 products: oneDNN multiplies BF16 weights as F32.\n");
+    }
+  }
+  return fmt::format("Dense: oneDNN {}: {}.\nSparse: {}.\n{}", DenseLinear::library_version(),
+                     join_distinct(dense), join_distinct(sparse), join_distinct(notes, ""));
+}
+
+nlohmann::json to_json(const Case& c) {
+  const auto ratio = c.speedup();
+  const auto dtype = parse_dtype(c.dtype);
+  const bool dense_in_file_type = dtype == DType::kBF16 ? c.dense_takes_bf16 : dtype == DType::kF32;
+  return {{"weight", c.layer},
+          {"out", c.out},
+          {"in", c.in},
+          {"dtype", c.dtype},
+          {"format", c.format},
+          {"weights", c.weights},
+          {"rows", c.rows},
+          {"dense_seconds", c.dense.seconds},
+          {"sparse_seconds", c.sparse.seconds},
+          {"dense_spread", c.dense.spread},
+          {"sparse_spread", c.sparse.spread},
+          {"steady", ratio.has_value()},
+          {"speedup", ratio ? nlohmann::json(*ratio) : nlohmann::json()},
+          {"dense_kernel", c.dense_kernel},
+          {"sparse_kernel", c.sparse_kernel},
+          {"dense_threads", c.dense_threads},
+          {"sparse_threads", c.sparse_threads},
+          {"dense_dtype", dense_in_file_type ? c.dtype : "F32"},
+          {"sparse_dtype", has_kernels(*dtype) ? c.dtype : "F32"},
+          {"use", ratio ? nlohmann::json(c.use()) : nlohmann::json()}};
+}
+
 nlohmann::json to_json(const std::vector<Case>& cases, int threads) {
   nlohmann::json list = nlohmann::json::array();
-  for (const Case& c : cases) {
-    list.push_back({{"weight", c.layer},
-                    {"out", c.out},
-                    {"in", c.in},
-                    {"dtype", c.dtype},
-                    {"format", c.format},
-                    {"weights", c.weights},
-                    {"rows", c.rows},
-                    {"dense_seconds", c.dense_seconds},
-                    {"sparse_seconds", c.sparse_seconds},
-                    {"speedup", c.speedup()},
-                    {"spread", c.spread},
-                    {"dense_kernel", c.dense_kernel},
-                    {"sparse_kernel", c.sparse_kernel},
-                    {"use", c.speedup() >= 1 ? "sparse" : "dense"}});
-  }
+  for (const Case& c : cases) list.push_back(to_json(c));
   return {{"threads", threads},
           {"peer", std::string("oneDNN ") + DenseLinear::library_version()},
           {"isa", kernels::isa::level_name(kernels::isa::supported())},
@@ -284,7 +358,7 @@ int bench_command(const Arguments& arguments) {
   if (line.threads() > 0) omp_set_num_threads(line.threads());
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
   if (!PackedCheckpoint::is_packed(checkpoint)) {
-    throw_input(checkpoint.path().string() + ": is not packed; 'prune pack' it first");
+    throw_input(shown(checkpoint.path()) + ": is not packed; 'prune pack' it first");
   }
   const PackedCheckpoint packed(checkpoint);
   std::vector<Case> cases;
@@ -299,6 +373,8 @@ int bench_command(const Arguments& arguments) {
                   .format = format,
                   .weights = group.weights.size(),
                   .rows = n,
+                  .dense = {},
+                  .sparse = {},
                   .dense_kernel = {},
                   .sparse_kernel = {}};
       bench.measure(seconds, result);
@@ -308,9 +384,7 @@ int bench_command(const Arguments& arguments) {
   if (line.flag("json")) {
     fmt::print("{}", json_text(to_json(cases, omp_get_max_threads())));
   } else {
-    fmt::print("{}\n{}\nDense: oneDNN {}. Sparse: instruction set level {}. {} threads.\n",
-               bench_table(cases), totals(cases), DenseLinear::library_version(),
-               kernels::isa::level_name(kernels::isa::supported()), omp_get_max_threads());
+    fmt::print("{}\n{}\n{}", bench_table(cases), totals(cases), fine_print(cases));
   }
   return kDone;
 }

@@ -8,6 +8,8 @@
 #include <tuple>
 #include <vector>
 
+#include <omp.h>
+
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include <prune/error.h>
@@ -78,7 +80,7 @@ uint16_t* bf16_scratch(size_t count) {
   throw_runtime(std::string("dense product failed in oneDNN: ") + error.what());
 }
 
-// A primitive for one n, ldx and ldy, and the weights as it wants them.
+// A primitive for one n, ldx, ldy and number of threads, and the weights as it wants them.
 struct Product {
   dnnl::matmul primitive;
   dnnl::matmul::primitive_desc desc;
@@ -94,7 +96,7 @@ struct DenseLinear::State {
   std::vector<float> bias;
   std::vector<char> plain;  // [rows, cols], as the constructor was given them or widened
   std::mutex mutex;         // of products
-  std::map<std::tuple<int64_t, int64_t, int64_t>, Product> products;
+  std::map<std::tuple<int64_t, int64_t, int64_t, int64_t>, Product> products;
   std::vector<memory> layouts;  // of the weights, every one that some product wants
 
   memory::desc plain_desc() const { return {{cols, rows}, type, memory::dims{1, cols}}; }
@@ -114,7 +116,8 @@ struct DenseLinear::State {
 
   const Product& product(int64_t n, int64_t ldx, int64_t ldy) {
     const std::lock_guard lock(mutex);
-    const auto key = std::tuple(n, ldx, ldy);
+    // A primitive is planned for a number of threads, and insists on it.
+    const auto key = std::tuple(n, ldx, ldy, int64_t(omp_get_max_threads()));
     if (const auto found = products.find(key); found != products.end()) return found->second;
     const memory::desc x({n, cols}, type, memory::dims{ldx, 1});
     const memory::desc w({cols, rows}, type, memory::format_tag::any);

@@ -23,8 +23,9 @@ class DenseLinear {
   int64_t rows() const;
   int64_t cols() const;
 
-  // y[i * ldy + r] for i < n. Threads may run one layer at once. The first run with a new n, ldx and ldy
-  // plans it, and may lay out the weights once more. Throws Error(kRuntime) where oneDNN fails.
+  // y[i * ldy + r] for i < n. Threads may run one layer at once. The first run with a new n, ldx, ldy or
+  // number of OpenMP threads plans it, and may lay out the weights once more. Throws Error(kRuntime) where
+  // oneDNN fails.
   void run(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
 
   // The same with X as bf16 bit patterns: no conversion is left in the product. Only where takes_bf16().
