@@ -128,13 +128,6 @@ class Places(OutputTest):
             self.expect(DONE, f"{model}/", "--pattern", pattern, *(() if ":" in pattern else ("--sparsity", 0.5)))
             self.assertTrue((self.folder / name).is_dir(), os.listdir(self.folder))
 
-    def test_output_inside_the_models_folder(self):
-        model = self.copy_of_model()
-        self.expect(DONE, model, "-o", model / "pruned", *PASS)
-        self.check_contract(MODEL, model / "pruned")
-        self.expect(DONE, "-o", "pruned", "--force", *PASS, cwd=model)
-        self.check_contract(MODEL, model / "pruned")
-
     def test_output_may_not_be_the_model_or_hold_it(self):
         model = self.copy_of_model()
         before = digest(self.folder)
