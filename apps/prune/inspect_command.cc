@@ -45,6 +45,7 @@ void add_row(Table& table, const std::string& name, const std::vector<const Weig
 std::string weight_table(const std::vector<WeightProfile>& weights, bool all) {
   Table table({all ? "weight" : "layer", "matrices", "weights", "zeros", "pattern", "stored as", "bytes"});
   std::vector<const WeightProfile*> everything;
+  everything.reserve(weights.size());
   for (const WeightProfile& weight : weights) everything.push_back(&weight);
   if (all) {
     for (const WeightProfile* weight : everything) add_row(table, weight->name, {weight});

@@ -53,6 +53,12 @@ WeightProfile profile_packed(const PackedCheckpoint& packed, const PackedWeight&
   return result;
 }
 
+size_t working_bytes(const Checkpoint& checkpoint, const PackedCheckpoint* packed, const Task& task) {
+  if (task.packed) return packed->unpacking_bytes(*task.packed);
+  const auto data = checkpoint.shards()[task.shard].data(*task.tensor);
+  return copied_bytes(data, task.tensor->dtype, task.orientation);
+}
+
 }  // namespace
 
 std::vector<WeightProfile> profile_weights(const Checkpoint& checkpoint, const PackedCheckpoint* packed,
@@ -63,7 +69,8 @@ std::vector<WeightProfile> profile_weights(const Checkpoint& checkpoint, const P
     total += task.packed ? packed->bytes(*task.packed) : task.tensor->size_bytes();
   ProgressCounter counter(progress, total);
   std::vector<WeightProfile> profiles(tasks.size());
-  parallel_for(tasks.size(), threads, [&](size_t i) {
+  const auto bytes = [&](size_t i) { return working_bytes(checkpoint, packed, tasks[i]); };
+  parallel_for(tasks.size(), threads, bytes, [&](size_t i) {
     check_interrupted();
     profiles[i] =
         tasks[i].packed ? profile_packed(*packed, *tasks[i].packed) : profile_dense(checkpoint, tasks[i]);

@@ -108,6 +108,13 @@ std::vector<DenseTensor> dense_tensors(const Model& model) {
   return tensors;
 }
 
+// The most that having a tensor as a matrix takes.
+size_t loading_bytes(const Model& model, const DenseTensor& tensor, Orientation orientation) {
+  if (tensor.packed) return model.packed->unpacking_bytes(*tensor.packed);
+  return copied_bytes(model.checkpoint.shards()[tensor.shard].data(*tensor.stored), tensor.dtype,
+                      orientation);
+}
+
 // The matrix of a tensor, wherever it comes from: as it lies in the dense file (kOutIn), or turned (kInOut).
 template <class T>
 class LoadedWeight {
@@ -147,7 +154,8 @@ class Verifier {
     const std::vector<DenseTensor> tensors = dense_tensors(model_);
     check_names(tensors);
     ProgressCounter counter(progress, model_.checkpoint.tensor_bytes());
-    parallel_for(tensors.size(), threads, [&](size_t i) {
+    const auto bytes = [&](size_t i) { return working_bytes(tensors[i]); };
+    parallel_for(tensors.size(), threads, bytes, [&](size_t i) {
       check_interrupted();
       check(tensors[i]);
       counter.add(
@@ -216,6 +224,13 @@ class Verifier {
     for (const auto& [name, tensor] : originals_) {
       if (!names.contains(name)) findings_.add("'" + name + "' of the original is missing");
     }
+  }
+
+  size_t working_bytes(const DenseTensor& tensor) const {
+    const Orientation orientation = choose(tensor).orientation;
+    const auto original = originals_.find(tensor.name);
+    return loading_bytes(model_, tensor, orientation) +
+           (original == originals_.end() ? 0 : loading_bytes(*original_, original->second, orientation));
   }
 
   void check(const DenseTensor& tensor) {
@@ -337,8 +352,8 @@ class Verifier {
 
   void check_other_files() {
     if (model_.checkpoint.is_single_file() || original_->checkpoint.is_single_file()) return;
-    const auto files = model_.checkpoint.other_files(original_->checkpoint.path());
-    const auto originals = original_->checkpoint.other_files(model_.checkpoint.path());
+    const auto files = model_.checkpoint.other_files();
+    const auto originals = original_->checkpoint.other_files();
     for (const std::filesystem::path& file : files) {
       if (file != kIndexFile && !std::ranges::binary_search(originals, file))
         findings_.add("file '" + file.string() + "' is not in the original");

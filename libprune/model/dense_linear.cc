@@ -67,7 +67,8 @@ dnnl::matmul::primitive_desc describe(const memory::desc& x, const memory::desc&
 void* scratch(size_t bytes) {
   thread_local std::vector<char> memory;
   if (memory.size() < bytes + 64) memory.resize(bytes + 64);
-  return reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
+  const uintptr_t misaligned = reinterpret_cast<uintptr_t>(memory.data()) % 64;
+  return memory.data() + (misaligned ? 64 - misaligned : 0);
 }
 
 uint16_t* bf16_scratch(size_t count) {

@@ -250,7 +250,9 @@ class ShardPacker {
     metadata.emplace_back(kVersionKey, kPackedVersion);
     metadata.emplace_back(kLayoutKey, layout_json(packed).dump());
     SafetensorsWriter writer(to, std::move(tensors), std::move(metadata));
-    parallel_for(outputs.size(), options_.threads, [&](size_t i) { write(outputs[i], writer, progress); });
+    parallel_for(
+        outputs.size(), options_.threads, [&](size_t i) { return packing_bytes(outputs[i].input); },
+        [&](size_t i) { write(outputs[i], writer, progress); });
     writer.finish();
     nlohmann::json note = shard_note(writer);
     note["report"] = report_json();
@@ -260,12 +262,24 @@ class ShardPacker {
  private:
   void choose_all(ProgressCounter& progress) {
     choices_.resize(order_.size());
-    parallel_for(order_.size(), options_.threads, [&](size_t i) {
+    const auto bytes = [&](size_t i) { return reading_bytes(i); };
+    parallel_for(order_.size(), options_.threads, bytes, [&](size_t i) {
       check_interrupted();
       const TensorInfo& tensor = shard_.tensors()[order_[i]];
       choices_[i] = choose(tensor);
       progress.add(tensor.size_bytes(), tensor.name);
     });
+  }
+
+  // What looking at a tensor and packing it hold at most.
+  size_t reading_bytes(size_t i) const {
+    const TensorInfo& tensor = shard_.tensors()[order_[i]];
+    const WeightSelection::Choice selected = selection_.choose(tensor);
+    return selected.chosen ? copied_bytes(shard_.data(tensor), tensor.dtype, selected.orientation) : 0;
+  }
+  size_t packing_bytes(size_t i) const {
+    const Choice& choice = choices_[i];
+    return choice.packed ? reading_bytes(i) + packed_bytes(*choice.packed, choice.stored) : 0;
   }
 
   Choice choose(const TensorInfo& tensor) const {
@@ -433,7 +447,10 @@ class ShardUnpacker {
       }
     }
     SafetensorsWriter writer(to, std::move(tensors), without_own_keys(shard_.metadata()));
-    parallel_for(sources.size(), threads_, [&](size_t i) {
+    const auto bytes = [&](size_t i) {
+      return sources[i].weight ? packed_.unpacking_bytes(*sources[i].weight) : 0;
+    };
+    parallel_for(sources.size(), threads_, bytes, [&](size_t i) {
       check_interrupted();
       write(sources[i], writer, i);
       progress.add(sources[i].tensor->size_bytes(), sources[i].tensor->name);

@@ -24,7 +24,7 @@ constexpr int64_t kMostWeights = int64_t(1) << 48;
 // dense matrix may take this much whatever its file does, and beyond it this many bytes for each of the
 // file's.
 constexpr uint64_t kDenseAllowance = uint64_t(1) << 28;
-constexpr uint64_t kMostExpansion = 1 << 20;
+constexpr uint64_t kMostExpansion = 1 << 16;
 
 TensorInfo tensor(const PackedWeight& weight, std::string_view suffix, DType dtype,
                   std::vector<int64_t> shape) {

@@ -83,6 +83,10 @@ class PackedCheckpoint {
   // The dense matrix [out, in] of a weight; checks it first.
   template <class T>
   Matrix<T> unpack(const PackedWeight& weight) const;
+  // The most that unpack() holds, turning its result around included.
+  uint64_t unpacking_bytes(const PackedWeight& weight) const {
+    return bytes(weight) + (weight.orientation == Orientation::kInOut ? 2 : 1) * weight.dense_bytes();
+  }
 
  private:
   void read_layout(size_t shard, const std::string& text);

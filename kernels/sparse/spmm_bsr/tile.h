@@ -52,6 +52,7 @@ void multiply_tile(const void* packed_values, const int32_t* block_columns, int6
     const float* x = panel + v * V::kWidth;
     float* out = tile + v * V::kWidth;
     const int64_t left = vectors - v;
+    // NOLINTBEGIN(bugprone-branch-clone): NV is 2 on some processors
     // Four left of three-vector tiles go as two and two: one vector alone would wait for its own sums.
     if (left >= NV && left != NV + 1) {
       multiply_strip<V, NV, Stride>(values, block_columns, blocks, block_cols, x, out);
@@ -63,6 +64,7 @@ void multiply_tile(const void* packed_values, const int32_t* block_columns, int6
       multiply_strip<V, 1, Stride>(values, block_columns, blocks, block_cols, x, out);
       v += 1;
     }
+    // NOLINTEND(bugprone-branch-clone)
   }
 }
 
