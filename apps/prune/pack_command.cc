@@ -12,6 +12,7 @@
 #include "apps/prune/output_place.h"
 #include "apps/prune/terminal.h"
 #include "libprune/model/pack_checkpoint.h"
+#include "libprune/model/unpack_checkpoint.h"
 
 namespace prune::app {
 namespace {
@@ -42,8 +43,8 @@ CommandLine make_pack_line() {
 
 PackOptions read_options(const CommandLine& line) {
   PackOptions options;
-  if (line.text("format") != "auto") options.format = parse_packed_format(line.text("format"));
-  if (const auto pattern = line.maybe_text("pattern")) options.pattern = parse_pattern(*pattern);
+  if (line.text("format") != "auto") options.request.format = parse_packed_format(line.text("format"));
+  if (const auto pattern = line.maybe_text("pattern")) options.request.pattern = parse_pattern(*pattern);
   options.include = line.texts("include");
   options.exclude = line.texts("exclude");
   options.threads = line.threads();

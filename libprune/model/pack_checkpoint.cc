@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <utility>
 
 #include <prune/error.h>
@@ -11,6 +10,7 @@
 #include "libprune/model/elapsed.h"
 #include "libprune/model/job.h"
 #include "libprune/model/parallel.h"
+#include "libprune/model/repacking.h"
 #include "libprune/model/sparsity_profile.h"
 #include "libprune/model/tensor_error.h"
 #include "libprune/model/tensor_visit.h"
@@ -19,57 +19,14 @@
 namespace prune {
 namespace {
 
-constexpr std::string_view kIndexFile = "model.safetensors.index.json";
 constexpr const char* kPackedVersion = "1";
 
 // What becomes of one tensor of a dense checkpoint.
 struct Choice {
   bool is_weight = false;  // a linear weight, packed or not
-  std::optional<PackedWeight> packed;
-  int64_t stored = 0;
+  std::optional<FormatChoice> packed;
   PackedTensorReport report;
 };
-
-nlohmann::json to_json(const PackedTensorReport& t) {
-  return {{"name", t.name},
-          {"dtype", t.dtype},
-          {"shape", {t.out, t.in}},
-          {"zeros", t.zeros},
-          {"format", t.format},
-          {"reason", t.reason},
-          {"lost_signs", t.lost_signs},
-          {"dense_bytes", t.dense_bytes},
-          {"packed_bytes", t.packed_bytes}};
-}
-
-// --- choosing a format
-// ---------------------------------------------------------------------------------------------------
-
-struct Candidate {
-  PackedWeight weight;
-  int64_t stored = 0;
-  uint64_t bytes() const { return packed_bytes(weight, stored); }
-};
-
-// The candidates of one format, in order of preference where bytes are equal.
-void add_candidates(const PackedWeight& base, const SparsityProfile& zeros, PackedFormat format,
-                    const std::optional<Pattern>& pattern, std::vector<Candidate>& candidates) {
-  PackedWeight weight = base;
-  weight.format = format;
-  if (format == PackedFormat::kBitmask || format == PackedFormat::kCsr) {
-    candidates.push_back({weight, zeros.stored});
-  } else if (format == PackedFormat::kNm) {
-    const NM* asked = pattern ? std::get_if<NM>(&*pattern) : nullptr;
-    if (!asked && !zeros.nm) return;
-    weight.nm = asked ? *asked : zeros.stored_nm ? *zeros.stored_nm : *zeros.nm;
-    if (weight.in % weight.nm.group == 0) candidates.push_back({weight, 0});
-  } else {
-    for (const auto& [block, count] : zeros.blocks) {
-      weight.block = block;
-      candidates.push_back({weight, count});
-    }
-  }
-}
 
 // The -0 that nm has no place for: a group with more than N weights that are not +0 stores N of them,
 // -0 last.
@@ -84,9 +41,6 @@ int64_t lost_signs(ConstView<T> weights, NM nm) {
   }
   return lost;
 }
-
-// --- packing one tensor
-// -------------------------------------------------------------------------------------------------
 
 template <class T>
 std::span<const std::byte> bytes_of(const std::vector<T>& values) {
@@ -120,102 +74,11 @@ void write_packed(const PackedWeight& weight, ConstView<T> dense, SafetensorsWri
   }
 }
 
-// A tensor of an output file and where its bytes come from.
+// A tensor of the new file and where its bytes come from.
 struct OutputTensor {
-  size_t input = 0;         // index into the choices (packing), or into the shard's tensors (unpacking)
+  size_t input = 0;         // index into the choices
   size_t first_output = 0;  // index of its first tensor in the output file
 };
-
-// The index of the new folder: the old one's other keys, and the new names.
-nlohmann::json new_index(const nlohmann::json& old_index, const nlohmann::json& weight_map,
-                         uint64_t total_size) {
-  nlohmann::json index = old_index;
-  index["weight_map"] = weight_map;
-  index["metadata"]["total_size"] = total_size;
-  return index;
-}
-
-// As Hugging Face writes it: two spaces, sorted keys, ASCII, a newline at the end.
-void write_index(Staging& staging, const nlohmann::json& index) {
-  const std::string name(kIndexFile);
-  const std::filesystem::path path = staging.path_for(name);
-  std::ofstream file(path, std::ios::binary);
-  file << index.dump(2, ' ', true) << '\n';
-  file.close();
-  if (!file) throw_runtime(path.string() + ": can't be written");
-  staging.commit(name);
-}
-
-// The part that packing and unpacking share: files copied, shards written one by one, the index made new, all
-// put in place at once.
-class Repacking {
- public:
-  Repacking(const Checkpoint& checkpoint, const std::filesystem::path& output, const nlohmann::json& job,
-            StagingOptions options, const Progress& progress, uint64_t progress_bytes)
-      : checkpoint_(checkpoint),
-        staging_(output, checkpoint.is_single_file(), job, with_input(std::move(options), checkpoint)),
-        progress_(progress, progress_bytes) {}
-
-  ProgressCounter& progress() { return progress_; }
-
-  // Writes shard number `shard` by calling write(path) -> the names and bytes of its tensors, unless a run
-  // before did.
-  template <class Write>
-  nlohmann::json shard(size_t shard, Write&& write) {
-    check_interrupted();
-    const std::string name = checkpoint_.shard_name(shard);
-    if (!staging_.is_done(name)) staging_.commit(name, write(staging_.path_for(name)));
-    nlohmann::json note = staging_.note(name);
-    for (const auto& tensor : note.at("tensors")) weight_map_[tensor.get<std::string>()] = name;
-    total_size_ += note.at("bytes").get<uint64_t>();
-    return note;
-  }
-
-  void finish() {
-    for (const std::filesystem::path& file : checkpoint_.other_files()) {
-      check_interrupted();
-      if (file != kIndexFile && !staging_.is_done(file.string()))
-        staging_.copy(checkpoint_.path() / file, file.string());
-    }
-    if (checkpoint_.index() != nullptr)
-      write_index(staging_, new_index(*checkpoint_.index(), weight_map_, total_size_));
-    check_interrupted();
-    staging_.publish();
-  }
-
- private:
-  static StagingOptions with_input(StagingOptions options, const Checkpoint& checkpoint) {
-    options.input = checkpoint.path();
-    return options;
-  }
-
-  const Checkpoint& checkpoint_;
-  Staging staging_;
-  ProgressCounter progress_;
-  nlohmann::json weight_map_ = nlohmann::json::object();
-  uint64_t total_size_ = 0;
-};
-
-nlohmann::json shard_note(const SafetensorsWriter& writer) {
-  nlohmann::json names = nlohmann::json::array();
-  uint64_t bytes = 0;
-  for (const TensorInfo& tensor : writer.tensors()) {
-    names.push_back(tensor.name);
-    bytes += tensor.size_bytes();
-  }
-  return {{"tensors", names}, {"bytes", bytes}, {"file_bytes", writer.file_size()}};
-}
-
-Metadata without_own_keys(const Metadata& metadata) {
-  Metadata kept;
-  std::ranges::copy_if(metadata, std::back_inserter(kept), [](const auto& entry) {
-    return entry.first != kLayoutKey && entry.first != kVersionKey;
-  });
-  return kept;
-}
-
-// --- packing
-// ------------------------------------------------------------------------------------------------------------
 
 class ShardPacker {
  public:
@@ -243,10 +106,11 @@ class ShardPacker {
         tensors.push_back(shard_.tensors()[order_[i]]);
         continue;
       }
-      packed.push_back(*choices_[i].packed);
-      for (TensorInfo& t : packed_tensors(packed.back(), choices_[i].stored)) tensors.push_back(std::move(t));
+      packed.push_back(choices_[i].packed->weight);
+      for (TensorInfo& t : packed_tensors(packed.back(), choices_[i].packed->stored))
+        tensors.push_back(std::move(t));
     }
-    Metadata metadata = without_own_keys(shard_.metadata());
+    Metadata metadata = without_packed_keys(shard_.metadata());
     metadata.emplace_back(kVersionKey, kPackedVersion);
     metadata.emplace_back(kLayoutKey, layout_json(packed).dump());
     SafetensorsWriter writer(to, std::move(tensors), std::move(metadata));
@@ -279,7 +143,7 @@ class ShardPacker {
   }
   size_t packing_bytes(size_t i) const {
     const Choice& choice = choices_[i];
-    return choice.packed ? reading_bytes(i) + packed_bytes(*choice.packed, choice.stored) : 0;
+    return choice.packed ? reading_bytes(i) + choice.packed->bytes() : 0;
   }
 
   Choice choose(const TensorInfo& tensor) const {
@@ -294,21 +158,15 @@ class ShardPacker {
     base.shard = shard_number_;
     visit_dtype(tensor.dtype, [&]<class T>() {
       const WeightMatrix<T> weights(shard_.data(tensor), tensor.shape[0], tensor.shape[1], base.orientation);
-      const SparsityProfile zeros = profile<T>(weights.view(), block_candidates());
+      const SparsityProfile zeros = profile<T>(weights.view(), options_.request.block_candidates());
       base.out = zeros.out;
       base.in = zeros.in;
       fill_report(tensor, zeros, choice.report);
-      choose_format(tensor, base, zeros, choice);
-      if (choice.packed && choice.packed->format == PackedFormat::kNm && zeros.has_negative_zeros())
-        choice.report.lost_signs = lost_signs<T>(weights.view(), choice.packed->nm);
+      choose_form(tensor, base, zeros, choice);
+      if (choice.packed && choice.packed->weight.format == PackedFormat::kNm && zeros.has_negative_zeros())
+        choice.report.lost_signs = lost_signs<T>(weights.view(), choice.packed->weight.nm);
     });
     return choice;
-  }
-
-  // The block sizes to count: the one that was asked for, or the usual ones.
-  std::span<const Block> block_candidates() const {
-    const Block* asked = options_.pattern ? std::get_if<Block>(&*options_.pattern) : nullptr;
-    return asked ? std::span<const Block>(asked, 1) : std::span<const Block>(kBlockCandidates);
   }
 
   static void fill_report(const TensorInfo& tensor, const SparsityProfile& zeros,
@@ -322,32 +180,23 @@ class ShardPacker {
     report.format = "dense";
   }
 
-  void choose_format(const TensorInfo& tensor, const PackedWeight& base, const SparsityProfile& zeros,
-                     Choice& choice) const {
-    std::vector<Candidate> candidates;
-    if (options_.format) {
-      add_candidates(base, zeros, *options_.format, options_.pattern, candidates);
-      if (candidates.empty()) refuse(tensor);
-    } else {
-      for (const auto format :
-           {PackedFormat::kNm, PackedFormat::kBsr, PackedFormat::kBitmask, PackedFormat::kCsr}) {
-        add_candidates(base, zeros, format, options_.pattern, candidates);
-      }
-    }
-    const auto best = std::ranges::min_element(candidates, {}, &Candidate::bytes);
-    if (!options_.format && best->bytes() >= choice.report.dense_bytes) {
+  void choose_form(const TensorInfo& tensor, const PackedWeight& base, const SparsityProfile& zeros,
+                   Choice& choice) const {
+    const auto best = choose_format(base, zeros, options_.request);
+    if (!best) refuse(tensor);
+    if (!options_.request.format && best->bytes() >= choice.report.dense_bytes) {
       choice.report.reason = "no packed form is smaller";
       return;
     }
-    choice.packed = best->weight;
-    choice.stored = best->stored;
+    choice.packed = best;
     choice.report.format = format_in_words(best->weight);
     choice.report.packed_bytes = best->bytes();
   }
 
   [[noreturn]] void refuse(const TensorInfo& tensor) const {
-    throw_input(place_of(shard_, tensor) + " does not fit format " + std::string(name(*options_.format)) +
-                (options_.pattern ? " with pattern " + to_string(*options_.pattern) : "") +
+    throw_input(place_of(shard_, tensor) + " does not fit format " +
+                std::string(name(*options_.request.format)) +
+                (options_.request.pattern ? " with pattern " + to_string(*options_.request.pattern) : "") +
                 ": prune it to that pattern first, or use --format auto");
   }
 
@@ -360,9 +209,9 @@ class ShardPacker {
     } else {
       visit_dtype(tensor.dtype, [&]<class T>() {
         const WeightMatrix<T> weights(shard_.data(tensor), tensor.shape[0], tensor.shape[1],
-                                      choice.packed->orientation);
-        with_place_in_errors(shard_, tensor, choice.packed->orientation, [&] {
-          write_packed<T>(*choice.packed, weights.view(), writer, output.first_output);
+                                      choice.packed->weight.orientation);
+        with_place_in_errors(shard_, tensor, choice.packed->weight.orientation, [&] {
+          write_packed<T>(choice.packed->weight, weights.view(), writer, output.first_output);
         });
       });
     }
@@ -386,16 +235,6 @@ class ShardPacker {
   std::vector<Choice> choices_;
 };
 
-void check_options(const PackOptions& options) {
-  if (!options.pattern) return;
-  require_valid(*options.pattern);
-  const bool fits = options.format == PackedFormat::kNm    ? std::holds_alternative<NM>(*options.pattern)
-                    : options.format == PackedFormat::kBsr ? std::holds_alternative<Block>(*options.pattern)
-                                                           : false;
-  if (!fits)
-    throw_usage("pattern " + to_string(*options.pattern) + " goes with format nm (N:M) or format bsr (RxC)");
-}
-
 std::vector<ShardPacker> make_packers(const Checkpoint& checkpoint, const WeightSelection& selection,
                                       const PackOptions& options) {
   std::vector<ShardPacker> packers;
@@ -409,83 +248,12 @@ std::vector<ShardPacker> make_packers(const Checkpoint& checkpoint, const Weight
   return packers;
 }
 
-void append_reports(const nlohmann::json& list, std::vector<PackedTensorReport>& reports) {
-  for (const nlohmann::json& entry : list) {
-    reports.push_back({entry.at("name"), entry.at("dtype"), entry.at("shape").at(0), entry.at("shape").at(1),
-                       entry.at("zeros"), entry.at("format"), entry.at("reason"), entry.at("lost_signs"),
-                       entry.at("dense_bytes"), entry.at("packed_bytes")});
-  }
-}
-
 nlohmann::json options_json(const PackOptions& options) {
-  return {{"format", options.format ? std::string(name(*options.format)) : "auto"},
-          {"pattern", options.pattern ? to_string(*options.pattern) : ""},
+  return {{"format", options.request.format ? std::string(name(*options.request.format)) : "auto"},
+          {"pattern", options.request.pattern ? to_string(*options.request.pattern) : ""},
           {"include", options.include},
           {"exclude", options.exclude}};
 }
-
-// --- unpacking
-// ----------------------------------------------------------------------------------------------------------
-
-class ShardUnpacker {
- public:
-  ShardUnpacker(const PackedCheckpoint& packed, size_t shard, int threads)
-      : packed_(packed), shard_(packed.checkpoint().shards()[shard]), threads_(threads) {}
-
-  nlohmann::json run(const std::filesystem::path& to, ProgressCounter& progress) {
-    std::vector<TensorInfo> tensors;
-    std::vector<Source> sources;
-    for (const size_t i : data_order(shard_)) {
-      const TensorInfo& tensor = shard_.tensors()[i];
-      const PackedWeight* weight = packed_.owner(tensor.name);
-      if (weight == nullptr) {
-        sources.push_back({&tensor, nullptr});
-        tensors.push_back(tensor);
-      } else if (tensor.name == weight->tensor + ".values") {
-        sources.push_back({&tensor, weight});
-        tensors.push_back(dense_tensor(*weight));
-      }
-    }
-    SafetensorsWriter writer(to, std::move(tensors), without_own_keys(shard_.metadata()));
-    const auto bytes = [&](size_t i) {
-      return sources[i].weight ? packed_.unpacking_bytes(*sources[i].weight) : 0;
-    };
-    parallel_for(sources.size(), threads_, bytes, [&](size_t i) {
-      check_interrupted();
-      write(sources[i], writer, i);
-      progress.add(sources[i].tensor->size_bytes(), sources[i].tensor->name);
-    });
-    writer.finish();
-    return shard_note(writer);
-  }
-
- private:
-  struct Source {
-    const TensorInfo* tensor;
-    const PackedWeight* weight;  // nullptr: copied
-  };
-
-  static TensorInfo dense_tensor(const PackedWeight& weight) {
-    TensorInfo info;
-    info.name = weight.tensor;
-    info.dtype = weight.dtype;
-    info.shape = weight.dense_shape();
-    return info;
-  }
-
-  void write(const Source& source, SafetensorsWriter& writer, size_t index) const {
-    if (source.weight == nullptr) return writer.write(index, 0, shard_.data(*source.tensor));
-    visit_dtype(source.weight->dtype, [&]<class T>() {
-      Matrix<T> dense = packed_.unpack<T>(*source.weight);
-      if (source.weight->orientation == Orientation::kInOut) dense = Matrix<T>(dense.transpose());
-      writer.write(index, 0, std::as_bytes(std::span(dense.data(), size_t(dense.size()))));
-    });
-  }
-
-  const PackedCheckpoint& packed_;
-  const SafetensorsFile& shard_;
-  int threads_;
-};
 
 }  // namespace
 
@@ -493,7 +261,7 @@ PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& opti
                            const std::filesystem::path& output, StagingOptions staging,
                            const Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
-  check_options(options);
+  options.request.require_valid();
   if (PackedCheckpoint::is_packed(checkpoint)) throw_input(shown(checkpoint.path()) + ": is packed already");
   const WeightSelection selection(checkpoint, options.include, options.exclude);
   std::vector<ShardPacker> packers = make_packers(checkpoint, selection, options);
@@ -505,46 +273,14 @@ PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& opti
   for (size_t shard = 0; shard < checkpoint.shards().size(); ++shard) {
     const nlohmann::json note =
         repacking.shard(shard, [&](const auto& to) { return packers[shard].run(to, repacking.progress()); });
-    append_reports(note.at("report"), report.tensors);
+    for (const auto& entry : note.at("report"))
+      report.tensors.push_back(packed_tensor_report_from_json(entry));
     report.model_bytes += checkpoint.shards()[shard].file_size();
     report.packed_model_bytes += note.at("file_bytes").get<uint64_t>();
   }
   repacking.finish();
   report.seconds = seconds_since(start);
   return report;
-}
-
-PackReport unpack_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& output,
-                             StagingOptions staging, int threads, const Progress& progress) {
-  const auto start = std::chrono::steady_clock::now();
-  if (!PackedCheckpoint::is_packed(checkpoint)) throw_input(shown(checkpoint.path()) + ": is not packed");
-  const PackedCheckpoint packed(checkpoint);
-  Repacking repacking(checkpoint, output, describe_job("unpack", checkpoint, nlohmann::json::object()),
-                      std::move(staging), progress, checkpoint.tensor_bytes());
-  PackReport report;
-  report.model = checkpoint.path().string();
-  report.output = output.string();
-  for (size_t shard = 0; shard < checkpoint.shards().size(); ++shard) {
-    ShardUnpacker unpacker(packed, shard, threads);
-    const nlohmann::json note =
-        repacking.shard(shard, [&](const auto& to) { return unpacker.run(to, repacking.progress()); });
-    report.packed_model_bytes += checkpoint.shards()[shard].file_size();
-    report.model_bytes += note.at("file_bytes").get<uint64_t>();
-  }
-  repacking.finish();
-  report.seconds = seconds_since(start);
-  return report;
-}
-
-nlohmann::json to_json(const PackReport& report) {
-  nlohmann::json tensors = nlohmann::json::array();
-  for (const PackedTensorReport& t : report.tensors) tensors.push_back(to_json(t));
-  return {{"model", report.model},
-          {"output", report.output},
-          {"model_bytes", report.model_bytes},
-          {"packed_model_bytes", report.packed_model_bytes},
-          {"seconds", report.seconds},
-          {"tensors", tensors}};
 }
 
 }  // namespace prune

@@ -2,6 +2,7 @@
 
 #include <random>
 
+#include "libprune/model/unpack_checkpoint.h"
 #include "test/libprune/model/checkpoints.h"
 
 namespace prune {
@@ -33,14 +34,14 @@ struct Way {
 };
 
 const Way kWays[] = {
-    {"nm found", {.format = PackedFormat::kNm}, NM{2, 4}, 0.5},
-    {"nm 2:4", {.format = PackedFormat::kNm, .pattern = NM{2, 4}}, NM{2, 4}, 0.5},
-    {"nm 4:8", {.format = PackedFormat::kNm, .pattern = NM{4, 8}}, NM{4, 8}, 0.5},
-    {"nm 3:5", {.format = PackedFormat::kNm, .pattern = NM{3, 5}}, NM{3, 5}, 0.4},
-    {"bitmask", {.format = PackedFormat::kBitmask}, Unstructured{}, 0.5},
-    {"csr", {.format = PackedFormat::kCsr}, Unstructured{}, 0.9},
-    {"bsr found", {.format = PackedFormat::kBsr}, Block{4, 4}, 0.5},
-    {"bsr 5x10", {.format = PackedFormat::kBsr, .pattern = Block{5, 10}}, Block{5, 10}, 0.5},
+    {"nm found", {.request = {.format = PackedFormat::kNm}}, NM{2, 4}, 0.5},
+    {"nm 2:4", {.request = {.format = PackedFormat::kNm, .pattern = NM{2, 4}}}, NM{2, 4}, 0.5},
+    {"nm 4:8", {.request = {.format = PackedFormat::kNm, .pattern = NM{4, 8}}}, NM{4, 8}, 0.5},
+    {"nm 3:5", {.request = {.format = PackedFormat::kNm, .pattern = NM{3, 5}}}, NM{3, 5}, 0.4},
+    {"bitmask", {.request = {.format = PackedFormat::kBitmask}}, Unstructured{}, 0.5},
+    {"csr", {.request = {.format = PackedFormat::kCsr}}, Unstructured{}, 0.9},
+    {"bsr found", {.request = {.format = PackedFormat::kBsr}}, Block{4, 4}, 0.5},
+    {"bsr 5x10", {.request = {.format = PackedFormat::kBsr, .pattern = Block{5, 10}}}, Block{5, 10}, 0.5},
     {"auto", {}, NM{2, 4}, 0.5},
 };
 
@@ -129,7 +130,7 @@ TYPED_TEST(PackCheckpoint, PrunedNegativeZerosSurviveTheChoiceOfAPattern) {
     w.data()[i] = testing::exactly<T>(i % 8 < 2 ? -0.0 : i % 8 == 7 ? 1.0 : 0.0);
   testing::write_model(this->folder_ / "in", "llama", {tensor_of(kUp, w)});  // by value 1:8, by bits 2:4
   const PackReport report =
-      pack(this->folder_ / "in", this->folder_ / "packed", {.format = PackedFormat::kNm});
+      pack(this->folder_ / "in", this->folder_ / "packed", {.request = {.format = PackedFormat::kNm}});
   EXPECT_EQ(report.tensors[0].format, "nm 2:4");
   EXPECT_EQ(report.tensors[0].lost_signs, 0);
   unpack_to(this->folder_ / "packed", this->folder_ / "out");
@@ -144,13 +145,14 @@ TYPED_TEST(PackCheckpoint, SurplusNegativeZerosLoseTheirSignAlone) {
   for (Index i = 0; i < w.size(); ++i) w.data()[i] = testing::exactly<T>(i % 4 < 2 ? 1.0 : -0.0);
   testing::write_model(this->folder_ / "in", "llama", {tensor_of(kUp, w)});
   const PackReport report =
-      pack(this->folder_ / "in", this->folder_ / "packed", {.format = PackedFormat::kNm});
+      pack(this->folder_ / "in", this->folder_ / "packed", {.request = {.format = PackedFormat::kNm}});
   EXPECT_EQ(report.tensors[0].format, "nm 2:4");
   EXPECT_EQ(report.tensors[0].lost_signs, 4 * 16 / 2);
-  EXPECT_EQ(pack(this->folder_ / "in", this->folder_ / "mask", {.format = PackedFormat::kBitmask})
-                .tensors[0]
-                .lost_signs,
-            0);
+  EXPECT_EQ(
+      pack(this->folder_ / "in", this->folder_ / "mask", {.request = {.format = PackedFormat::kBitmask}})
+          .tensors[0]
+          .lost_signs,
+      0);
   unpack_to(this->folder_ / "packed", this->folder_ / "out");
   for (Index i = 0; i < w.size(); ++i) w.data()[i] = testing::exactly<T>(i % 4 < 2 ? 1.0 : 0.0);
   EXPECT_TRUE(testing::same_bits(testing::matrix_in<T>(Checkpoint(this->folder_ / "out"), kUp), w));
@@ -169,7 +171,7 @@ TEST(PackedFile, NmByHand) {
       3, 4, 0, 0, 0, 0, 6, 0;
   const TestTensor norm = testing::list_of<float>("model.norm.weight", {1, 2});
   testing::write_model(folder / "in", "llama", {tensor_of(kUp, w), norm});
-  pack(folder / "in", folder / "packed", {.format = PackedFormat::kNm});
+  pack(folder / "in", folder / "packed", {.request = {.format = PackedFormat::kNm}});
   const std::string name = kUp;
   EXPECT_EQ(
       testing::read_file(folder / "packed/model.safetensors"),
@@ -187,7 +189,7 @@ TEST(PackedFile, Conv1DByHand) {
   w << 0, 5, 0, -7,       //
       3, 0, 0, 4;
   testing::write_model(folder / "in", "gpt2", {tensor_of("h.0.mlp.c_fc.weight", transposed(w))});
-  pack(folder / "in", folder / "packed", {.format = PackedFormat::kCsr});
+  pack(folder / "in", folder / "packed", {.request = {.format = PackedFormat::kCsr}});
   const std::string name = "h.0.mlp.c_fc.weight";
   EXPECT_EQ(
       testing::read_file(folder / "packed/model.safetensors"),
@@ -206,14 +208,14 @@ TEST(PackedFile, BitmaskAndBsrByHand) {
       0, 0, 0, 0, 3, 0;
   testing::write_model(folder / "in", "llama", {tensor_of(kUp, w)});
   const std::string name = kUp;
-  pack(folder / "in", folder / "mask", {.format = PackedFormat::kBitmask});
+  pack(folder / "in", folder / "mask", {.request = {.format = PackedFormat::kBitmask}});
   EXPECT_EQ(testing::read_file(folder / "mask/model.safetensors"),
             testing::file_of(
                 {testing::list_of<float>(name + ".values", {1, 2, 3}),
                  {name + ".bitmask", "U8", {2, 1}, "\x30\x10"},
                  testing::list_of<int64_t>(name + ".row_offsets", {0, 2, 3})},
                 packed_metadata(R"({")" + name + R"(":{"dtype":"F32","format":"bitmask","shape":[2,6]}})")));
-  pack(folder / "in", folder / "blocks", {.format = PackedFormat::kBsr, .pattern = Block{1, 2}});
+  pack(folder / "in", folder / "blocks", {.request = {.format = PackedFormat::kBsr, .pattern = Block{1, 2}}});
   EXPECT_EQ(testing::read_file(folder / "blocks/model.safetensors"),
             testing::file_of(
                 {{name + ".values", "F32", {2, 1, 2}, testing::list_of<float>("", {1, 2, 3, 0}).bytes},
@@ -304,23 +306,26 @@ TEST_F(PackChoice, RefusesWhatDoesNotFitByName) {
     EXPECT_FALSE(std::filesystem::exists(folder_ / "out"));
     return fault;
   };
-  EXPECT_EQ(refused(": row 3, columns 8 to 11: ", {.format = PackedFormat::kNm, .pattern = NM{2, 4}}), "");
-  EXPECT_EQ(refused(" does not fit format nm:", {.format = PackedFormat::kNm}), "");
   EXPECT_EQ(
-      refused(" does not fit format nm with pattern 3:5", {.format = PackedFormat::kNm, .pattern = NM{3, 5}}),
+      refused(": row 3, columns 8 to 11: ", {.request = {.format = PackedFormat::kNm, .pattern = NM{2, 4}}}),
       "");
+  EXPECT_EQ(refused(" does not fit format nm:", {.request = {.format = PackedFormat::kNm}}), "");
+  EXPECT_EQ(refused(" does not fit format nm with pattern 3:5",
+                    {.request = {.format = PackedFormat::kNm, .pattern = NM{3, 5}}}),
+            "");
   EXPECT_EQ(refused(" does not fit format bsr with pattern 7x7",
-                    {.format = PackedFormat::kBsr, .pattern = Block{7, 7}}),
+                    {.request = {.format = PackedFormat::kBsr, .pattern = Block{7, 7}}}),
             "");
 }
 
 TEST_F(PackChoice, RefusesAPatternOfAnotherFormat) {
   testing::write_model(folder_ / "in", "llama", {tensor_of(kUp, pruned(NM{2, 4}, 0.5))});
   for (const PackOptions& options :
-       {PackOptions{.pattern = NM{2, 4}}, PackOptions{.format = PackedFormat::kBsr, .pattern = NM{2, 4}},
-        PackOptions{.format = PackedFormat::kNm, .pattern = Block{4, 4}},
-        PackOptions{.format = PackedFormat::kCsr, .pattern = NM{2, 4}},
-        PackOptions{.format = PackedFormat::kNm, .pattern = Unstructured{}}}) {
+       {PackOptions{.request = {.pattern = NM{2, 4}}},
+        PackOptions{.request = {.format = PackedFormat::kBsr, .pattern = NM{2, 4}}},
+        PackOptions{.request = {.format = PackedFormat::kNm, .pattern = Block{4, 4}}},
+        PackOptions{.request = {.format = PackedFormat::kCsr, .pattern = NM{2, 4}}},
+        PackOptions{.request = {.format = PackedFormat::kNm, .pattern = Unstructured{}}}}) {
     EXPECT_EQ(refusal(ErrorKind::kUsage, "goes with format nm",
                       [&] { pack(folder_ / "in", folder_ / "out", options); }),
               "");
@@ -329,9 +334,10 @@ TEST_F(PackChoice, RefusesAPatternOfAnotherFormat) {
 
 TEST_F(PackChoice, RefusesAPatternThatIsNone) {
   testing::write_model(folder_ / "in", "llama", {tensor_of(kUp, pruned(NM{2, 4}, 0.5))});
-  for (const PackOptions& options : {PackOptions{.format = PackedFormat::kNm, .pattern = NM{0, 0}},
-                                     PackOptions{.format = PackedFormat::kBsr, .pattern = Block{0, 4}}}) {
-    EXPECT_EQ(refusal(ErrorKind::kUsage, "pattern " + to_string(*options.pattern) + ": ",
+  for (const PackOptions& options :
+       {PackOptions{.request = {.format = PackedFormat::kNm, .pattern = NM{0, 0}}},
+        PackOptions{.request = {.format = PackedFormat::kBsr, .pattern = Block{0, 4}}}}) {
+    EXPECT_EQ(refusal(ErrorKind::kUsage, "pattern " + to_string(*options.request.pattern) + ": ",
                       [&] { pack(folder_ / "in", folder_ / "out", options); }),
               "");
   }

@@ -97,26 +97,30 @@ TYPED_TEST(PackedKernels, EveryFormatMultiplies) {
   const auto w = [&](Index rows, Index cols, const Pattern& pattern, double sparsity) {
     return pruned_weights<T>(rows, cols, pattern, sparsity, this->rng_);
   };
-  this->expect_packed_product(w(48, 256, NM{2, 4}, 0.5), {.format = PackedFormat::kNm, .pattern = NM{2, 4}});
-  this->expect_packed_product(w(5, 20, NM{2, 4}, 0.5), {.format = PackedFormat::kNm, .pattern = NM{2, 4}});
-  this->expect_packed_product(w(33, 64, NM{4, 8}, 0.5), {.format = PackedFormat::kNm, .pattern = NM{4, 8}});
+  this->expect_packed_product(w(48, 256, NM{2, 4}, 0.5),
+                              {.request = {.format = PackedFormat::kNm, .pattern = NM{2, 4}}});
+  this->expect_packed_product(w(5, 20, NM{2, 4}, 0.5),
+                              {.request = {.format = PackedFormat::kNm, .pattern = NM{2, 4}}});
+  this->expect_packed_product(w(33, 64, NM{4, 8}, 0.5),
+                              {.request = {.format = PackedFormat::kNm, .pattern = NM{4, 8}}});
   this->expect_packed_product(w(33, 60, NM{1, 3}, 2.0 / 3),
-                              {.format = PackedFormat::kNm, .pattern = NM{1, 3}});
-  this->expect_packed_product(w(33, 77, Unstructured{}, 0.6), {.format = PackedFormat::kBitmask});
-  this->expect_packed_product(w(33, 77, Unstructured{}, 0.9), {.format = PackedFormat::kCsr});
+                              {.request = {.format = PackedFormat::kNm, .pattern = NM{1, 3}}});
+  this->expect_packed_product(w(33, 77, Unstructured{}, 0.6),
+                              {.request = {.format = PackedFormat::kBitmask}});
+  this->expect_packed_product(w(33, 77, Unstructured{}, 0.9), {.request = {.format = PackedFormat::kCsr}});
   this->expect_packed_product(w(64, 96, Block{16, 16}, 0.5),
-                              {.format = PackedFormat::kBsr, .pattern = Block{16, 16}});
+                              {.request = {.format = PackedFormat::kBsr, .pattern = Block{16, 16}}});
   this->expect_packed_product(w(30, 35, Block{3, 5}, 0.5),
-                              {.format = PackedFormat::kBsr, .pattern = Block{3, 5}});
+                              {.request = {.format = PackedFormat::kBsr, .pattern = Block{3, 5}}});
 }
 
 TYPED_TEST(PackedKernels, NothingButZeros) {
   using T = TypeParam;
   const Matrix<T> zeros = detail::zeros<T>(16, 32);
-  this->expect_packed_product(zeros, {.format = PackedFormat::kNm});
-  this->expect_packed_product(zeros, {.format = PackedFormat::kBitmask});
-  this->expect_packed_product(zeros, {.format = PackedFormat::kCsr});
-  this->expect_packed_product(zeros, {.format = PackedFormat::kBsr, .pattern = Block{4, 4}});
+  this->expect_packed_product(zeros, {.request = {.format = PackedFormat::kNm}});
+  this->expect_packed_product(zeros, {.request = {.format = PackedFormat::kBitmask}});
+  this->expect_packed_product(zeros, {.request = {.format = PackedFormat::kCsr}});
+  this->expect_packed_product(zeros, {.request = {.format = PackedFormat::kBsr, .pattern = Block{4, 4}}});
 }
 
 TEST(PackedKernelsRefusal, DamagedWeightsAreRefused) {

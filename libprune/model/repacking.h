@@ -1,0 +1,55 @@
+// What packing and unpacking a checkpoint share: files copied, shards written one by one, the index made new,
+// all put in place at once.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+#include "libprune/io/checkpoint.h"
+#include "libprune/io/staging.h"
+#include "libprune/model/progress.h"
+
+namespace prune {
+
+class Repacking {
+ public:
+  // `job` describes the whole work (see Staging); `progress_bytes` is all that progress() will be told.
+  Repacking(const Checkpoint& checkpoint, const std::filesystem::path& output, const nlohmann::json& job,
+            StagingOptions options, const Progress& progress, uint64_t progress_bytes);
+
+  ProgressCounter& progress() { return progress_; }
+
+  // Writes shard number `shard` by calling write(path) -> a note that holds those of shard_note(), unless a
+  // run before did. Gives the note.
+  template <class Write>
+  nlohmann::json shard(size_t shard, Write&& write) {
+    check_interrupted();
+    const std::string name = checkpoint_.shard_name(shard);
+    if (!staging_.is_done(name)) staging_.commit(name, write(staging_.path_for(name)));
+    nlohmann::json note = staging_.note(name);
+    for (const auto& tensor : note.at("tensors")) weight_map_[tensor.get<std::string>()] = name;
+    total_size_ += note.at("bytes").get<uint64_t>();
+    return note;
+  }
+
+  // Copies the other files, writes the index where there was one, and puts the result in place.
+  void finish();
+
+ private:
+  const Checkpoint& checkpoint_;
+  Staging staging_;
+  ProgressCounter progress_;
+  nlohmann::json weight_map_ = nlohmann::json::object();
+  uint64_t total_size_ = 0;
+};
+
+// What Repacking must know of a shard that was written: names and bytes of its tensors, bytes of the file.
+nlohmann::json shard_note(const SafetensorsWriter& writer);
+
+// The metadata of a file but for what says that it is packed.
+Metadata without_packed_keys(const Metadata& metadata);
+
+}  // namespace prune
