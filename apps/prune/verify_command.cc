@@ -2,34 +2,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
-#include <mutex>
-#include <set>
 
 #include <nlohmann/json.hpp>
-
-#include <prune/score/blocks.h>
-#include <prune/select.h>
 
 #include "apps/prune/command.h"
 #include "apps/prune/exit_codes.h"
 #include "apps/prune/terminal.h"
-#include "libprune/io/mapped_file.h"
-#include "libprune/io/staging.h"
-#include "libprune/model/packed_checkpoint.h"
-#include "libprune/model/parallel.h"
-#include "libprune/model/progress.h"
-#include "libprune/model/tensor_visit.h"
-#include "libprune/model/weight_selection.h"
+#include "apps/prune/verifier.h"
 
 namespace prune::app {
 namespace {
 
 constexpr size_t kMostShown = 20;  // mismatches printed one by one
-
-// Packing writes it anew, and opening a folder has held it against the shards.
-constexpr const char* kIndexFile = "model.safetensors.index.json";
 
 CommandLine make_line() {
   CommandLine line("prune verify [MODEL] [--pattern P] [--sparsity S] [--against ORIGINAL] [options]",
@@ -56,355 +41,39 @@ CommandLine make_line() {
   return line;
 }
 
-// Mismatches from several threads.
-class Findings {
- public:
-  void add(std::string finding) {
-    const std::lock_guard lock(mutex_);
-    findings_.push_back(std::move(finding));
+Promise read_promise(const CommandLine& line) {
+  Promise promise;
+  if (const auto text = line.maybe_text("pattern")) promise.pattern = parse_pattern(*text);
+  promise.sparsity = line.maybe_number("sparsity");
+  if (promise.sparsity) resolve_sparsity(promise.pattern.value_or(Unstructured{}), promise.sparsity);
+  if (promise.pattern && !promise.sparsity && !std::holds_alternative<NM>(*promise.pattern)) {
+    throw_usage("pattern " + to_string(*promise.pattern) +
+                " alone promises nothing that can be checked: give --sparsity too");
   }
-  std::vector<std::string> sorted() {
-    std::ranges::sort(findings_);
-    return findings_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<std::string> findings_;
-};
-
-// A checkpoint whose tensors can be had dense, packed or not.
-struct Model {
-  explicit Model(const std::string& path) : checkpoint(path) {
-    if (PackedCheckpoint::is_packed(checkpoint)) packed = std::make_unique<PackedCheckpoint>(checkpoint);
-  }
-  Checkpoint checkpoint;
-  std::unique_ptr<PackedCheckpoint> packed;
-};
-
-// One tensor as the dense model has it.
-struct DenseTensor {
-  std::string name;
-  DType dtype = DType::kF32;
-  std::vector<int64_t> shape;
-  size_t shard = 0;
-  const TensorInfo* stored = nullptr;    // as it is
-  const PackedWeight* packed = nullptr;  // or packed
-};
-
-std::vector<DenseTensor> dense_tensors(const Model& model) {
-  std::vector<DenseTensor> tensors;
-  for (size_t shard = 0; shard < model.checkpoint.shards().size(); ++shard) {
-    for (const TensorInfo& tensor : model.checkpoint.shards()[shard].tensors()) {
-      if (model.packed && model.packed->owner(tensor.name)) continue;
-      tensors.push_back({tensor.name, tensor.dtype, tensor.shape, shard, &tensor, nullptr});
-    }
-  }
-  if (model.packed) {
-    for (const PackedWeight& w : model.packed->weights()) {
-      tensors.push_back({w.tensor, w.dtype, w.dense_shape(), w.shard, nullptr, &w});
-    }
-  }
-  return tensors;
+  promise.scope = parse_scope(line.text("scope"));
+  promise.include = line.texts("include");
+  promise.exclude = line.texts("exclude");
+  return promise;
 }
 
-// The most that having a tensor as a matrix takes.
-size_t loading_bytes(const Model& model, const DenseTensor& tensor, Orientation orientation) {
-  if (tensor.packed) return model.packed->unpacking_bytes(*tensor.packed);
-  return copied_bytes(model.checkpoint.shards()[tensor.shard].data(*tensor.stored), tensor.dtype,
-                      orientation);
-}
-
-// The matrix of a tensor, wherever it comes from: as it lies in the dense file (kOutIn), or turned (kInOut).
-template <class T>
-class LoadedWeight {
- public:
-  LoadedWeight(const Model& model, const DenseTensor& tensor, Orientation orientation) {
-    if (tensor.packed) {
-      unpacked_ = model.packed->unpack<T>(*tensor.packed);
-      if (tensor.packed->orientation != orientation) unpacked_ = Matrix<T>(unpacked_.transpose());
-    } else {
-      mapped_.emplace(model.checkpoint.shards()[tensor.shard].data(*tensor.stored), tensor.shape[0],
-                      tensor.shape[1], orientation);
-    }
-  }
-  ConstView<T> view() const { return mapped_ ? mapped_->view() : prune::view(unpacked_); }
-
- private:
-  Matrix<T> unpacked_;
-  std::optional<WeightMatrix<T>> mapped_;
-};
-
-class Verifier {
- public:
-  Verifier(const Model& model, const Model* original, std::optional<Pattern> pattern,
-           std::optional<double> sparsity, Scope scope, const CommandLine& line)
-      : model_(model),
-        original_(original),
-        pattern_(pattern),
-        sparsity_(sparsity),
-        scope_(scope),
-        selection_(model.checkpoint, line.texts("include"), line.texts("exclude")) {
-    if (original_) {
-      for (const DenseTensor& tensor : dense_tensors(*original_)) originals_.emplace(tensor.name, tensor);
-    }
-  }
-
-  void run(int threads, const Progress& progress) {
-    const std::vector<DenseTensor> tensors = dense_tensors(model_);
-    check_names(tensors);
-    ProgressCounter counter(progress, model_.checkpoint.tensor_bytes());
-    const auto bytes = [&](size_t i) { return working_bytes(tensors[i]); };
-    parallel_for(tensors.size(), threads, bytes, [&](size_t i) {
-      check_interrupted();
-      check(tensors[i]);
-      counter.add(
-          tensors[i].packed ? model_.packed->bytes(*tensors[i].packed) : tensors[i].stored->size_bytes(),
-          tensors[i].name);
-    });
-    if (original_) check_other_files();
-  }
-
-  void require_sparsity(double sparsity) {
-    const int64_t wanted =
-        scope_ == Scope::kGlobal ? unit_weights() * promised(candidates_.load(), sparsity) : promised_.load();
-    const int64_t found = block() ? zero_block_weights_.load() : zeros_.load();
-    if (found < wanted) {
-      findings_.add(fmt::format("{} of {} linear weights are zero{}, {} fewer than sparsity {} promises",
-                                found, weights_.load(), block() ? " in blocks that are all zero" : "",
-                                wanted - found, sparsity));
-    }
-  }
-
-  std::vector<std::string> findings() { return findings_.sorted(); }
-  int64_t weights() const { return weights_; }
-  int64_t zeros() const { return zeros_; }
-  int64_t matrices() const { return matrices_; }
-
- private:
-  // Candidates that pruning n of them with this sparsity removes.
-  static int64_t promised(int64_t n, double sparsity) { return n - kept_count(n, sparsity); }
-  const Block* block() const { return pattern_ ? std::get_if<Block>(&*pattern_) : nullptr; }
-  int64_t unit_weights() const { return block() ? int64_t(block()->rows) * block()->cols : 1; }
-
-  // Adds a matrix to what the sparsity promises of all, each row or matrix rounded down as in pruning.
-  void add_promise(Index rows, Index cols) {
-    if (!sparsity_) return;
-    if (block()) {
-      rows /= block()->rows;
-      cols /= block()->cols;
-    }
-    candidates_ += rows * cols;
-    const int64_t removed =
-        scope_ == Scope::kRow ? rows * promised(cols, *sparsity_) : promised(rows * cols, *sparsity_);
-    promised_ += unit_weights() * removed;
-  }
-
-  // What pruning would do with the tensor, however it is stored.
-  WeightSelection::Choice choose(const DenseTensor& tensor) const {
-    TensorInfo info;
-    info.name = tensor.name;
-    info.dtype = tensor.dtype;
-    info.shape = tensor.shape;
-    return selection_.choose(info);
-  }
-
-  void check_names(const std::vector<DenseTensor>& tensors) {
-    if (!original_) return;
-    for (const DenseTensor& tensor : tensors) {
-      const auto found = originals_.find(tensor.name);
-      if (found == originals_.end()) {
-        findings_.add("'" + tensor.name + "' is not in the original");
-      } else if (found->second.dtype != tensor.dtype || found->second.shape != tensor.shape) {
-        findings_.add("'" + tensor.name + "' has another type or shape than the original");
-      }
-    }
-    std::set<std::string_view> names;
-    for (const DenseTensor& tensor : tensors) names.insert(tensor.name);
-    for (const auto& [name, tensor] : originals_) {
-      if (!names.contains(name)) findings_.add("'" + name + "' of the original is missing");
-    }
-  }
-
-  size_t working_bytes(const DenseTensor& tensor) const {
-    const Orientation orientation = choose(tensor).orientation;
-    const auto original = originals_.find(tensor.name);
-    return loading_bytes(model_, tensor, orientation) +
-           (original == originals_.end() ? 0 : loading_bytes(*original_, original->second, orientation));
-  }
-
-  void check(const DenseTensor& tensor) {
-    const DenseTensor* original = nullptr;
-    if (const auto found = originals_.find(tensor.name); found != originals_.end()) {
-      if (found->second.dtype != tensor.dtype || found->second.shape != tensor.shape) return;  // told already
-      original = &found->second;
-    }
-    if (const auto choice = choose(tensor); choice.chosen) {
-      const Orientation orientation = tensor.packed ? tensor.packed->orientation : choice.orientation;
-      visit_dtype(tensor.dtype, [&]<class T>() { check_weight<T>(tensor, original, orientation); });
-    } else {
-      if (tensor.packed) model_.packed->check(*tensor.packed);
-      if (original && !is_equal(tensor, *original))
-        findings_.add("'" + tensor.name + "' differs from the original");
-    }
-    if (tensor.stored) {
-      const SafetensorsFile& shard = model_.checkpoint.shards()[tensor.shard];
-      shard.map().done_with(shard.data_start() + tensor.stored->begin, tensor.stored->size_bytes());
-    }
-  }
-
-  bool is_equal(const DenseTensor& tensor, const DenseTensor& original) const {
-    if (tensor.stored && original.stored) {
-      return std::ranges::equal(model_.checkpoint.shards()[tensor.shard].data(*tensor.stored),
-                                original_->checkpoint.shards()[original.shard].data(*original.stored));
-    }
-    return visit_dtype(tensor.dtype, [&]<class T>() {
-      const LoadedWeight<T> values(model_, tensor, Orientation::kOutIn);
-      const LoadedWeight<T> originals(*original_, original, Orientation::kOutIn);
-      return std::ranges::equal(bytes_of(values.view()), bytes_of(originals.view()));
-    });
-  }
-
-  template <class T>
-  static std::span<const std::byte> bytes_of(ConstView<T> contiguous) {
-    return std::as_bytes(std::span(contiguous.data(), size_t(contiguous.size())));
-  }
-
-  template <class T>
-  void check_weight(const DenseTensor& tensor, const DenseTensor* original, Orientation orientation) {
-    const LoadedWeight<T> loaded(model_, tensor, orientation);
-    const ConstView<T> weights = loaded.view();
-    ++matrices_;
-    weights_ += weights.size();
-    add_promise(weights.rows(), weights.cols());
-    check_values<T>(tensor, weights);
-    if (pattern_) check_pattern<T>(tensor, weights);
-    if (original) {
-      const LoadedWeight<T> other(*original_, *original, orientation);
-      check_kept<T>(tensor, weights, other.view());
-    }
-  }
-
-  template <class T>
-  void check_values(const DenseTensor& tensor, ConstView<T> weights) {
-    int64_t zeros = 0;
-    for (Index i = 0; i < weights.rows(); ++i) {
-      for (Index j = 0; j < weights.cols(); ++j) {
-        const T& w = weights.data()[i * weights.outerStride() + j];
-        zeros += is_zero(w);
-        if (is_nan(w)) {
-          findings_.add(fmt::format("'{}': NaN at row {}, column {}", tensor.name, i, j));
-          i = weights.rows() - 1;
-          break;
-        }
-      }
-    }
-    zeros_ += zeros;
-  }
-
-  template <class T>
-  void check_pattern(const DenseTensor& tensor, ConstView<T> weights) {
-    if (const auto reason = misfit(*pattern_, weights.rows(), weights.cols())) {
-      findings_.add(fmt::format("'{}': {}", tensor.name, *reason));
-    } else if (block()) {
-      count_zero_blocks<T>(weights);
-    } else if (std::holds_alternative<NM>(*pattern_) && !satisfies(nonzero_mask(weights), *pattern_)) {
-      findings_.add(fmt::format("'{}' breaks pattern {} at {}", tensor.name, to_string(*pattern_),
-                                first_break<T>(weights)));
-    }
-  }
-
-  template <class T>
-  void count_zero_blocks(ConstView<T> weights) {
-    const Matrix<double> nonzero =
-        score::block_sum(weights, *block(), [](const T& w) { return is_zero(w) ? 0.0 : 1.0; }).values;
-    zero_block_weights_ += unit_weights() * std::count(nonzero.data(), nonzero.data() + nonzero.size(), 0.0);
-  }
-
-  template <class T>
-  std::string first_break(ConstView<T> weights) const {
-    const NM nm = std::get<NM>(*pattern_);
-    const Mask kept = nonzero_mask(weights);
-    for (Index i = 0; i < kept.rows(); ++i) {
-      for (Index j = 0; j < kept.cols(); j += nm.group) {
-        const Index count = kept.count_in_row(i, j, j + nm.group);
-        if (count > nm.keep)
-          return fmt::format("row {}, columns {} to {}: {} weights are not zero", i, j, j + nm.group - 1,
-                             count);
-      }
-    }
-    return "";
-  }
-
-  // Every weight is the original's bit for bit, or +0.
-  template <class T>
-  void check_kept(const DenseTensor& tensor, ConstView<T> weights, ConstView<T> original) {
-    for (Index i = 0; i < weights.rows(); ++i) {
-      for (Index j = 0; j < weights.cols(); ++j) {
-        const auto bits = bit_pattern(weights.data()[i * weights.outerStride() + j]);
-        if (bits == 0 || bits == bit_pattern(original.data()[i * original.outerStride() + j])) continue;
-        findings_.add(
-            fmt::format("'{}': row {}, column {} is neither zero nor the original's", tensor.name, i, j));
-        return;
-      }
-    }
-  }
-
-  void check_other_files() {
-    if (model_.checkpoint.is_single_file() || original_->checkpoint.is_single_file()) return;
-    const auto files = model_.checkpoint.other_files();
-    const auto originals = original_->checkpoint.other_files();
-    for (const std::filesystem::path& file : files) {
-      if (file != kIndexFile && !std::ranges::binary_search(originals, file))
-        findings_.add("file '" + file.string() + "' is not in the original");
-    }
-    for (const std::filesystem::path& file : originals) {
-      check_interrupted();
-      if (file == kIndexFile) continue;
-      if (!std::ranges::binary_search(files, file)) {
-        findings_.add("file '" + file.string() + "' of the original is missing");
-      } else if (!std::ranges::equal(MappedFile(model_.checkpoint.path() / file).bytes(),
-                                     MappedFile(original_->checkpoint.path() / file).bytes())) {
-        findings_.add("file '" + file.string() + "' differs from the original's");
-      }
-    }
-  }
-
-  const Model& model_;
-  const Model* original_;
-  std::optional<Pattern> pattern_;
-  std::optional<double> sparsity_;
-  Scope scope_;
-  WeightSelection selection_;
-  std::unordered_map<std::string, DenseTensor> originals_;
-  Findings findings_;
-  std::atomic<int64_t> weights_ = 0;
-  std::atomic<int64_t> zeros_ = 0;
-  std::atomic<int64_t> matrices_ = 0;
-  std::atomic<int64_t> candidates_ = 0;  // weights, or blocks
-  std::atomic<int64_t> promised_ = 0;    // weights that the sparsity removes, summed over matrices
-  std::atomic<int64_t> zero_block_weights_ = 0;
-};
-
-int print_outcome(const CommandLine& line, const Model& model, Verifier& verifier) {
-  const std::vector<std::string> findings = verifier.findings();
+int print_outcome(const CommandLine& line, const Model& model, const Verdict& verdict) {
+  const std::vector<std::string>& findings = verdict.mismatches;
   if (line.flag("json")) {
     const nlohmann::json document = {{"model", model.checkpoint.path().string()},
                                      {"packed", model.packed != nullptr},
                                      {"ok", findings.empty()},
-                                     {"matrices", verifier.matrices()},
-                                     {"weights", verifier.weights()},
-                                     {"zeros", verifier.zeros()},
+                                     {"matrices", verdict.matrices},
+                                     {"weights", verdict.weights},
+                                     {"zeros", verdict.zeros},
                                      {"mismatches", findings}};
     fmt::print("{}", json_text(document));
   } else {
     for (size_t i = 0; i < std::min(findings.size(), kMostShown); ++i)
       fmt::print("mismatch: {}\n", printable(findings[i]));
     if (findings.size() > kMostShown) fmt::print("... and {} more\n", findings.size() - kMostShown);
-    const double share =
-        verifier.weights() == 0 ? 0.0 : double(verifier.zeros()) / double(verifier.weights());
+    const double share = verdict.weights == 0 ? 0.0 : double(verdict.zeros) / double(verdict.weights);
     fmt::print("{}: {} linear weights in {} matrices, {} zero: {}\n", model.checkpoint.path().string(),
-               human_count(verifier.weights()), verifier.matrices(), percent(share),
+               human_count(verdict.weights), verdict.matrices, percent(share),
                findings.empty() ? "sound" : fmt::format("{} mismatches", findings.size()));
   }
   return findings.empty() ? kDone : kMismatch;
@@ -415,25 +84,17 @@ int print_outcome(const CommandLine& line, const Model& model, Verifier& verifie
 int verify_command(const Arguments& arguments) {
   CommandLine line = make_line();
   if (!line.parse(arguments)) return kDone;
-  std::optional<Pattern> pattern;
-  if (const auto text = line.maybe_text("pattern")) pattern = parse_pattern(*text);
-  const auto sparsity = line.maybe_number("sparsity");
-  if (sparsity) resolve_sparsity(pattern.value_or(Unstructured{}), sparsity);
-  if (pattern && !sparsity && !std::holds_alternative<NM>(*pattern)) {
-    throw_usage("pattern " + to_string(*pattern) +
-                " alone promises nothing that can be checked: give --sparsity too");
-  }
-  const Scope scope = parse_scope(line.text("scope"));
+  const Promise promise = read_promise(line);
   const Model model(line.maybe_text("model").value_or("."));
   std::unique_ptr<Model> original;
   if (const auto path = line.maybe_text("against")) original = std::make_unique<Model>(*path);
-  Verifier verifier(model, original.get(), pattern, sparsity, scope, line);
+  Verdict verdict;
   {
     ProgressBar bar("verifying");
-    verifier.run(line.threads(), line.flag("quiet") ? Progress() : bar.callback());
+    verdict = verify(model, original.get(), promise, line.threads(),
+                     line.flag("quiet") ? Progress() : bar.callback());
   }
-  if (sparsity) verifier.require_sparsity(*sparsity);
-  return print_outcome(line, model, verifier);
+  return print_outcome(line, model, verdict);
 }
 
 }  // namespace prune::app

@@ -13,7 +13,6 @@ namespace prune {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::string_view kIndexName = "model.safetensors.index.json";
 constexpr std::string_view kModelName = "model.safetensors";
 constexpr std::string_view kConfigName = "config.json";
 
@@ -55,7 +54,7 @@ std::string only_safetensors_name(const fs::path& folder) {
   if (names.size() == 1) return names[0];
   if (names.size() > 1) {
     throw_input(shown(folder) + ": " + std::to_string(names.size()) + " safetensors files (" + list(names) +
-                ") without " + std::string(kIndexName) + ": name one of them, or add the index");
+                ") without " + std::string(kIndexFile) + ": name one of them, or add the index");
   }
   const std::vector<std::string> others =
       names_ending_in(folder, {".bin", ".pt", ".pth", ".gguf", ".h5", ".onnx"});
@@ -82,8 +81,8 @@ Checkpoint::Checkpoint(const fs::path& path) : path_(tidy_absolute(path)) {
 
 void Checkpoint::open_folder() {
   read_config();
-  if (is_there(path_ / kIndexName)) {
-    open_shards(read_index(path_ / kIndexName));
+  if (is_there(path_ / kIndexFile)) {
+    open_shards(read_index(path_ / kIndexFile));
   } else if (is_there(path_ / kModelName)) {
     open_shards({std::string(kModelName)});
   } else {
@@ -113,7 +112,7 @@ void Checkpoint::open_shards(const std::vector<std::string>& names) {
   for (const std::string& name : names) {
     const fs::path shard_path = path_ / name;
     if (index_ && !is_there(shard_path)) {
-      throw_input(shown(path_ / kIndexName) + ": shard " + quote_name(name) + " does not exist");
+      throw_input(shown(path_ / kIndexFile) + ": shard " + quote_name(name) + " does not exist");
     }
     shards_.emplace_back(shard_path);
   }
@@ -134,7 +133,7 @@ void Checkpoint::build_name_table() {
 
 void Checkpoint::check_index() const {
   const nlohmann::json& weight_map = index_->at("weight_map");
-  const std::string where = shown(path_ / kIndexName);
+  const std::string where = shown(path_ / kIndexFile);
   for (const auto& [name, shard] : weight_map.items()) {
     const auto& file = shard.get_ref<const std::string&>();
     const std::optional<TensorRef> found = find(name);

@@ -15,6 +15,8 @@
 
 namespace prune {
 
+inline constexpr std::string_view kIndexFile = "model.safetensors.index.json";
+
 struct TensorRef {
   size_t shard = 0;   // index into Checkpoint::shards()
   size_t tensor = 0;  // index into SafetensorsFile::tensors()

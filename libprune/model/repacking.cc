@@ -14,8 +14,6 @@
 namespace prune {
 namespace {
 
-constexpr std::string_view kIndexFile = "model.safetensors.index.json";
-
 // The index of the new folder: the old one's other keys, and the new names.
 nlohmann::json new_index(const nlohmann::json& old_index, const nlohmann::json& weight_map,
                          uint64_t total_size) {
