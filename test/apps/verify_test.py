@@ -155,11 +155,6 @@ class Dense(VerifyTest):
         (self.model / "more.txt").touch()
         self.verify(MISMATCH, *against, parts=["file 'more.txt' is not in the original"])
 
-    def test_a_model_inside_its_original(self):
-        original = shutil.copytree(MODEL, self.folder / "original")
-        self.expect(DONE, original, "-o", original / "pruned", "--quiet", "--pattern", "2:4")
-        self.verify(DONE, "--against", original, model=original / "pruned")
-
     def test_a_file_has_no_other_files(self):
         shard = shard_paths(self.model)[0]
         self.verify(DONE, "--against", shard_paths(MODEL)[0], model=shard)
