@@ -18,8 +18,7 @@ demo:  ## prune, verify, pack and time the bundled model
 	cmake --build --preset program
 	docs/demo.sh build/release/apps/prune/prune build/demo
 
-test: format-check  ## all tests, plain and under ASan+UBSan, and the format
-	cmake --preset release
+test: format-check tidy  ## all tests, plain and under ASan+UBSan, the format, clang-tidy
 	cmake --build --preset release
 	$(CTEST) --preset release
 	@cmake/skipped_tests.sh build/release
@@ -28,7 +27,7 @@ test: format-check  ## all tests, plain and under ASan+UBSan, and the format
 	$(CTEST) --preset asan-ubsan
 	@cmake/skipped_tests.sh build/asan-ubsan
 
-check: test tidy  ## the long form of test: also clang-tidy, clang, TSan, and each fuzz target for 30 s
+check: test  ## the long form of test: also clang, TSan, and each fuzz target for 30 s
 	@cmake/packages.sh check
 	cmake --preset clang
 	cmake --build --preset clang
@@ -62,8 +61,10 @@ format-check:  ## fail where a source is not as .clang-format says
 	@cmake/packages.sh test
 	clang-format-14 --dry-run -Werror $(sources)
 
-tidy:  ## clang-tidy over the sources that build/release compiles
-	run-clang-tidy-14 -quiet -j $(JOBS) -p build/release '^$(CURDIR)/(libprune|kernels|apps|bench)/'
+tidy:  ## clang-tidy over the sources that build/release compiles, as .clang-tidy says
+	@cmake/packages.sh test
+	cmake --preset release
+	@cmake/tidy.sh build/release $(JOBS)
 
 clean:  ## remove everything that was built
 	rm -rf build

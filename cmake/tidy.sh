@@ -1,0 +1,10 @@
+#!/bin/sh
+# cmake/tidy.sh BUILD JOBS: clang-tidy over the product's sources (not the tests) that BUILD compiles; prints findings only.
+set -eu
+build=$1 jobs=$2
+log=$build/tidy.log
+echo "clang-tidy: $log"
+if ! run-clang-tidy-14 -quiet -j "$jobs" -p "$build" "^$PWD/(libprune|kernels|apps|bench)/" >"$log" 2>&1; then
+  grep -A 5 -E 'error:|warning:|Error' "$log" >&2 || cat "$log" >&2
+  exit 1
+fi
