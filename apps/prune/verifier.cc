@@ -160,7 +160,13 @@ class Verifier {
     info.name = tensor.name;
     info.dtype = tensor.dtype;
     info.shape = tensor.shape;
-    return selection_.choose(info);
+    WeightSelection::Choice choice = selection_.choose(info);
+    if (choice.chosen && promise_.skip_unfit && promise_.pattern) {
+      const bool turned = choice.orientation == Orientation::kInOut;
+      if (misfit(*promise_.pattern, info.shape[turned ? 1 : 0], info.shape[turned ? 0 : 1]))
+        choice.chosen = false;
+    }
+    return choice;
   }
 
   void check_names(const std::vector<DenseTensor>& tensors) {
@@ -181,9 +187,13 @@ class Verifier {
   }
 
   size_t working_bytes(const DenseTensor& tensor) const {
-    const Orientation orientation = choose(tensor).orientation;
+    const WeightSelection::Choice choice = choose(tensor);
+    const Orientation orientation = choice.orientation;
     const auto original = originals_.find(tensor.name);
-    return loading_bytes(model_, tensor, orientation) +
+    const size_t scores = choice.chosen && promise_.pattern
+                              ? scoring_bytes(*promise_.pattern, tensor.shape[0] * tensor.shape[1])
+                              : 0;
+    return scores + loading_bytes(model_, tensor, orientation) +
            (original == originals_.end() ? 0 : loading_bytes(*original_, original->second, orientation));
   }
 
@@ -194,8 +204,9 @@ class Verifier {
       original = &found->second;
     }
     if (const auto choice = choose(tensor); choice.chosen) {
-      const Orientation orientation = tensor.packed ? tensor.packed->orientation : choice.orientation;
-      visit_dtype(tensor.dtype, [&]<class T>() { check_weight<T>(tensor, original, orientation); });
+      if (tensor.packed && tensor.packed->orientation != choice.orientation)
+        findings_.add("'" + tensor.name + "' is packed in another order than its model's weights have");
+      visit_dtype(tensor.dtype, [&]<class T>() { check_weight<T>(tensor, original, choice.orientation); });
     } else {
       if (tensor.packed) model_.packed->check(*tensor.packed);
       if (original && !is_equal(tensor, *original))

@@ -29,6 +29,7 @@ struct Promise {
   std::optional<Pattern> pattern = {};  // kept by every selected weight
   std::optional<double> sparsity = {};  // of all selected weights, shared over `scope` as in pruning
   Scope scope = Scope::kLayer;
+  bool skip_unfit = false;                // matrices that can't take the pattern count as other tensors
   std::vector<std::string> include = {};  // which weights, see WeightSelection
   std::vector<std::string> exclude = {};
 };

@@ -32,6 +32,7 @@ CommandLine make_line() {
       "sparsity promises")("scope",
                            po::value<std::string>()->default_value("layer")->value_name("row|layer|global"),
                            "over what the sparsity was shared, as in pruning")(
+      "skip-unfit", "tensors that can't take the pattern are not held against it, as in pruning")(
       "against", po::value<std::string>()->value_name("ORIGINAL"),
       "same tensors, types and shapes; linear weights are the original's or zero; other tensors, and the "
       "other "
@@ -45,12 +46,14 @@ Promise read_promise(const CommandLine& line) {
   Promise promise;
   if (const auto text = line.maybe_text("pattern")) promise.pattern = parse_pattern(*text);
   promise.sparsity = line.maybe_number("sparsity");
-  if (promise.sparsity) resolve_sparsity(promise.pattern.value_or(Unstructured{}), promise.sparsity);
+  if (promise.sparsity)
+    promise.sparsity = resolve_sparsity(promise.pattern.value_or(Unstructured{}), promise.sparsity);
   if (promise.pattern && !promise.sparsity && !std::holds_alternative<NM>(*promise.pattern)) {
     throw_usage("pattern " + to_string(*promise.pattern) +
                 " alone promises nothing that can be checked: give --sparsity too");
   }
   promise.scope = parse_scope(line.text("scope"));
+  promise.skip_unfit = line.flag("skip-unfit");
   promise.include = line.texts("include");
   promise.exclude = line.texts("exclude");
   return promise;
@@ -94,6 +97,9 @@ int verify_command(const Arguments& arguments) {
     verdict = verify(model, original.get(), promise, line.threads(),
                      line.flag("quiet") ? Progress() : bar.callback());
   }
+  const bool asks_of_weights = promise.pattern || promise.sparsity || !promise.include.empty();
+  if (asks_of_weights && verdict.matrices == 0)
+    throw_input(shown(model.checkpoint.path()) + ": holds no weight matrix that this could be true of");
   return print_outcome(line, model, verdict);
 }
 

@@ -14,7 +14,7 @@ inline constexpr std::string_view kLostInput =
 
 // The map shows the file as it is, not a copy. Where another process shortens the file meanwhile, reading the
 // lost part raises SIGBUS, which the program answers with kLostInput, and system calls that are given it fail
-// with EFAULT. (Renaming over the file or unlinking it is harmless, and so do well-behaved writers.)
+// with EFAULT. (Renaming over the file or unlinking it is harmless, and well-behaved writers do that.)
 class MappedFile {
  public:
   // Throws Error(kInput) when `path` is missing, no regular file after following links (a FIFO is never

@@ -73,6 +73,12 @@ RegularFile open_regular_file(const std::filesystem::path& path) {
   return file;
 }
 
+void copy_permissions(const std::filesystem::path& from, const std::filesystem::path& to) {
+  struct stat facts {};
+  if (::stat(from.c_str(), &facts) != 0) throw_system_error("reading", from, errno);
+  if (::chmod(to.c_str(), facts.st_mode & 0777) != 0) throw_system_error("writing", to, errno);
+}
+
 void write_all(int fd, uint64_t offset, std::span<const std::byte> bytes, const std::filesystem::path& path) {
   constexpr size_t kMostAtOnce = size_t{1} << 30;  // Linux writes at most 2 GiB - 4 KiB in one call
   while (!bytes.empty()) {

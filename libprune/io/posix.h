@@ -28,6 +28,9 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
+// Gives `to` the permission bits of `from`. Throws Error(kRuntime).
+void copy_permissions(const std::filesystem::path& from, const std::filesystem::path& to);
+
 // "<reason> while <doing> <path>", for example "no space left on device while writing out/model.safetensors".
 [[noreturn]] void throw_system_error(const std::string& doing, const std::filesystem::path& path, int error);
 

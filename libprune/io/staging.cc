@@ -72,11 +72,11 @@ bool is_mount_point(const fs::path& folder) {
   return self.st_dev != parent.st_dev;
 }
 
-// True for a folder that a run of this program may have made: empty, or with a model in it.
+// True for a folder that a run of this program may have made: empty, or with a model's weights in it.
 bool may_be_replaced(const fs::path& folder) {
   bool is_empty = true;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (entry.path().filename() == "config.json" || entry.path().extension() == ".safetensors") return true;
+    if (entry.path().extension() == ".safetensors") return true;
     is_empty = false;
   }
   return is_empty;
@@ -121,6 +121,13 @@ void make_folders(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) throw_system_error("creating", folder, error.value());
+}
+
+// The owner's own rights stay: a folder that may not be written to cannot be moved either.
+void copy_folder_permissions(const fs::path& from, const fs::path& to) {
+  struct stat facts {};
+  if (::stat(from.c_str(), &facts) != 0 || !S_ISDIR(facts.st_mode)) return;
+  if (::chmod(to.c_str(), (facts.st_mode & 0777) | 0700) != 0) throw_system_error("finishing", to, errno);
 }
 
 int rename_with(const fs::path& from, const fs::path& to, unsigned flags) {
@@ -247,7 +254,7 @@ void Staging::make_folder() const {
   struct stat facts {};
   if (::lstat(folder_.c_str(), &facts) != 0) throw_system_error("creating", folder_, errno);
   if (!S_ISDIR(facts.st_mode) || facts.st_uid != ::geteuid()) {
-    throw_runtime(shown(folder_) + ": is in the way and belongs to somebody else: remove it");
+    throw_runtime(shown(folder_) + ": is in the way, and no run of this program made it: remove it");
   }
 }
 
@@ -428,6 +435,7 @@ void Staging::copy(const fs::path& from, const std::string& name) {
 void Staging::publish() {
   if (!is_in_place_) {
     vouch();
+    if (!single_file_ && !options_.input.empty()) copy_folder_permissions(options_.input, payload());
     mark_complete(payload(), job_);
     sync_tree();
     append_to_journal(journal_line({{"publish", identity(payload())}}));

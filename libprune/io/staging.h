@@ -18,8 +18,8 @@ namespace prune {
 
 struct StagingOptions {
   bool force = false;  // replace an existing output
-  bool resume =
-      false;  // keep the finished files of an earlier run of the same job; keep them too if this run fails
+  // Keep the finished files of an earlier run of the same job; keep them too if this run fails.
+  bool resume = false;
   std::filesystem::path input = {};  // what the output is made from: never replaced, nor added to
   std::function<void(const std::string&)> note = {};  // takes what the user should know
 };

@@ -102,7 +102,9 @@ bool is_conventionally_dense(std::string_view module) {
                                  "norm"sv,  "router"sv,  "score"sv, "classifier"sv};
   if (std::ranges::any_of(kWords, [&](std::string_view w) { return module.find(w) != module.npos; }))
     return true;
-  return module == "gate" || module.ends_with(".gate");
+  // Routers of experts, and the heads of the original Llama and of T5.
+  return module == "gate" || module.ends_with(".gate") || module.ends_with("_expert_gate") ||
+         module == "output" || module == "shared";
 }
 
 }  // namespace

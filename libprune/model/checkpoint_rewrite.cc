@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "libprune/model/elapsed.h"
 #include "libprune/model/job.h"
@@ -17,31 +18,37 @@ constexpr size_t kCopyChunk = size_t(8) << 20;
 
 // What rewriting a tensor holds at most: what is read, its mask, what is gathered for the disk, and where it
 // is turned around the result in both orientations.
-size_t working_bytes(const Checkpoint& checkpoint, const PlannedTensor& planned) {
+size_t working_bytes(const Checkpoint& checkpoint, const Pattern& pattern, const PlannedTensor& planned) {
   if (!planned.prune) return 0;
   const std::span<const std::byte> data = checkpoint.data(planned.ref);
   const size_t turned = planned.orientation == Orientation::kInOut ? 2 * data.size() : 0;
   return copied_bytes(data, checkpoint.tensor(planned.ref).dtype, planned.orientation) + turned +
-         size_t(planned.out * planned.in) / 8 + kCopyChunk;
+         scoring_bytes(pattern, planned.out * planned.in) + kCopyChunk;
 }
 
 // One shard: every tensor of the plan into its place in the new file.
 class ShardRewrite {
  public:
-  ShardRewrite(const Checkpoint& checkpoint, size_t shard, const TensorRewriter& rewriter,
-               ProgressCounter& progress)
+  ShardRewrite(const Checkpoint& checkpoint, const PrunePlan& plan, size_t shard,
+               const TensorRewriter& rewriter, ProgressCounter& progress)
       : checkpoint_(checkpoint),
+        plan_(plan),
         shard_(checkpoint.shards()[shard]),
         rewriter_(rewriter),
         progress_(progress) {}
 
-  std::vector<TensorReport> run(std::span<const PlannedTensor> tensors, const std::filesystem::path& to,
-                                int threads) {
+  // Gives the reports of the pruned tensors, in the order of `tensors`.
+  std::vector<TensorReport> run(std::span<const PlannedTensor> tensors, const std::filesystem::path& to) {
     SafetensorsWriter writer(to, shard_);
     std::vector<TensorReport> reports(tensors.size());
-    const auto bytes = [&](size_t i) { return working_bytes(checkpoint_, tensors[i]); };
-    parallel_for(tensors.size(), threads, bytes, [&](size_t i) { reports[i] = rewrite(tensors[i], writer); });
+    const auto bytes = [&](size_t i) {
+      return working_bytes(checkpoint_, plan_.options.pattern, tensors[i]);
+    };
+    parallel_for(tensors.size(), plan_.options.threads, bytes,
+                 [&](size_t i) { reports[i] = rewrite(tensors[i], writer); });
     writer.finish();
+    copy_permissions(shard_.path(), to);
+    std::erase_if(reports, [](const TensorReport& report) { return !report.pruned; });
     return reports;
   }
 
@@ -49,7 +56,12 @@ class ShardRewrite {
   TensorReport rewrite(const PlannedTensor& planned, SafetensorsWriter& writer) {
     const TensorInfo& tensor = checkpoint_.tensor(planned.ref);
     TensorSink sink(writer, planned.ref.tensor);
-    TensorReport report = planned.prune ? prune(planned, tensor, sink) : copy(planned, sink);
+    TensorReport report;
+    if (planned.prune) {
+      report = prune(planned, tensor, sink);
+    } else {
+      copy(planned, sink);
+    }
     shard_.map().done_with(shard_.data_start() + tensor.begin, tensor.size_bytes());
     progress_.add(tensor.size_bytes(), tensor.name);
     return report;
@@ -57,18 +69,18 @@ class ShardRewrite {
 
   TensorReport prune(const PlannedTensor& planned, const TensorInfo& tensor, TensorSink& sink) {
     return with_place_in_errors(shard_, tensor, planned.orientation,
-                                [&] { return rewriter_(planned, sink); });
+                                [&] { return rewriter_.rewrite(planned, sink); });
   }
 
-  TensorReport copy(const PlannedTensor& planned, TensorSink& sink) {
+  void copy(const PlannedTensor& planned, TensorSink& sink) {
     const auto bytes = checkpoint_.data(planned.ref);
     for (size_t at = 0; at < bytes.size(); at += kCopyChunk) {
       sink.append(bytes.subspan(at, std::min(kCopyChunk, bytes.size() - at)));
     }
-    return describe_tensor(checkpoint_, planned);
   }
 
   const Checkpoint& checkpoint_;
+  const PrunePlan& plan_;
   const SafetensorsFile& shard_;
   const TensorRewriter& rewriter_;
   ProgressCounter& progress_;
@@ -78,6 +90,17 @@ std::span<const PlannedTensor> tensors_of_shard(const PrunePlan& plan, size_t sh
   const auto shard_of = [](const PlannedTensor& tensor) { return tensor.ref.shard; };
   return {std::ranges::lower_bound(plan.tensors, shard, {}, shard_of),
           std::ranges::upper_bound(plan.tensors, shard, {}, shard_of)};
+}
+
+// Reports on all tensors of a shard: the pruned ones as noted, the others as planned.
+void add_reports(const Checkpoint& checkpoint, std::span<const PlannedTensor> tensors,
+                 const nlohmann::json& note, PruneReport& report) {
+  std::vector<TensorReport> pruned = tensor_reports_from_json(note);
+  size_t next = 0;
+  for (const PlannedTensor& planned : tensors) {
+    report.tensors.push_back(planned.prune && next < pruned.size() ? std::move(pruned[next++])
+                                                                   : describe_tensor(checkpoint, planned));
+  }
 }
 
 }  // namespace
@@ -113,16 +136,16 @@ PruneReport rewrite_checkpoint(const Checkpoint& checkpoint, const PrunePlan& pl
     check_interrupted();
     if (!staging.is_done(file.string())) staging.copy(checkpoint.path() / file, file.string());
   }
+  bool is_prepared = false;
   for (size_t shard = 0; shard < checkpoint.shards().size(); ++shard) {
     const std::string name = checkpoint.shard_name(shard);
+    const std::span<const PlannedTensor> tensors = tensors_of_shard(plan, shard);
     if (!staging.is_done(name)) {
-      ShardRewrite rewrite(checkpoint, shard, rewriter, counter);
-      const auto tensors =
-          rewrite.run(tensors_of_shard(plan, shard), staging.path_for(name), plan.options.threads);
-      staging.commit(name, to_json(tensors));
+      if (!std::exchange(is_prepared, true)) rewriter.prepare();
+      ShardRewrite rewrite(checkpoint, plan, shard, rewriter, counter);
+      staging.commit(name, to_json(rewrite.run(tensors, staging.path_for(name))));
     }
-    for (TensorReport& tensor : tensor_reports_from_json(staging.note(name)))
-      report.tensors.push_back(std::move(tensor));
+    add_reports(checkpoint, tensors, staging.note(name), report);
     report.bytes_written += int64_t(checkpoint.shards()[shard].file_size());
   }
   check_interrupted();

@@ -30,9 +30,13 @@ class TensorSink {
   uint64_t offset_ = 0;
 };
 
-// Makes the new bytes of one tensor of the plan and reports on it. Called from several threads for different
-// tensors.
-using TensorRewriter = std::function<TensorReport(const PlannedTensor&, TensorSink&)>;
+struct TensorRewriter {
+  // Called once before the first tensor, and not at all where an earlier run has left nothing to do.
+  std::function<void()> prepare;
+  // Makes the new bytes of one tensor of the plan and reports on it. Called from several threads for
+  // different tensors.
+  std::function<TensorReport(const PlannedTensor&, TensorSink&)> rewrite;
+};
 
 // Rewrites every tensor that the plan prunes, copies all others and all other files, and puts the result at
 // `output` at once. Shards that an interrupted run of the same job finished are taken over. An error of a

@@ -29,7 +29,11 @@ nlohmann::json describe_job(std::string_view kind, const Checkpoint& checkpoint,
   for (const std::filesystem::path& file : checkpoint.other_files()) {
     inputs.push_back(file_identity(checkpoint.path(), file));
   }
-  return {{"job", kind}, {"model", checkpoint.path().string()}, {"inputs", inputs}, {"options", options}};
+  return {{"job", kind},
+          {"version", PRUNE_VERSION},
+          {"model", checkpoint.path().string()},
+          {"inputs", inputs},
+          {"options", options}};
 }
 
 }  // namespace prune

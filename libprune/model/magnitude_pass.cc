@@ -120,7 +120,8 @@ class GlobalScores {
     const auto bytes = [&](size_t i) {
       const PlannedTensor& planned = *tensors_[i];
       return copied_bytes(checkpoint_.data(planned.ref), checkpoint_.tensor(planned.ref).dtype,
-                          planned.orientation);
+                          planned.orientation) +
+             scoring_bytes(plan_.options.pattern, planned.out * planned.in);
     };
     parallel_for(tensors_.size(), plan_.options.threads, bytes, [&](size_t i) {
       check_interrupted();
@@ -192,9 +193,11 @@ bool needs_global_threshold(const PrunePlan& plan) {
 class MagnitudePruner {
  public:
   MagnitudePruner(const Checkpoint& checkpoint, const PrunePlan& plan)
-      : checkpoint_(checkpoint), plan_(plan) {
-    if (!needs_global_threshold(plan)) return;
-    global_.emplace(checkpoint, plan);
+      : checkpoint_(checkpoint), plan_(plan) {}
+
+  void prepare() {
+    if (!needs_global_threshold(plan_)) return;
+    global_.emplace(checkpoint_, plan_);
     global_->find_thresholds();
   }
 
@@ -234,8 +237,11 @@ class MagnitudePruner {
 PruneReport prune_by_magnitude(const Checkpoint& checkpoint, const PrunePlan& plan,
                                const std::filesystem::path& output, StagingOptions options,
                                const Progress& progress) {
-  const MagnitudePruner pruner(checkpoint, plan);
-  return rewrite_checkpoint(checkpoint, plan, output, std::move(options), std::cref(pruner), progress);
+  MagnitudePruner pruner(checkpoint, plan);
+  const TensorRewriter rewriter{
+      [&] { pruner.prepare(); },
+      [&](const PlannedTensor& planned, TensorSink& sink) { return pruner(planned, sink); }};
+  return rewrite_checkpoint(checkpoint, plan, output, std::move(options), rewriter, progress);
 }
 
 }  // namespace prune

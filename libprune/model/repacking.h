@@ -28,7 +28,12 @@ class Repacking {
   nlohmann::json shard(size_t shard, Write&& write) {
     check_interrupted();
     const std::string name = checkpoint_.shard_name(shard);
-    if (!staging_.is_done(name)) staging_.commit(name, write(staging_.path_for(name)));
+    if (!staging_.is_done(name)) {
+      const std::filesystem::path path = staging_.path_for(name);
+      const nlohmann::json note = write(path);
+      copy_permissions(checkpoint_.shards()[shard].path(), path);
+      staging_.commit(name, note);
+    }
     nlohmann::json note = staging_.note(name);
     for (const auto& tensor : note.at("tensors")) weight_map_[tensor.get<std::string>()] = name;
     total_size_ += note.at("bytes").get<uint64_t>();

@@ -10,6 +10,7 @@
 #include <prune/error.h>
 #include <prune/float8.h>
 #include <prune/matrix.h>
+#include <prune/pattern.h>
 
 #include "libprune/io/safetensors.h"
 #include "libprune/model/architecture.h"
@@ -69,6 +70,13 @@ class WeightMatrix {
   Matrix<T> owned_;
   const T* data_ = nullptr;
 };
+
+// What scores and masks of blocks take beside a matrix of so many weights.
+inline size_t scoring_bytes(const Pattern& pattern, int64_t weights) {
+  constexpr size_t kBytesPerBlock = 24;  // score, key, a place among the chosen
+  const Block* block = std::get_if<Block>(&pattern);
+  return size_t(weights) / 8 + (block ? size_t(weights / (block->rows * block->cols)) * kBytesPerBlock : 0);
+}
 
 // The most that a WeightMatrix of these bytes allocates.
 inline size_t copied_bytes(std::span<const std::byte> bytes, DType dtype, Orientation orientation) {

@@ -244,5 +244,20 @@ class Refusals(PackTest):
         self.assert_nothing_left(self.dense)
 
 
+class FilePermissions(ProgramTest):
+    def test_outputs_are_as_private_as_their_inputs(self):
+        model = shutil.copytree(MODEL, self.folder / "model")
+        for path in model.iterdir():
+            path.chmod(0o600)
+        model.chmod(0o700)
+        self.expect(DONE, model, "-o", self.folder / "pruned", "--quiet", "--pattern", "2:4")
+        self.expect(DONE, "pack", self.folder / "pruned", "-o", self.folder / "packed", "--quiet")
+        self.expect(DONE, "unpack", self.folder / "packed", "-o", self.folder / "unpacked", "--quiet")
+        for output in ("pruned", "packed", "unpacked"):
+            self.assertEqual((self.folder / output).stat().st_mode & 0o777, 0o700)
+            for path in (self.folder / output).glob("*.safetensors"):
+                self.assertEqual(path.stat().st_mode & 0o777, 0o600, path)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -49,6 +49,26 @@ class Dense(VerifyTest):
         self.verify(DONE)
         self.verify(DONE, model=MODEL)
 
+    def test_a_sparsity_as_round_as_it_is_printed(self):
+        """1:3 removes two thirds, which 0.6667 names: what is promised is the pattern's own share."""
+        rows, columns = 2048, 96
+        weight = safetensors_files.normal("BF16", (rows, columns), 7)
+        safetensors_files.write(self.folder / "in.safetensors", {"model.layers.0.mlp.up_proj.weight": weight}, {})
+        third = self.folder / "third.safetensors"
+        promise = ("--pattern", "1:3", "--sparsity", 0.6667)
+        self.expect(DONE, self.folder / "in.safetensors", "-o", third, "--quiet", *promise)
+        self.verify(DONE, *promise, model=third)
+
+    def test_nothing_to_be_true_of(self):
+        for arguments in (("--pattern", "2:4", "--include", "nosuch"), ("--sparsity", 0.5, "--exclude", "*")):
+            self.verify(REFUSED, *arguments, parts=["no weight matrix"])
+
+    def test_what_was_left_alone_because_it_does_not_fit(self):
+        some = self.folder / "some"
+        self.expect(DONE, MODEL, "-o", some, "--quiet", "--pattern", "1:3", "--skip-unfit")
+        self.verify(MISMATCH, "--pattern", "1:3", model=some)
+        self.verify(DONE, "--pattern", "1:3", "--skip-unfit", "--against", MODEL, model=some)
+
     def test_one_weight_changed(self):
         def edit(tensors, _):
             weight = self.linear(tensors)
@@ -221,6 +241,19 @@ class Packed(VerifyTest):
             run = self.expect(REFUSED, command[0], damaged, *command[1:])
             self.assert_one_line(run.stderr, "prune: ", shard_paths(damaged)[0].name, *parts)
         self.assert_nothing_left(output)
+
+    def test_an_order_that_is_not_the_models(self):
+        """A square weight said to be stored the other way round would be unpacked turned."""
+        self.pack("2:4")
+
+        def edit(_, metadata):
+            layout = json.loads(metadata["prune.layout"])
+            name = next(n for n in layout if n.endswith("q_proj.weight"))
+            layout[name]["dense_order"] = "in_out"
+            metadata["prune.layout"] = json.dumps(layout)
+
+        self.change(edit, self.packed)
+        self.verify(MISMATCH, "--pattern", "2:4", model=self.packed, parts=["packed in another order"])
 
     def test_nm(self):
         self.pack("2:4")

@@ -48,8 +48,8 @@ void run_job(
     staging.commit(name_of(i));
   }
   step();
-  write_file(staging.path_for("config.json"), "new");
-  staging.commit("config.json");
+  write_file(staging.path_for("model.safetensors"), "new");
+  staging.commit("model.safetensors");
   step();
   staging.publish();
 }
@@ -58,11 +58,11 @@ bool is_new(const fs::path& output) {
   for (int i = 0; i < kFiles; ++i) {
     if (!fs::exists(output / name_of(i)) || read_file(output / name_of(i)) != bytes_of(i)) return false;
   }
-  return read_file(output / "config.json") == "new";
+  return read_file(output / "model.safetensors") == "new";
 }
 
 bool is_old(const fs::path& output) {
-  return !fs::exists(output / name_of(0)) && read_file(output / "config.json") == "old";
+  return !fs::exists(output / name_of(0)) && read_file(output / "model.safetensors") == "old";
 }
 
 // Runs `body` in a child process and returns its wait status.
@@ -101,7 +101,7 @@ TEST(StagingCrash, at_every_step_leaves_the_old_output_and_can_be_resumed) {
     for (int step = 0; step < 2 * kFiles + 2; ++step) {
       const TempFolder folder;
       const fs::path output = folder / "out";
-      if (has_old) write_file(output / "config.json", "old");
+      if (has_old) write_file(output / "model.safetensors", "old");
       const StagingOptions options{.force = has_old, .resume = true};
       const int status = in_child([&] {
         KilledAt kill(step);
@@ -138,7 +138,7 @@ bool has_no_filters(int status) { return WIFEXITED(status) && WEXITSTATUS(status
 TEST(StagingCrash, while_publishing_leaves_the_old_output_and_can_be_resumed) {
   const TempFolder folder;
   const fs::path output = folder / "out";
-  write_file(output / "config.json", "old");
+  write_file(output / "model.safetensors", "old");
   const int status = in_child([&] {
     filter_rename(RENAME_EXCHANGE, SECCOMP_RET_KILL_PROCESS);
     run_job(output, {.force = true, .resume = true});
@@ -158,7 +158,7 @@ TEST(StagingCrash, after_publishing_is_taken_for_done) {
     const fs::path output = folder / "out";
     const fs::path partial = folder / ".out.partial";
     const StagingOptions options{.force = has_old, .resume = true};
-    if (has_old) write_file(output / "config.json", "old");
+    if (has_old) write_file(output / "model.safetensors", "old");
     const int status = in_child([&] {
       filter_rename(has_old ? RENAME_EXCHANGE : RENAME_NOREPLACE, SECCOMP_RET_KILL_PROCESS);
       run_job(output, options);
@@ -171,7 +171,7 @@ TEST(StagingCrash, after_publishing_is_taken_for_done) {
     // Without force too: it is this job's own output.
     Staging staging(output, false, kJob, {.resume = true});
     EXPECT_TRUE(staging.is_done(name_of(0)));
-    EXPECT_TRUE(staging.is_done("config.json"));
+    EXPECT_TRUE(staging.is_done("model.safetensors"));
     staging.publish();
     EXPECT_TRUE(is_new(output));
     EXPECT_FALSE(fs::exists(partial));
@@ -182,7 +182,7 @@ TEST(StagingFileSystem, without_exchange_is_served_in_two_steps) {
   for (const bool has_old : {false, true}) {
     const TempFolder folder;
     const fs::path output = folder / "out";
-    if (has_old) write_file(output / "config.json", "old");
+    if (has_old) write_file(output / "model.safetensors", "old");
     const int status = in_child([&] {
       filter_rename(has_old ? RENAME_EXCHANGE : RENAME_NOREPLACE, SECCOMP_RET_ERRNO | EINVAL);
       run_job(output, {.force = has_old});

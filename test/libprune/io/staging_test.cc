@@ -56,7 +56,7 @@ class StagingTest : public ::testing::Test {
   }
   // A folder that an earlier run might have made.
   void make_old_output() {
-    write_file(folder_ / "out/config.json", "old");
+    write_file(folder_ / "out/model.safetensors", "old");
     write_file(folder_ / "out/extra.txt", "old");
   }
 
@@ -95,7 +95,7 @@ TEST_F(StagingTest, refuses_an_existing_output) {
   make_old_output();
   EXPECT_EQ(refusal(ErrorKind::kUsage, folder_ / "out"),
             (folder_ / "out").native() + ": exists already: name another output, or use --force");
-  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "out/config.json", {}, true), HasSubstr("exists already"));
+  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "out/model.safetensors", {}, true), HasSubstr("exists already"));
   EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "out", {.resume = true}), HasSubstr("exists already"));
   EXPECT_THAT(names_in(folder_.path()), ElementsAre("out"));
 }
@@ -104,15 +104,15 @@ TEST_F(StagingTest, replaces_an_output_by_force_and_only_when_published) {
   make_old_output();
   {
     const auto staging = stage({.force = true});
-    put(*staging, "config.json", "given up");
+    put(*staging, "model.safetensors", "given up");
   }
-  EXPECT_EQ(read_file(folder_ / "out/config.json"), "old");
+  EXPECT_EQ(read_file(folder_ / "out/model.safetensors"), "old");
   const auto staging = stage({.force = true});
-  put(*staging, "config.json", "new");
-  EXPECT_EQ(read_file(folder_ / "out/config.json"), "old");
+  put(*staging, "model.safetensors", "new");
+  EXPECT_EQ(read_file(folder_ / "out/model.safetensors"), "old");
   staging->publish();
-  EXPECT_EQ(read_file(folder_ / "out/config.json"), "new");
-  EXPECT_THAT(names_in(folder_ / "out"), ElementsAre("config.json"));
+  EXPECT_EQ(read_file(folder_ / "out/model.safetensors"), "new");
+  EXPECT_THAT(names_in(folder_ / "out"), ElementsAre("model.safetensors"));
   EXPECT_THAT(names_in(folder_.path()), ElementsAre("out"));
 }
 
@@ -152,10 +152,10 @@ TEST_F(StagingTest, never_replaces_the_input) {
   const StagingOptions through_link{.force = true, .input = folder_ / "link"};
   EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "out", through_link),
               HasSubstr("the output is the input"));
-  fs::create_hard_link(folder_ / "out/config.json", folder_ / "twin");
-  const StagingOptions file{.force = true, .input = folder_ / "out/config.json"};
+  fs::create_hard_link(folder_ / "out/model.safetensors", folder_ / "twin");
+  const StagingOptions file{.force = true, .input = folder_ / "out/model.safetensors"};
   EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "twin", file, true), HasSubstr("the output is the input"));
-  EXPECT_EQ(read_file(folder_ / "out/config.json"), "old");
+  EXPECT_EQ(read_file(folder_ / "out/model.safetensors"), "old");
 }
 
 // A later run would take it for a part of the model and copy it along.
@@ -209,17 +209,17 @@ TEST_F(StagingTest, builds_where_a_link_points) {
   fs::create_directory_symlink("disk/model/", folder_ / "out");
   {
     const auto staging = std::make_unique<Staging>(folder_ / "out/", false, kJob, StagingOptions{});
-    put(*staging, "config.json", "1");
+    put(*staging, "model.safetensors", "1");
     EXPECT_THAT(names_in(folder_ / "disk"), ElementsAre(".model.partial"));
     staging->publish();
   }
   EXPECT_TRUE(fs::is_symlink(folder_ / "out"));
-  EXPECT_EQ(read_file(folder_ / "disk/model/config.json"), "1");
+  EXPECT_EQ(read_file(folder_ / "disk/model/model.safetensors"), "1");
   const auto again = stage({.force = true});
-  put(*again, "config.json", "2");
+  put(*again, "model.safetensors", "2");
   again->publish();
   EXPECT_TRUE(fs::is_symlink(folder_ / "out"));
-  EXPECT_EQ(read_file(folder_ / "disk/model/config.json"), "2");
+  EXPECT_EQ(read_file(folder_ / "disk/model/model.safetensors"), "2");
 }
 
 TEST_F(StagingTest, refuses_places_that_are_not_there) {
@@ -263,7 +263,7 @@ TEST_F(StagingTest, does_not_overwrite_an_output_that_appears_meanwhile) {
   put(*staging, "a", "1");
   make_old_output();
   EXPECT_THROW(staging->publish(), Error);
-  EXPECT_EQ(read_file(folder_ / "out/config.json"), "old");
+  EXPECT_EQ(read_file(folder_ / "out/model.safetensors"), "old");
 }
 
 TEST_F(StagingTest, copies_files_with_their_permissions) {
@@ -337,7 +337,7 @@ TEST_F(StagingTest, says_why_unfinished_work_is_discarded) {
 TEST_F(StagingTest, knows_an_output_that_the_same_job_completed) {
   {
     const auto staging = stage();
-    put(*staging, "config.json", "{}");
+    put(*staging, "model.safetensors", "{}");
     put(*staging, "sub/b", "22");
     staging->publish();
   }
@@ -420,9 +420,9 @@ TEST_F(StagingTest, survives_a_journal_cut_at_any_byte) {
 }
 
 TEST_F(StagingTest, puts_an_old_output_back_that_a_crash_left_aside) {
-  write_file(folder_ / ".out.partial/old/config.json", "old");
+  write_file(folder_ / ".out.partial/old/model.safetensors", "old");
   EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "out", {.resume = true}), HasSubstr("exists already"));
-  EXPECT_EQ(read_file(folder_ / "out/config.json"), "old");
+  EXPECT_EQ(read_file(folder_ / "out/model.safetensors"), "old");
   EXPECT_THAT(names_in(folder_.path()), ElementsAre("out"));
 }
 

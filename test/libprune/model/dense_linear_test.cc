@@ -148,9 +148,9 @@ TEST(DenseLinearRounding, XIsRoundedToNearestEven) {
 
 TEST(DenseLinearShape, RefusesNothing) {
   const float w = 1;
-  for (const auto& [rows, cols] : {std::pair(0, 1), std::pair(1, 0), std::pair(-1, 1)}) {
+  for (const auto& shape : {std::pair(0, 1), std::pair(1, 0), std::pair(-1, 1)}) {
     EXPECT_EQ(testing::refusal(ErrorKind::kUsage, "no rows or columns",
-                               [&] { DenseLinear(&w, DenseType::kF32, rows, cols); }),
+                               [&] { DenseLinear(&w, DenseType::kF32, shape.first, shape.second); }),
               "");
   }
 }

@@ -4,6 +4,7 @@
 #include <random>
 #include <variant>
 
+#include "libprune/model/checkpoint_rewrite.h"
 #include "test/libprune/include/reference_select.h"
 #include "test/libprune/model/checkpoints.h"
 
@@ -295,6 +296,32 @@ TEST(MagnitudePassGlobal, CountsAreExactOverDistinctWeights) {
   const PruneReport report = prune_folder(
       folder / "in", folder / "out", {.pattern = Unstructured{}, .sparsity = 0.7, .scope = Scope::kGlobal});
   EXPECT_EQ(report.zeros_after(), 537);  // floor(768 * 0.7)
+}
+
+// --- the frame around every pass
+
+TEST(RewriteCheckpoint, PreparesOnceAndOnlyForWork) {
+  std::mt19937 rng(testing::test_seed());
+  const TempFolder folder;
+  const auto weights = [&](int layer) {
+    return tensor_of("model.layers." + std::to_string(layer) + ".mlp.up_proj.weight",
+                     small_weights<bf16>(4, 8, rng));
+  };
+  testing::write_shards(folder / "in", "llama", {{weights(0)}, {weights(1)}});
+  const Checkpoint checkpoint(folder / "in");
+  const PrunePlan plan = plan_pruning(checkpoint, {});
+  int prepared = 0;
+  const TensorRewriter copy{[&] { ++prepared; },
+                            [&](const PlannedTensor& planned, TensorSink& sink) {
+                              EXPECT_EQ(prepared, 1);
+                              sink.append(checkpoint.data(planned.ref));
+                              return describe_tensor(checkpoint, planned);
+                            }};
+  const StagingOptions options{.resume = true};
+  EXPECT_EQ(rewrite_checkpoint(checkpoint, plan, folder / "out", options, copy, {}).tensors.size(), 2u);
+  EXPECT_EQ(prepared, 1);
+  EXPECT_THROW(rewrite_checkpoint(checkpoint, plan, folder / "out", options, copy, {}), AlreadyComplete);
+  EXPECT_EQ(prepared, 1);
 }
 
 // --- what the pass says about itself
