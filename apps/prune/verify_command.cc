@@ -32,7 +32,8 @@ CommandLine make_line() {
       "sparsity promises")("scope",
                            po::value<std::string>()->default_value("layer")->value_name("row|layer|global"),
                            "over what the sparsity was shared, as in pruning")(
-      "skip-unfit", "tensors that can't take the pattern are not held against it, as in pruning")(
+      "skip-unfit", po::bool_switch(),
+      "tensors that can't take the pattern are not held against it, as in pruning")(
       "against", po::value<std::string>()->value_name("ORIGINAL"),
       "same tensors, types and shapes; linear weights are the original's or zero; other tensors, and the "
       "other "
