@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <limits>
 #include <map>
 #include <memory>
@@ -16,6 +15,7 @@
 
 #include <prune/error.h>
 
+#include "apps/prune/agreement.h"
 #include "apps/prune/command.h"
 #include "apps/prune/exit_codes.h"
 #include "apps/prune/terminal.h"
@@ -34,8 +34,8 @@ using Clock = std::chrono::steady_clock;
 constexpr size_t kRotatedBytes =
     size_t(96) << 20;       // dense bytes to walk through: beyond last-level caches, as a whole model is
 constexpr int kTrials = 5;  // of one product, to choose the number of threads
-constexpr double kTolerance =
-    0.02;  // largest |sparse - dense| against the largest |dense|, bf16 rounding included
+constexpr float kTolerance =
+    0.02f;  // largest |sparse - dense| against the largest |dense|, bf16 rounding included
 
 CommandLine make_line() {
   CommandLine line(
@@ -47,10 +47,12 @@ CommandLine make_line() {
       "shape, as\n"
       "inference meets them (rows 1: decoding one sequence; rows 128: a batch or a prompt). A time is the "
       "shortest seen: other\n"
-      "load only adds to it. Each side takes all threads or one, whichever is faster. Where half of a "
-      "series does not\n"
-      "come within 10% of it, the machine was too busy, and no speed-up is given: try again, or with more "
-      "--seconds.\n"
+      "load only adds to it. Each side takes all threads or one, whichever is faster. Where not five of a "
+      "series' eight parts\n"
+      "come within 10% of the fastest, the machine was too busy, and no speed-up is given: try again, or "
+      "with "
+      "more --seconds.\n"
+      "'use' says either where the speed-up differs from 1 by no more than its spread.\n"
       "The peer and the kernel are checked against each other before they are timed.\n"
       "\nExample:\n  prune bench Llama-3-8B-packed --rows 1 --rows 128\n");
   line.positional("model");
@@ -85,8 +87,7 @@ struct Case {
 
   std::optional<double> speedup() const { return app::speedup(dense, sparse); }
   double spread() const { return app::spread(dense, sparse); }
-  // "sparse" or "dense"; "-" where the times do not tell.
-  const char* use() const { return !speedup() ? "-" : *speedup() > 1 ? "sparse" : "dense"; }
+  std::string_view use() const { return faster(dense, sparse); }
 };
 
 std::string module_name(const std::string& tensor) {
@@ -214,16 +215,13 @@ class ShapeBench {
     run_dense(c, n);
     const std::vector<float> expected = y_;
     run_sparse(c, n);
-    float largest = 0, error = 0;
-    for (size_t i = 0; i < y_.size(); ++i) {
-      largest = std::max(largest, std::abs(expected[i]));
-      error = std::max(error, std::abs(expected[i] - y_[i]));
-    }
-    if (!(error <= kTolerance * largest)) {
-      throw_runtime(fmt::format(
-          "{}: the sparse kernel {} differs from the dense product by {:.3g} (largest value {:.3g})",
-          quote_name(first_.tensor), c.sparse.kernel_name(n), error, largest));
-    }
+    const Agreement agreement = compare(expected, y_);
+    if (agreement.is_within(kTolerance)) return;
+    const std::string difference = agreement.same_special ? fmt::format("by {:.3g} (largest value {:.3g})",
+                                                                        agreement.error, agreement.largest)
+                                                          : "in where it is infinite or NaN";
+    throw_runtime(fmt::format("{}: the sparse kernel {} differs from the dense product {}",
+                              quote_name(first_.tensor), c.sparse.kernel_name(n), difference));
   }
 
   const PackedWeight& first_;
@@ -260,7 +258,7 @@ std::string bench_table(const std::vector<Case>& cases) {
   for (const Case& c : cases) {
     table.add({printable(c.layer), fmt::format("{} x {}", c.out, c.in), c.dtype, c.format,
                std::to_string(c.rows), milliseconds(c.dense.seconds), milliseconds(c.sparse.seconds),
-               in_words(c), c.use()});
+               in_words(c), std::string(c.use())});
   }
   return table.text();
 }
@@ -361,6 +359,9 @@ int bench_command(const Arguments& arguments) {
     throw_input(shown(checkpoint.path()) + ": is not packed; 'prune pack' it first");
   }
   const PackedCheckpoint packed(checkpoint);
+  if (packed.weights().empty()) {
+    throw_input(shown(checkpoint.path()) + ": holds no packed weight: there is nothing to time");
+  }
   std::vector<Case> cases;
   for (const auto& [key, group] : group_by_shape(packed)) {
     const auto& [out, in, dtype, format] = key;

@@ -37,4 +37,12 @@ std::optional<double> speedup(const Timing& dense, const Timing& sparse) {
 
 double spread(const Timing& dense, const Timing& sparse) { return dense.spread + sparse.spread; }
 
+std::string_view faster(const Timing& dense, const Timing& sparse) {
+  const auto ratio = speedup(dense, sparse);
+  if (!ratio) return "-";
+  const double margin = *ratio * spread(dense, sparse);
+  if (*ratio - margin > 1) return "sparse";
+  return *ratio + margin < 1 ? "dense" : "either";
+}
+
 }  // namespace prune::app

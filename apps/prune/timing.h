@@ -2,10 +2,12 @@
 //
 // Other load only ever adds time: it never makes a product faster. So the time of a product is the shortest
 // that was seen, and the question is whether the machine was quiet enough to show it. A series is cut into
-// parts in the order of time; where half of the parts, each on its own, give the same time, it was.
+// parts in the order of time; where more than half of the parts, each on its own, give the time of the
+// fastest, it was.
 #pragma once
 
 #include <optional>
+#include <string_view>
 #include <vector>
 
 namespace prune::app {
@@ -19,7 +21,7 @@ inline constexpr double kSteady = 0.1;  // largest spread of a time that is beli
 
 struct Timing {
   double seconds = 0;  // of a product: the shortest over the passes, the mean over the weights
-  double spread = 0;   // (median - smallest) / smallest of the parts' own times
+  double spread = 0;   // (fifth - smallest) / smallest of the eight parts' own times
 
   bool is_steady() const { return spread <= kSteady; }
 };
@@ -31,5 +33,9 @@ Timing evaluate(const Passes& passes);
 std::optional<double> speedup(const Timing& dense, const Timing& sparse);
 // Of the speed-up, to first order.
 double spread(const Timing& dense, const Timing& sparse);
+
+// Which side to use: "sparse" or "dense" where the speed-up and its spread lie on one side of 1, "either"
+// where they do not, "-" where there is none.
+std::string_view faster(const Timing& dense, const Timing& sparse);
 
 }  // namespace prune::app

@@ -61,5 +61,26 @@ TEST(Speedup, IsToldOfTwoSteadyTimesAlone) {
   EXPECT_DOUBLE_EQ(spread(slow, fast), 0.07);
 }
 
+TEST(Timing, FivePartsOfEightHaveToAgree) {
+  const auto agreeing = [](size_t parts) {
+    return evaluate(passes(64, [=](size_t i) { return i < 8 * parts ? 0.0 : 0.002; }));
+  };
+  EXPECT_TRUE(agreeing(5).is_steady());
+  EXPECT_FALSE(agreeing(4).is_steady());
+}
+
+TEST(Faster, IsSaidBeyondTheSpreadOnly) {
+  const auto of = [](double ratio, double spread) {
+    return faster({0.001 * ratio, spread / 2}, {0.001, spread / 2});
+  };
+  EXPECT_EQ(of(1.02, 0.01), "sparse");
+  EXPECT_EQ(of(1.02, 0.15), "either");
+  EXPECT_EQ(of(1.2, 0.15), "sparse");
+  EXPECT_EQ(of(0.98, 0.15), "either");
+  EXPECT_EQ(of(0.98, 0.01), "dense");
+  EXPECT_EQ(of(1, 0), "either");
+  EXPECT_EQ(faster({0.003, 0.5}, {0.001, 0}), "-");
+}
+
 }  // namespace
 }  // namespace prune::app
