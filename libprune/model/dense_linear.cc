@@ -41,6 +41,8 @@ bool has_bf16_products() {
   }
 }
 
+constexpr int64_t kSharedRounding = int64_t{1} << 15;  // elements of X from which threads round them together
+
 // The upper half of a float, ties to even. NaN stays NaN.
 uint16_t round_to_bf16(float value) {
   uint32_t bits;
@@ -184,6 +186,8 @@ void DenseLinear::run(const float* x, int64_t ldx, float* y, int64_t ldy, int64_
   if (!takes_bf16()) return state_->execute(x, ldx, y, ldy, n);
   const int64_t cols = state_->cols;
   uint16_t* rounded = bf16_scratch(static_cast<size_t>(n * cols));
+  // A part of the product, so on as many threads; a few rows are done before threads are awake.
+#pragma omp parallel for if (n * cols >= kSharedRounding)
   for (int64_t i = 0; i < n; ++i)
     std::transform(x + i * ldx, x + i * ldx + cols, rounded + i * cols, round_to_bf16);
   state_->execute(rounded, cols, y, ldy, n);

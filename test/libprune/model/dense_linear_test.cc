@@ -146,6 +146,18 @@ TEST(DenseLinearRounding, XIsRoundedToNearestEven) {
   EXPECT_TRUE(std::isnan(rounded(testing::from_bits<float>(0x7f800001))));  // all its bits are cut off
 }
 
+// Enough of X that threads share the rounding, in rows that lie apart.
+TEST(DenseLinearRounding, EveryRowOfALargeXIsRounded) {
+  std::mt19937 rng{testing::test_seed()};
+  const Index n = 67, cols = 1000, ldx = 1003;
+  const Matrix<float> w = random_eighths(5, cols, rng);
+  const Matrix<float> wide = random_eighths(n, ldx, rng);
+  const DenseLinear linear(as_bf16(w).data(), DenseType::kBf16, w.rows(), cols);
+  Matrix<float> y(n, 5);
+  linear.run(wide.data(), ldx, y.data(), 5, n);
+  EXPECT_EQ(y, reference(wide.leftCols(cols), w, nullptr));
+}
+
 TEST(DenseLinearShape, RefusesNothing) {
   const float w = 1;
   for (const auto& shape : {std::pair(0, 1), std::pair(1, 0), std::pair(-1, 1)}) {
