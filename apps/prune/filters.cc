@@ -11,6 +11,7 @@
 #include "libprune/io/text.h"
 #include "libprune/model/architecture.h"
 #include "libprune/model/name_filter.h"
+#include "libprune/model/weight_selection.h"
 
 namespace prune::app {
 namespace {
@@ -42,8 +43,7 @@ std::optional<std::string> fault_of(const char* option, const std::string& patte
 
 void report_filters(const Checkpoint& checkpoint, const std::vector<std::string>& include,
                     const std::vector<std::string>& exclude, bool quiet) {
-  const Architecture architecture(checkpoint);
-  const NameFilter included(include);
+  const WeightSelection selection(checkpoint, include);
   std::vector<std::string> faults;
   for (const std::string& pattern : include) {
     if (auto fault = fault_of("--include", pattern, checkpoint, unprunable_reason)) faults.push_back(*fault);
@@ -52,10 +52,8 @@ void report_filters(const Checkpoint& checkpoint, const std::vector<std::string>
     throw_input(shown(checkpoint.path()) + ": " + join_distinct(faults, "; "));
   }
   const auto left_alone = [&](const TensorInfo& tensor) -> std::optional<std::string> {
-    if (!include.empty() && !included.matches(tensor.name)) return "not included";
-    if (!include.empty()) return unprunable_reason(tensor);
-    const Architecture::Role role = architecture.role(tensor);
-    return role.prunable ? std::nullopt : std::optional(role.reason);
+    const WeightSelection::Choice choice = selection.choose(tensor);
+    return choice.chosen ? std::nullopt : std::optional(choice.reason);
   };
   for (const std::string& pattern : exclude) {
     if (auto fault = fault_of("--exclude", pattern, checkpoint, left_alone)) faults.push_back(*fault);
