@@ -13,24 +13,35 @@
 #include "libprune/io/text.h"
 
 namespace prune::app {
+namespace {
+
+// Threads that all live until this ends, whatever ends it: those that still waited could not be joined.
+class WaitingThreads {
+ public:
+  ~WaitingThreads() { release_.count_down(); }
+  void start() {
+    threads_.emplace_back([this] { release_.wait(); });
+  }
+  int count() const { return int(threads_.size()); }
+
+ private:
+  std::latch release_{1};
+  std::vector<std::jthread> threads_;  // joined first, once released
+};
+
+}  // namespace
 
 void require_threads(int threads) {
   const int wanted = threads > 0 ? threads : omp_get_max_threads();
   if (wanted > kMostThreads)
     throw_usage(fmt::format("OMP_NUM_THREADS={}: expected 1 to {}", wanted, kMostThreads));
   // All at once: that is how they will be needed.
-  std::latch release(1);
-  std::vector<std::jthread> started;
-  int error = 0;
+  WaitingThreads started;
   try {
-    while (int(started.size()) < wanted - 1) started.emplace_back([&] { release.wait(); });
+    while (started.count() < wanted - 1) started.start();
   } catch (const std::system_error& fault) {
-    error = fault.code().value();
-  }
-  release.count_down();
-  if (error != 0) {
     throw_runtime(fmt::format("{} threads cannot be started, {} could: {}: give a smaller --threads", wanted,
-                              started.size() + 1, system_reason(error)));
+                              started.count() + 1, system_reason(fault.code().value())));
   }
 }
 
