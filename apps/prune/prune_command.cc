@@ -13,6 +13,7 @@
 #include "apps/prune/output_place.h"
 #include "apps/prune/terminal.h"
 #include "apps/prune/text_file.h"
+#include "libprune/model/job.h"
 #include "libprune/model/method.h"
 #include "libprune/model/packed_checkpoint.h"
 #include "libprune/model/report_json.h"
@@ -172,6 +173,15 @@ std::string result_table(const PruneReport& report) {
   return table.text();
 }
 
+// Nothing was done, so there is nothing to report on.
+int finish_complete(const CommandLine& line, const std::filesystem::path& output) {
+  const auto report = line.maybe_text("report");
+  if (report && !line.flag("quiet")) {
+    say(fmt::format("note: {}: no report is written, since nothing was done\n", shown(*report)));
+  }
+  return print_complete(line, output);
+}
+
 // The model is in place when its report is written: a fault must not sound as if it were not.
 void write_report(const std::string& path, const PruneReport& report) try {
   write_text_file(path, path.ends_with(".html") ? html_report(report) : json_text(to_json(report)));
@@ -193,19 +203,23 @@ int prune_command(const Arguments& arguments) {
   const std::filesystem::path output =
       output_place(line, checkpoint, file_name_form(to_string(options.pattern)));
   const std::optional<std::string> report_path = line.maybe_text("report");
-  if (report_path) require_writable(*report_path);
+  if (report_path) check_report_place(*report_path, checkpoint, output);
   if (!quiet) {
     print_notes(plan.notes);
     note_other_weights(checkpoint);
   }
-  if (line.flag("dry-run")) return show_plan(line, checkpoint, plan, output);
+  if (line.flag("dry-run")) {
+    const bool is_complete = is_resumed_complete(line, checkpoint, output,
+                                                 describe_job("prune", checkpoint, to_json(plan.options)));
+    return is_complete ? finish_complete(line, output) : show_plan(line, checkpoint, plan, output);
+  }
   PruneReport report;
   try {
     ProgressBar bar("pruning");
     report = find_method(options.method)
                  .run(checkpoint, plan, output, staging_options(line), quiet ? Progress() : bar.callback());
   } catch (const AlreadyComplete&) {
-    return print_complete(line, output);
+    return finish_complete(line, output);
   }
   if (report_path) write_report(*report_path, report);
   if (line.flag("json")) {

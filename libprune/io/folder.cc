@@ -14,6 +14,11 @@ namespace {
 
 constexpr size_t kMaxFiles = 100'000;
 constexpr size_t kMaxDepth = 32;
+constexpr int kMaxLinks = 40;  // as many as Linux follows
+
+fs::path without_trailing_slash(const fs::path& path) {
+  return path.has_filename() ? path : path.parent_path();
+}
 
 class Walk {
  public:
@@ -87,6 +92,32 @@ bool same_place(const fs::path& a, const fs::path& b) {
   struct stat second {};
   return ::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
          first.st_ino == second.st_ino;
+}
+
+fs::path follow_links(fs::path path, std::error_code& error) {
+  error.clear();
+  path = without_trailing_slash(path);
+  std::error_code not_there;
+  for (int links = 0; fs::is_symlink(path, not_there) && !is_descriptor(path); ++links) {
+    if (links == kMaxLinks) {
+      error = std::make_error_code(std::errc::too_many_symbolic_link_levels);
+      break;
+    }
+    const fs::path next = fs::read_symlink(path, error);
+    if (error) break;
+    path = without_trailing_slash(path.parent_path() / next);
+  }
+  return path;
+}
+
+bool is_descriptor(const fs::path& path) {
+  std::error_code not_there;
+  const fs::path folder = fs::canonical(path.parent_path(), not_there);
+  return folder.filename() == "fd" && folder.native().starts_with("/proc/");
+}
+
+bool contains(const fs::path& folder, const fs::path& inner) {
+  return std::mismatch(folder.begin(), folder.end(), inner.begin(), inner.end()).first == folder.end();
 }
 
 fs::path staging_folder(const fs::path& output) {

@@ -39,19 +39,11 @@ constexpr size_t kBatchFiles = 64;
 constexpr uint64_t kBatchBytes = uint64_t{4} << 20;
 constexpr std::chrono::seconds kBatchAge{1};
 
-constexpr int kMaxLinks = 40;  // as many as Linux follows
-
-fs::path without_trailing_slash(const fs::path& path) {
-  return path.has_filename() ? path : path.parent_path();
-}
-
 // Absolute; links resolved in all parts that exist, and in a last part that dangles.
 fs::path resolve_output(const fs::path& given) try {
-  fs::path path = without_trailing_slash(fs::absolute(given));
-  for (int links = 0; fs::is_symlink(path); ++links) {
-    if (links == kMaxLinks) throw_usage(shown(given) + ": too many links follow each other");
-    path = without_trailing_slash(path.parent_path() / fs::read_symlink(path));
-  }
+  std::error_code error;
+  const fs::path path = follow_links(fs::absolute(given), error);
+  if (error) throw_usage(shown(given) + ": cannot be an output: " + system_reason(error.value()));
   if (fs::exists(path)) return fs::canonical(path);
   if (path.filename() == ".." || !fs::is_directory(path.parent_path())) {
     throw_usage(shown(path.parent_path()) + ": no such folder: create it first");
@@ -59,10 +51,6 @@ fs::path resolve_output(const fs::path& given) try {
   return fs::canonical(path.parent_path()) / path.filename();
 } catch (const fs::filesystem_error& error) {
   throw_usage(shown(given) + ": cannot be an output: " + system_reason(error.code().value()));
-}
-
-bool contains(const fs::path& folder, const fs::path& inner) {
-  return std::mismatch(folder.begin(), folder.end(), inner.begin(), inner.end()).first == folder.end();
 }
 
 bool is_mount_point(const fs::path& folder) {

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <climits>
 #include <filesystem>
 #include <string>
 #include <thread>
@@ -14,6 +15,7 @@
 #include "apps/prune/command_line.h"
 #include "apps/prune/terminal.h"
 #include "apps/prune/text_file.h"
+#include "apps/prune/threads.h"
 #include "test/libprune/io/files.h"
 
 namespace prune::app {
@@ -72,6 +74,37 @@ TEST(TextFile, WritesThroughAFifo) {
   EXPECT_TRUE(fs::is_fifo(fifo));
 }
 
+// What is open already is written where it stands, whatever the text of its link in /proc says.
+TEST(TextFile, WritesThroughDescriptors) {
+  const TempFolder folder;
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const int log = ::open((folder / "log").c_str(), O_RDWR | O_CREAT, 0600);
+  ASSERT_EQ(::write(log, "first ", 6), 6);
+  fs::create_symlink("/proc/self/fd/" + std::to_string(log), folder / "link");
+  for (const fs::path& path : {fs::path("/dev/fd/" + std::to_string(ends[1])), folder / "link"}) {
+    require_writable(path);
+    write_text_file(path, "text");
+  }
+  char got[8] = {};
+  EXPECT_EQ(::read(ends[0], got, sizeof got), 4);
+  EXPECT_STREQ(got, "text");
+  EXPECT_EQ(::write(log, " last", 5), 5);
+  EXPECT_EQ(read_file(folder / "log"), "first text last");
+  EXPECT_THROW(require_writable("/dev/fd/" + std::to_string(ends[0])), Error);  // open for reading
+  for (const int fd : {ends[0], ends[1], log}) ::close(fd);
+  EXPECT_THROW(require_writable("/dev/fd/" + std::to_string(log)), Error);
+}
+
+TEST(TextFile, TakesTheLongestNameAndRefusesALongerOne) {
+  const TempFolder folder;
+  const fs::path longest = folder / std::string(NAME_MAX, 'r');
+  require_writable(longest);
+  write_text_file(longest, "text");
+  EXPECT_EQ(read_file(longest), "text");
+  EXPECT_THROW(require_writable(folder / std::string(NAME_MAX + 1, 'r')), Error);
+}
+
 TEST(TextFile, SaysWhyADeviceTakesNothing) {
   const TempFolder folder;
   fs::create_symlink("/dev/full", folder / "device");  // not itself: a mistake would replace it
@@ -90,6 +123,15 @@ TEST(TextFile, RefusesLoopsAndFolders) {
   fs::create_directory_symlink(".", folder / "folder");
   EXPECT_THROW(require_writable(folder / "loop"), Error);
   EXPECT_THROW(require_writable(folder / "folder"), Error);
+}
+
+TEST(RequireThreads, StartsThemAndLeavesNone) {
+  const auto threads_now = [] { return std::distance(fs::directory_iterator("/proc/self/task"), {}); };
+  const auto before = threads_now();
+  require_threads(1);
+  require_threads(9);
+  EXPECT_EQ(threads_now(), before);
+  EXPECT_THROW(require_threads(kMostThreads + 1), Error);
 }
 
 }  // namespace
