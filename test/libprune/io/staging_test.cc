@@ -95,7 +95,8 @@ TEST_F(StagingTest, refuses_an_existing_output) {
   make_old_output();
   EXPECT_EQ(refusal(ErrorKind::kUsage, folder_ / "out"),
             (folder_ / "out").native() + ": exists already: name another output, or use --force");
-  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "out/model.safetensors", {}, true), HasSubstr("exists already"));
+  EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "out/model.safetensors", {}, true),
+              HasSubstr("exists already"));
   EXPECT_THAT(refusal(ErrorKind::kUsage, folder_ / "out", {.resume = true}), HasSubstr("exists already"));
   EXPECT_THAT(names_in(folder_.path()), ElementsAre("out"));
 }
