@@ -365,6 +365,8 @@ class Disks(ProgramTest):
 
 
 class Limits(ProgramTest):
+    # ThreadSanitizer keeps memory of its own in a file, and gets SIGBUS where that may not grow.
+    @unittest.skipIf("thread" in os.environ.get("PRUNE_SANITIZE", ""), "ThreadSanitizer needs files without limit")
     def test_a_limit_on_the_size_of_files(self):
         command = ("sh", "-c", 'ulimit -f 100 && exec "$@"', "sh")
         for arguments in ((MODEL, *PASS), (MODEL, *PASS, "--resume")):
