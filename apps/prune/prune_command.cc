@@ -13,7 +13,7 @@
 #include "apps/prune/output_place.h"
 #include "apps/prune/terminal.h"
 #include "apps/prune/text_file.h"
-#include "libprune/model/job.h"
+#include "libprune/model/checkpoint_rewrite.h"
 #include "libprune/model/method.h"
 #include "libprune/model/packed_checkpoint.h"
 #include "libprune/model/report_json.h"
@@ -209,8 +209,8 @@ int prune_command(const Arguments& arguments) {
     note_other_weights(checkpoint);
   }
   if (line.flag("dry-run")) {
-    const bool is_complete = is_resumed_complete(line, checkpoint, output,
-                                                 describe_job("prune", checkpoint, to_json(plan.options)));
+    const bool is_complete =
+        is_resumed_complete(line, checkpoint, output, describe_pruning(checkpoint, plan));
     return is_complete ? finish_complete(line, output) : show_plan(line, checkpoint, plan, output);
   }
   PruneReport report;

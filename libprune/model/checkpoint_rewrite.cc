@@ -4,6 +4,8 @@
 #include <chrono>
 #include <utility>
 
+#include <prune/error.h>
+
 #include "libprune/model/elapsed.h"
 #include "libprune/model/job.h"
 #include "libprune/model/parallel.h"
@@ -96,11 +98,11 @@ std::span<const PlannedTensor> tensors_of_shard(const PrunePlan& plan, size_t sh
 void add_reports(const Checkpoint& checkpoint, std::span<const PlannedTensor> tensors,
                  const nlohmann::json& note, PruneReport& report) {
   std::vector<TensorReport> pruned = tensor_reports_from_json(note);
-  size_t next = 0;
-  for (const PlannedTensor& planned : tensors) {
-    report.tensors.push_back(planned.prune && next < pruned.size() ? std::move(pruned[next++])
-                                                                   : describe_tensor(checkpoint, planned));
-  }
+  if (std::ranges::count(tensors, true, &PlannedTensor::prune) != std::ssize(pruned))
+    throw_runtime("the journal of the unfinished run does not fit the plan: run again without --resume");
+  auto next = pruned.begin();
+  for (const PlannedTensor& planned : tensors)
+    report.tensors.push_back(planned.prune ? std::move(*next++) : describe_tensor(checkpoint, planned));
 }
 
 }  // namespace
@@ -123,13 +125,17 @@ TensorReport describe_tensor(const Checkpoint& checkpoint, const PlannedTensor& 
   return report;
 }
 
+nlohmann::json describe_pruning(const Checkpoint& checkpoint, const PrunePlan& plan) {
+  return describe_job("prune", checkpoint, to_json(plan.options));
+}
+
 PruneReport rewrite_checkpoint(const Checkpoint& checkpoint, const PrunePlan& plan,
                                const std::filesystem::path& output, StagingOptions options,
                                const TensorRewriter& rewriter, const Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
   options.input = checkpoint.path();
-  Staging staging(output, checkpoint.is_single_file(),
-                  describe_job("prune", checkpoint, to_json(plan.options)), std::move(options));
+  Staging staging(output, checkpoint.is_single_file(), describe_pruning(checkpoint, plan),
+                  std::move(options));
   ProgressCounter counter(progress, checkpoint.tensor_bytes());
   PruneReport report = describe_pass(checkpoint, plan, output);
   for (const std::filesystem::path& file : checkpoint.other_files()) {

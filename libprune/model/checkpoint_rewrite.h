@@ -8,6 +8,8 @@
 #include <span>
 #include <string>
 
+#include <nlohmann/json.hpp>
+
 #include <prune/report.h>
 
 #include "libprune/io/checkpoint.h"
@@ -44,6 +46,9 @@ struct TensorRewriter {
 PruneReport rewrite_checkpoint(const Checkpoint& checkpoint, const PrunePlan& plan,
                                const std::filesystem::path& output, StagingOptions options,
                                const TensorRewriter& rewriter, const Progress& progress);
+
+// The job that rewrite_checkpoint() leaves to a run that resumes, see Staging.
+nlohmann::json describe_pruning(const Checkpoint& checkpoint, const PrunePlan& plan);
 
 // A report on a tensor before it was touched: name, type, shape and the plan's decision.
 TensorReport describe_tensor(const Checkpoint& checkpoint, const PlannedTensor& planned);

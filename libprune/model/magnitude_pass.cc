@@ -8,6 +8,7 @@
 #include <prune/prune.h>
 
 #include "libprune/model/checkpoint_rewrite.h"
+#include "libprune/model/elapsed.h"
 #include "libprune/model/parallel.h"
 #include "libprune/model/tensor_error.h"
 #include "libprune/model/tensor_visit.h"
@@ -213,7 +214,7 @@ class MagnitudePruner {
     TensorReport report = describe_tensor(checkpoint_, planned);
     const WeightMatrix<T> weights = load<T>(checkpoint_, planned);
     const Mask mask = choose<T>(planned, weights.view());
-    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report.seconds = seconds_since(start);
     planned.orientation == Orientation::kInOut
         ? write_masked_transposed<T>(weights.view(), mask, sink, report)
         : write_masked<T>(weights.view(), mask, sink, report);
