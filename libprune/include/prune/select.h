@@ -94,9 +94,9 @@ void select_with(const Source& source, Threshold<typename Source::Key> threshold
   }
 }
 
+// The `keep` largest of a whole matrix.
 template <class Source>
-void select_per_layer(const Source& source, double sparsity, Mask& mask) {
-  const int64_t keep = kept_count(source.rows() * source.cols(), sparsity);
+void select_largest(const Source& source, int64_t keep, Mask& mask) {
   if (keep == 0) return;
   ThresholdSearch<typename Source::Key> search(keep);
   do {
@@ -108,7 +108,11 @@ void select_per_layer(const Source& source, double sparsity, Mask& mask) {
 template <class Source>
 Mask select_unstructured(const Source& source, double sparsity, Scope scope) {
   Mask mask(source.rows(), source.cols());
-  scope == Scope::kRow ? select_per_row(source, sparsity, mask) : select_per_layer(source, sparsity, mask);
+  if (scope == Scope::kRow) {
+    select_per_row(source, sparsity, mask);
+  } else {
+    select_largest(source, kept_count(mask.size(), sparsity), mask);
+  }
   return mask;
 }
 

@@ -1,0 +1,89 @@
+// The triangular factor of a damped Gram matrix that optimal brain surgery in a fixed order needs.
+#pragma once
+
+#include <Eigen/Cholesky>
+#include <cmath>
+#include <string>
+
+#include <prune/gram.h>
+#include <prune/layer_error.h>
+
+namespace prune {
+
+// H = R diag(pivots) R^T with R unit upper triangular; H = G + damping mean(diag G) I.
+//
+// SparseGPT is told with the upper factor U of H^-1 = U^T U. Since H = (R P^1/2) (R P^1/2)^T, that U is the
+// inverse of R P^1/2, and 1 / pivots_j = U_jj^2 = [inv(H[j:, j:])]_00: what weight j costs when only later
+// weights can make up for it is w_j^2 pivots_j. Neither inverse is ever formed.
+struct DampedFactor {
+  Matrix<float> unit_upper;  // R; below the diagonal is whatever was there
+  Eigen::VectorXf pivots;
+  double damping = 0;  // the one that it worked with
+  int retries = 0;     // with ten times the damping each
+};
+
+namespace detail {
+
+inline View<float> part(View<float> m, Index row, Index col, Index rows, Index cols) {
+  return {m.data() + row * m.outerStride() + col, rows, cols, Eigen::OuterStride<>(m.outerStride())};
+}
+
+// Overwrites the upper triangle of a symmetric matrix with V, H = V V^T. False when it is not positive
+// definite. Turned by 180 degrees an upper triangle is a lower one, and this factor the usual one.
+inline bool factor_small(View<float> h) {
+  const Eigen::LLT<Eigen::MatrixXf> turned(h.reverse());
+  if (turned.info() != Eigen::Success) return false;
+  h.triangularView<Eigen::Upper>() = Eigen::MatrixXf(turned.matrixL()).reverse();
+  return true;
+}
+
+// The same for any size, in place, by halves: nearly all of the work is in large products.
+inline bool factor_upper(const View<float>& h) {
+  constexpr Index kSmall = 128;
+  const Index n = h.rows();
+  if (n <= kSmall) return factor_small(h);
+  const Index half = (n / 2 + kSmall - 1) / kSmall * kSmall;
+  const View<float> later = part(h, half, half, n - half, n - half);
+  if (!factor_upper(later)) return false;
+  View<float> cross = part(h, 0, half, half, n - half);
+  later.triangularView<Eigen::Upper>().transpose().solveInPlace<Eigen::OnTheRight>(cross);
+  View<float> first = part(h, 0, 0, half, half);
+  first.selfadjointView<Eigen::Upper>().rankUpdate(cross, -1.0f);
+  return factor_upper(first);
+}
+
+}  // namespace detail
+
+// Of G [in, in], symmetric, of which the upper triangle is read. An input that was never other than 0 (G_jj =
+// 0) gets the diagonal 1 instead. Where H is not positive definite in float, once more with ten times the
+// damping, and so on up to a limit. `damping` > 0. Throws Error(kInput) for NaN, infinity or a negative
+// diagonal, and when the last attempt fails; Error(kUsage) for a damping that is none or a shape that is not
+// square.
+inline DampedFactor factor_damped(ConstView<float> gram, double damping) {
+  constexpr int kMaxRetries = 4;
+  if (!(damping > 0 && std::isfinite(damping))) {
+    throw_usage("damping " + detail::short_number(damping) + ": expected a positive number");
+  }
+  const Index n = gram.cols();
+  prune::detail::require_gram(gram, n);
+  const double mean = n == 0 ? 0 : gram.diagonal().cast<double>().mean();
+  DampedFactor factor{Matrix<float>(n, n), Eigen::VectorXf(n), damping, 0};
+  for (;; ++factor.retries, factor.damping *= 10) {
+    Matrix<float>& h = factor.unit_upper;
+    h.triangularView<Eigen::Upper>() = gram;
+    for (Index j = 0; j < n; ++j) {
+      h(j, j) = gram(j, j) == 0 ? 1.0f : float(gram(j, j) + factor.damping * mean);
+    }
+    if (detail::factor_upper({h.data(), n, n, Eigen::OuterStride<>(n)}) && h.diagonal().allFinite()) break;
+    if (factor.retries == kMaxRetries) {
+      throw_input("Gram matrix: not positive definite even with damping " +
+                  detail::short_number(factor.damping) + "; it should be the sum of x x^T over inputs x");
+    }
+  }
+  factor.pivots = factor.unit_upper.diagonal().cwiseAbs2();
+  const Eigen::RowVectorXf scale = factor.unit_upper.diagonal().cwiseInverse().transpose();
+  for (Index i = 0; i < n; ++i) factor.unit_upper.row(i).tail(n - i).array() *= scale.tail(n - i).array();
+  return factor;
+}
+
+}  // namespace prune
