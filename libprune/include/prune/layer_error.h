@@ -127,7 +127,9 @@ inline double energy_of(const ConstView<float>& gram, const LayerTarget& target)
 
 // An error that is a sum over rows, as a share of the energy; 0 of nothing is 0.
 inline double relative_error(double row_errors, double energy, const LayerTarget& target) {
-  const double error = std::max(0.0, target.rhs ? row_errors + energy : row_errors);
+  const double sum = target.rhs ? row_errors + energy : row_errors;
+  if (std::isnan(sum)) throw_input("the layer's error is beyond the range of float, or its energy is NaN");
+  const double error = std::max(0.0, sum);
   if (error == 0) return 0;
   return energy > 0 ? error / energy : std::numeric_limits<double>::infinity();
 }

@@ -48,6 +48,13 @@ TEST_F(LayerError, OfNothingIsNothing) {
   EXPECT_EQ(layer_error(view(zero), view(one), view(gram)), 1);
 }
 
+TEST_F(LayerError, IsNotZeroWhereItIsBeyondFloat) {
+  Matrix<float> dense(1, 2), weights = Matrix<float>::Zero(1, 2);
+  dense << 1e20f, 0;
+  const Matrix<float> gram = Matrix<float>::Constant(2, 2, 1e20f);
+  EXPECT_THROW(layer_error(view(weights), view(dense), view(gram)), Error);
+}
+
 TEST_F(LayerError, SaysWhatIsWrong) {
   Matrix<float> w = Matrix<float>::Ones(2, 3);
   Matrix<float> gram = Matrix<float>::Identity(3, 3);

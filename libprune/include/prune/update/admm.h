@@ -14,7 +14,7 @@ struct AdmmOptions {
   double damping = 1e-3;  // added to G's diagonal, as a share of its mean
   double rho = 0.1;       // the first penalty, where H has a unit diagonal
   double growth = 1.15;   // of the penalty, every second step; slower finds better masks
-  int max_steps = 100;
+  int max_steps = 100;    // taken in pairs
 };
 
 struct AdmmResult {
@@ -158,10 +158,11 @@ inline AdmmResult admm(View<float> weights, const ConstView<float>& gram, const 
     const Index changes = detail::difference(result.mask, iteration.mask());
     result.mask = iteration.mask();
     // With a penalty still too small the mask does not move either: hence the gap.
-    if (gap < kGap && double(changes) <= kChanges * double(result.mask.count())) break;
+    result.rho = iteration.rho();
+    const bool has_settled = gap < kGap && double(changes) <= kChanges * double(result.mask.count());
+    if (has_settled || result.steps >= options.max_steps) break;
     iteration.raise(options.growth);
   }
-  result.rho = iteration.rho();
   iteration.write(weights);
   return result;
 }

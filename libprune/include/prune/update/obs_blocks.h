@@ -110,8 +110,8 @@ inline BlockScores losses_of_blocks(const Matrix<float>& start, const ScaledGram
 //
 // is least, the increase of tr((W' - W) H (W' - W)^T) once all others are refitted; they are, and the next
 // one goes. The layer takes the least losses of all bands, n - floor(n sparsity) of n blocks stay; a band
-// gives up at most (1 + sparsity) / 2 of its blocks. For the weights call refit(). Throws as layer_error()
-// and select(); Error(kInput) where the damped Gram matrix has no Cholesky factor.
+// may lose all of its own. For the weights call refit(). Throws as layer_error() and select(); Error(kInput)
+// where the damped Gram matrix has no Cholesky factor.
 //
 // In doubles, about 2/3 in^3 operations a band: seconds a layer at in = 1024, many minutes at
 // 4096. Method: Optimal Brain Surgeon for groups (Hassibi and Stork, 1993; Kurtic et al., ZipLM, arXiv

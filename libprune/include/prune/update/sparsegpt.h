@@ -205,7 +205,10 @@ class SparsegptSweep {
 
   // A block costs the sum of its weights; zeros in it cost nothing, and one of zeros alone must go.
   Mask choose_blocks(const Matrix<float>& cost, int64_t keep) const {
-    const auto sum = score::block_sum(cost, *blocks_, [](float c) { return double(c); });
+    BlockScores sum = score::block_sum(cost, *blocks_, [](float c) { return double(std::max(c, 0.0f)); });
+    const auto zeros = score::block_sum(cost, *blocks_, [](float c) { return c < 0 ? 1.0 : 0.0; });
+    const double all = double(blocks_->rows) * blocks_->cols;
+    sum.values = (zeros.values.array() == all).select(-1.0, sum.values);
     Mask chosen(sum.values.rows(), sum.values.cols());
     select_largest(ScoreKeys<double>(view(sum.values)), keep, chosen);
     return expand_blocks(chosen, *blocks_);

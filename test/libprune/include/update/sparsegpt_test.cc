@@ -343,6 +343,16 @@ TEST_F(Sparsegpt, RefusesBeforeItChangesAnything) {
   EXPECT_EQ(refusal(ErrorKind::kInput, "weights: NaN at row 1, column 7", run(Unstructured{})), "");
 }
 
+TEST_F(Sparsegpt, ZerosMakeNoBlockCheaper) {
+  Matrix<float> weights(1, 4);
+  weights << 0, 0.5f, 0.1f, 0.1f;
+  const Matrix<float> gram = Matrix<float>::Identity(4, 4);
+  const SparsegptOptions options{.keep_zeros = true};
+  const Mask mask = sparsegpt(weights, gram, Block{1, 2}, 0.5, options).mask;
+  EXPECT_TRUE(mask(0, 1));
+  EXPECT_FALSE(mask(0, 2));
+}
+
 TEST_F(Sparsegpt, SaysWhenFloatIsTooSmall) {
   Layer layer = random_layer(4, 12, rng_);
   layer.weights *= 1e25f;
