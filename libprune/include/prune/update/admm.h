@@ -157,8 +157,8 @@ inline AdmmResult admm(View<float> weights, const ConstView<float>& gram, const 
     result.steps += 2;
     const Index changes = detail::difference(result.mask, iteration.mask());
     result.mask = iteration.mask();
-    // With a penalty still too small the mask does not move either: hence the gap.
     result.rho = iteration.rho();
+    // With a penalty still too small the mask does not move either: hence the gap.
     const bool has_settled = gap < kGap && double(changes) <= kChanges * double(result.mask.count());
     if (has_settled || result.steps >= options.max_steps) break;
     iteration.raise(options.growth);

@@ -54,11 +54,11 @@ inline bool factor_upper(const View<float>& h) {
 
 }  // namespace detail
 
-// Of G [in, in], symmetric, of which the upper triangle is read. An input that was never other than 0 (G_jj =
-// 0) gets the diagonal 1 instead. Where H is not positive definite in float, once more with ten times the
-// damping, and so on up to a limit. `damping` > 0. Throws Error(kInput) for NaN, infinity or a negative
-// diagonal, and when the last attempt fails; Error(kUsage) for a damping that is none or a shape that is not
-// square.
+// Of G [in, in], symmetric, of which the upper triangle is read; both are checked. An input that was never
+// other than 0 (G_jj = 0) gets the diagonal 1 instead. Where H is not positive definite in float, once more
+// with ten times the damping, and so on up to a limit. `damping` > 0. Throws Error(kInput) for NaN, infinity
+// or a negative diagonal, and when the last attempt fails; Error(kUsage) for a damping that is none or a
+// shape that is not square.
 inline DampedFactor factor_damped(ConstView<float> gram, double damping) {
   constexpr int kMaxRetries = 4;
   if (!(damping > 0 && std::isfinite(damping))) {

@@ -20,7 +20,7 @@ struct RefitOptions {
 
 struct RefitResult {
   double error_before = 0;  // layer_error() of the weights given, pruned ones at 0
-  double error_after = 0;   // never above error_before
+  double error_after = 0;   // not above error_before, but for the rounding of sums
   int steps = 0;            // the most that any row took
 };
 

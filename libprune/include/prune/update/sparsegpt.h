@@ -349,8 +349,8 @@ View<float> mutable_view(M& m) {
 }  // namespace detail
 
 // Prunes weights W [out, in] in place to the pattern, and changes those that stay. G = sum of x x^T [in, in]
-// is symmetric; its upper triangle is read. H = G + damping mean(diag G) I; see factor_damped() for inputs
-// that were always 0, whose weights become 0, and for retries.
+// is symmetric; its upper triangle is read, both are checked. H = G + damping mean(diag G) I; see
+// factor_damped() for inputs that were always 0, whose weights become 0, and for retries.
 //
 // Unstructured and blocks: `block` columns at a time, the weights of all rows compete by what they cost now,
 // w_j^2 / [inv(H[j:, j:])]_00, blocks by the sum; every time the same share goes, and of the whole matrix

@@ -17,7 +17,7 @@ struct SwapOptions {
 
 struct SwapResult {
   double error_before = 0;  // layer_error() of the weights given, pruned ones at 0
-  double error_after = 0;   // never above error_before
+  double error_after = 0;   // not above error_before, but for the rounding of sums
   int64_t swaps = 0;        // pairs of weights that changed places
 };
 
