@@ -324,6 +324,43 @@ TEST(RewriteCheckpoint, PreparesOnceAndOnlyForWork) {
   EXPECT_EQ(prepared, 1);
 }
 
+// The journal lies in a folder that others may write to: what it says of a shard is checked against the plan.
+TEST(RewriteCheckpoint, RefusesAJournalThatDoesNotFitThePlan) {
+  std::mt19937 rng(testing::test_seed());
+  const TempFolder folder;
+  const auto weights = [&](int layer) {
+    return tensor_of("model.layers." + std::to_string(layer) + ".mlp.up_proj.weight",
+                     small_weights<bf16>(4, 8, rng));
+  };
+  testing::write_shards(folder / "in", "llama", {{weights(0)}, {weights(1)}});
+  const Checkpoint checkpoint(folder / "in");
+  const PrunePlan plan = plan_pruning(checkpoint, {});
+  const TensorRewriter copy_first_shard{[] {},
+                                        [&](const PlannedTensor& planned, TensorSink& sink) {
+                                          if (planned.ref.shard == 1) throw Interrupted{};
+                                          sink.append(checkpoint.data(planned.ref));
+                                          return describe_tensor(checkpoint, planned);
+                                        }};
+  const StagingOptions options{.resume = true};
+  EXPECT_THROW(rewrite_checkpoint(checkpoint, plan, folder / "out", options, copy_first_shard, {}),
+               Interrupted);
+
+  const std::filesystem::path journal = folder / ".out.partial/journal";
+  std::string lines = testing::read_file(journal);
+  const size_t note = lines.find("\"note\":[{");
+  ASSERT_NE(note, std::string::npos) << lines;
+  lines.replace(note, lines.find(']', lines.find("}]", note)) + 1 - note, "\"note\":[]");
+  testing::write_file(journal, lines);
+  try {
+    rewrite_checkpoint(checkpoint, plan, folder / "out", options, copy_first_shard, {});
+    FAIL() << "taken over";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "the journal of the unfinished run does not fit the plan: run again without --resume");
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder / "out"));
+}
+
 // --- what the pass says about itself
 
 TEST(MagnitudePassReport, CountsTypesAndReasons) {
