@@ -11,10 +11,11 @@
 namespace prune::update {
 
 struct AdmmOptions {
-  double damping = 1e-3;  // added to G's diagonal, as a share of its mean
-  double rho = 0.1;       // the first penalty, where H has a unit diagonal
-  double growth = 1.15;   // of the penalty, every second step; slower finds better masks
-  int max_steps = 100;    // taken in pairs
+  double damping = 1e-3;    // added to G's diagonal, as a share of its mean
+  double rho = 0.1;         // the first penalty, where H has a unit diagonal
+  double growth = 1.15;     // of the penalty, every second step; slower finds better masks
+  int max_steps = 100;      // taken in pairs
+  bool keep_zeros = false;  // weights that are 0 in the dense ones stay 0, and count as pruned
 };
 
 struct AdmmResult {
@@ -38,8 +39,10 @@ class Admm {
       : scaled_(gram, options.damping),
         pattern_(pattern),
         sparsity_(sparsity),
+        keeps_zeros_(options.keep_zeros),
         rho_(float(options.rho)),
         dual_rho_(0) {  // no multipliers yet
+    if (keeps_zeros_) nonzero_ = nonzero_mask(target.dense);
     rhs_ = scaled_.damping.lambda * target.dense;
     if (target.rhs)
       rhs_ += *target.rhs;
@@ -49,7 +52,7 @@ class Admm {
     const auto& scale = scaled_.scale.array();
     unscale_ = (scale > 0).select(scale.inverse(), 0);
     state_ = target.dense.array().rowwise() * unscale_.array();
-    mask_ = select_magnitude(state_, pattern_, sparsity_);
+    choose();
     factor();
   }
 
@@ -64,7 +67,7 @@ class Admm {
     const double all = std::max(double(free_.squaredNorm()), 1e-30);
     for_each([this](bool keep, float& b, float& t) { t = b + (keep ? 0 : dual_rho_ / rho_ * t); });
     dual_rho_ = rho_;
-    mask_ = select_magnitude(state_, pattern_, sparsity_);
+    choose();
     for_each([](bool keep, float& b, float& t) { b -= keep ? t : 0; });
     return double(free_.squaredNorm()) / all;
   }
@@ -83,6 +86,20 @@ class Admm {
   }
 
  private:
+  // Weights that must stay 0 are worth nothing, and are pruned even where others would have to go as well.
+  void choose() {
+    if (!keeps_zeros_) {
+      mask_ = select_magnitude(state_, pattern_, sparsity_);
+      return;
+    }
+    Matrix<float> worth = state_;
+    apply(nonzero_, worth);
+    mask_ = select_magnitude(worth, pattern_, sparsity_);
+    for (Index i = 0; i < mask_.rows(); ++i) {
+      for (size_t word = 0; word < mask_.row(i).size(); ++word) mask_.row(i)[word] &= nonzero_.row(i)[word];
+    }
+  }
+
   template <class F>
   void for_each(const F& f) {
     for (Index i = 0; i < state_.rows(); ++i) {
@@ -107,6 +124,8 @@ class Admm {
   ScaledGram scaled_;
   Pattern pattern_;
   double sparsity_;
+  bool keeps_zeros_;
+  Mask nonzero_;  // of the dense weights, where zeros are kept
   float rho_;
   float dual_rho_;  // the penalty that the multipliers in state_ were made with
   Matrix<float> rhs_;

@@ -11,8 +11,9 @@
 namespace prune::update {
 
 struct SwapOptions {
-  double damping = 1e-3;  // added to G's diagonal, as a share of its mean
-  int max_rounds = 10;    // of proposals to all rows; each costs about ten products with G
+  double damping = 1e-3;    // added to G's diagonal, as a share of its mean
+  int max_rounds = 10;      // of proposals to all rows; each costs about ten products with G
+  bool keep_zeros = false;  // weights that are 0 in the dense ones are not revived
 };
 
 struct SwapResult {
@@ -111,14 +112,15 @@ inline std::vector<SwapPair> pairs_of_groups(const Eigen::RowVectorXf& loss, con
 class PanelSwapper {
  public:
   PanelSwapper(const View<float>& weights, Mask& mask, Index mask_begin, const ConstView<float>& gram,
-               const LayerTarget& target, const SwapValues& values, const Pattern& pattern)
+               const LayerTarget& target, const SwapValues& values, const Pattern& pattern, bool keep_zeros)
       : weights_(weights),
         mask_(mask),
         mask_begin_(mask_begin),
         gram_(gram),
         target_(target),
         values_(values),
-        group_(std::holds_alternative<NM>(pattern) ? std::get<NM>(pattern).group : 0) {
+        group_(std::holds_alternative<NM>(pattern) ? std::get<NM>(pattern).group : 0),
+        keeps_zeros_(keep_zeros) {
     for (Index i = 0; i < weights_.rows(); ++i) rows_.push_back({i, kFirstShare, 0});
   }
 
@@ -172,8 +174,8 @@ class PanelSwapper {
     const Row& row = rows_[size_t(i)];
     const Index mask_row = mask_begin_ + row.index;
     const Eigen::RowVectorXf loss = trial_.row(i).array().square() * values_.cost.array();
-    const Eigen::RowVectorXf gain =
-        residual_.row(i).array().square() * values_.damping.inverse_diagonal.array();
+    Eigen::RowVectorXf gain = residual_.row(i).array().square() * values_.damping.inverse_diagonal.array();
+    if (keeps_zeros_) gain = (dense_.row(i).array() != 0).select(gain, 0);
     const std::vector<SwapPair> pairs = group_ > 0
                                             ? pairs_of_groups(loss, gain, mask_, mask_row, group_, row.share)
                                             : pairs_of_row(loss, gain, mask_, mask_row, row.share);
@@ -210,6 +212,7 @@ class PanelSwapper {
   LayerTarget target_;
   const SwapValues& values_;
   Index group_;
+  bool keeps_zeros_;
   std::vector<Row> rows_;
   Matrix<float> trial_;
   Matrix<float> dense_;
@@ -247,7 +250,7 @@ inline SwapResult swap(View<float> weights, Mask& mask, const ConstView<float>& 
   for (Index begin = 0; begin < weights.rows(); begin += detail::kPanelRows) {
     const Index rows = std::min(detail::kPanelRows, weights.rows() - begin);
     detail::PanelSwapper panel(detail::rows_of(weights, begin, rows), mask, begin, gram,
-                               detail::rows_of(target, begin, rows), values, pattern);
+                               detail::rows_of(target, begin, rows), values, pattern, options.keep_zeros);
     for (int round = 0; round < options.max_rounds; ++round) panel.round();
     result.swaps += panel.swaps();
   }
