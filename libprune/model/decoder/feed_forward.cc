@@ -1,0 +1,49 @@
+#include "libprune/model/decoder/feed_forward.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace prune {
+namespace {
+
+float silu(float x) { return x / (1 + std::exp(-x)); }
+float gelu(float x) { return 0.5F * x * (1 + std::erf(x * 0.70710678F)); }
+float gelu_tanh(float x) {
+  constexpr float kScale = 0.79788456F;  // sqrt(2 / pi)
+  return 0.5F * x * (1 + std::tanh(kScale * (x + 0.044715F * x * x * x)));
+}
+
+}  // namespace
+
+void apply_activation(Activation activation, float* x, int64_t n) {
+  switch (activation) {
+    case Activation::kSilu:
+      std::transform(x, x + n, x, silu);
+      return;
+    case Activation::kGelu:
+      std::transform(x, x + n, x, gelu);
+      return;
+    case Activation::kGeluTanh:
+      std::transform(x, x + n, x, gelu_tanh);
+      return;
+    case Activation::kRelu:
+      for (int64_t i = 0; i < n; ++i) x[i] = x[i] < 0 ? 0 : x[i];  // NaN stays NaN
+      return;
+  }
+}
+
+void activate(Activation activation, bool is_gated, const FloatMatrix& expanded, int64_t inner_width,
+              FloatMatrix& inner) {
+  inner.resize(expanded.rows(), inner_width);
+#pragma omp parallel for
+  for (int64_t i = 0; i < expanded.rows(); ++i) {
+    const float* from = expanded.row(i);
+    float* to = inner.row(i);
+    std::copy(from, from + inner_width, to);
+    apply_activation(activation, to, inner_width);
+    if (!is_gated) continue;
+    for (int64_t c = 0; c < inner_width; ++c) to[c] *= from[inner_width + c];
+  }
+}
+
+}  // namespace prune

@@ -1,0 +1,35 @@
+// One linear layer of a decoder.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libprune/model/architecture.h"
+#include "libprune/model/float_matrix.h"
+
+namespace prune {
+
+// A way of its own to compute Y[n, out] = X[n, in] W^T + bias: a packed kernel, another precision.
+class LinearProduct {
+ public:
+  virtual ~LinearProduct() = default;
+  virtual void run(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const = 0;
+};
+
+struct Linear {
+  std::string weight_name;                        // of the checkpoint's tensor
+  Orientation orientation = Orientation::kOutIn;  // how that tensor lies in the file; `weight` is [out, in]
+  FloatMatrix weight;
+  std::vector<float> bias;  // [out], or empty
+  // When there, it stands for weight and bias, which may then be empty.
+  std::unique_ptr<LinearProduct> product;
+  int64_t out = 0;
+  int64_t in = 0;
+
+  // y[i * ldy + r] = sum_k x[i * ldx + k] weight(r, k) + bias[r] for i < n. A changed weight counts at once.
+  void forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
+};
+
+}  // namespace prune

@@ -1,0 +1,35 @@
+// Tensors of a checkpoint as floats.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libprune/io/checkpoint.h"
+#include "libprune/model/architecture.h"
+#include "libprune/model/float_matrix.h"
+
+namespace prune {
+
+// Every floating-point type is widened to float. Keeps a reference to the checkpoint. All throw Error(kInput)
+// naming the tensor when it is missing or not of the shape that the configuration asks for.
+class TensorReader {
+ public:
+  explicit TensorReader(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+
+  bool has(std::string_view name) const { return checkpoint_.find(name).has_value(); }
+  std::vector<float> vector(const std::string& name, int64_t size) const;
+  // [out, in], whichever way round the file stores it.
+  FloatMatrix matrix(const std::string& name, int64_t out, int64_t in, Orientation orientation) const;
+  // The rows [first, first + count) of a matrix stored as [rows, cols], to `out`.
+  void rows(const std::string& name, int64_t rows, int64_t cols, int64_t first, int64_t count,
+            float* out) const;
+
+ private:
+  const TensorInfo& require(const std::string& name, const std::vector<int64_t>& shape) const;
+
+  const Checkpoint& checkpoint_;
+};
+
+}  // namespace prune

@@ -1,0 +1,20 @@
+// Products of float matrices on oneDNN.
+#pragma once
+
+#include <cstdint>
+
+namespace prune {
+
+enum class Transpose : bool { kNo, kYes };
+
+// C = alpha op(A) op(B) + beta C with C [m, n], op(A) [m, k], op(B) [k, n], all row-major with the given
+// distances between rows; with beta == 0, C is written only. Runs on all OpenMP threads, and on one inside a
+// parallel region. Throws Error(kRuntime) where oneDNN fails.
+struct Gemm {
+  int64_t m = 0, n = 0, k = 0;
+  Transpose transpose_a = Transpose::kNo, transpose_b = Transpose::kNo;
+  float alpha = 1, beta = 0;
+};
+void gemm(const Gemm& shape, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc);
+
+}  // namespace prune
