@@ -17,6 +17,7 @@
 
 #include "apps/prune/agreement.h"
 #include "apps/prune/command.h"
+#include "apps/prune/compare_command.h"
 #include "apps/prune/exit_codes.h"
 #include "apps/prune/terminal.h"
 #include "apps/prune/timing.h"
@@ -39,7 +40,8 @@ constexpr float kTolerance =
 
 CommandLine make_line() {
   CommandLine line(
-      "prune bench [MODEL] [-n ROWS]... [options]",
+      "prune bench [MODEL] [-n ROWS]... [options]\n"
+      "       prune bench --compare OLD.json NEW.json [--fail-below RATIO] [--counter NAME]",
       "Times every weight shape of a packed checkpoint with its real masks: the dense product by oneDNN, "
       "weights laid out\n"
       "in advance, against the sparse kernel, in turns. Says which to use.",
@@ -54,12 +56,18 @@ CommandLine make_line() {
       "more --seconds.\n"
       "'use' says either where the speed-up differs from 1 by no more than its spread.\n"
       "The peer and the kernel are checked against each other before they are timed.\n"
-      "\nExample:\n  prune bench Llama-3-8B-packed --rows 1 --rows 128\n");
+      "\nWith --compare nothing is timed: cases of two runs of a benchmark program are paired by name, their "
+      "repetitions\ncompared by ranks. Exit code 4 where one is slower than RATIO times the old speed, "
+      "beyond "
+      "noise. Make the runs with\n--benchmark_out=FILE --benchmark_repetitions=20.\n"
+      "\nExamples:\n  prune bench Llama-3-8B-packed --rows 1 --rows 128\n"
+      "  prune bench --compare main.json branch.json --fail-below 0.95\n");
   line.positional("model");
   line.options()("rows,n", po::value<std::vector<int>>()->composing()->value_name("ROWS"),
                  "rows of X, may be repeated (default: 1, 16 and 128)")(
       "seconds", po::value<double>()->default_value(0.5, "0.5")->value_name("S"),
       "time to spend on each case");
+  add_compare_options(line);
   add_running_options(line);
   return line;
 }
@@ -350,6 +358,10 @@ nlohmann::json to_json(const std::vector<Case>& cases, int threads) {
 int bench_command(const Arguments& arguments) {
   CommandLine line = make_line();
   if (!line.parse(arguments)) return kDone;
+  if (line.has("compare")) return compare_command(line);
+  if (line.has("fail-below") || line.has("counter")) {
+    throw_usage("--fail-below and --counter go with --compare OLD NEW");
+  }
   const std::vector<int> rows = rows_to_measure(line.numbers("rows"));
   const double seconds = *line.maybe_number("seconds");
   if (!(seconds > 0)) throw_usage("--seconds must be above 0");
