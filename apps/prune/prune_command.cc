@@ -39,9 +39,8 @@ std::string help_text() {
       "  prune Llama-3-8B -o sparse --pattern 2:4 --dry-run     show what would be pruned\n"
       "  prune Llama-3-8B --sparsity 0.7 --pattern unstructured --scope global\n"
       "  prune Llama-3-8B --pattern 16x16 --sparsity 0.5 --exclude '*.down_proj'\n"
-      "\nExit codes: 0 done, 1 failed while running, 2 usage, 3 input refused, 4 mismatch (verify) or "
-      "regression (bench), "
-      "130 interrupted.\n"
+      "\nExit codes: 0 done, 1 failed while running, 2 usage, 3 input refused, 4 verify or bench found a "
+      "mismatch,\n130 interrupted.\n"
       "A model in a folder that is named like a command is ./NAME.";
   return text;
 }
