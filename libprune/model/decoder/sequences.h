@@ -1,8 +1,10 @@
 // Which rows of a batch of tokens belong together.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <vector>
 
 namespace prune {
@@ -21,6 +23,10 @@ class Sequences {
   int64_t begin(int64_t s) const { return begins_[static_cast<size_t>(s)]; }
   int64_t length(int64_t s) const { return begin(s + 1) - begin(s); }
   int64_t tokens() const { return begins_.back(); }
+  // Of row `token` within its sequence.
+  int64_t position(int64_t token) const {
+    return token - *std::prev(std::upper_bound(begins_.begin(), begins_.end(), token));
+  }
 
  private:
   std::vector<int64_t> begins_;

@@ -1,0 +1,56 @@
+// Gradients of a loss with respect to the parameters of one decoder layer, laid out like the layer.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "libprune/model/decoder/layer.h"
+#include "libprune/model/float_matrix.h"
+
+namespace prune {
+
+struct LinearGradient {
+  FloatMatrix weight;       // [out, in], as Linear::weight
+  std::vector<float> bias;  // [out], or empty
+};
+
+// Of the weight as it is applied, which is the one that is stored but for a constant.
+struct NormGradient {
+  std::vector<float> weight;
+  std::vector<float> bias;
+};
+
+struct FeedForwardGradient {
+  std::vector<LinearGradient> expanding;
+  LinearGradient contracting;
+};
+
+struct LayerGradients {
+  // Zeros, for every parameter that the layer has.
+  explicit LayerGradients(const DecoderLayer& layer);
+  void clear();  // zeros again
+
+  // In the order of DecoderLayer::linears().
+  std::vector<LinearGradient*> linears();
+
+  NormGradient attention_norm, q_norm, k_norm, feed_forward_norm;
+  std::vector<LinearGradient> qkv;
+  LinearGradient output;
+  LinearGradient router;
+  std::vector<FeedForwardGradient> experts;
+};
+
+// One tensor of the layer beside its gradient.
+struct Parameter {
+  std::string name;  // of the checkpoint's tensor; "<weight's name> bias" for a bias
+  std::span<float> values;
+  std::span<float> gradient;
+};
+
+// Every parameter, the router's and the norms' included. The spans live as long as the layer and the
+// gradients keep their sizes.
+std::vector<Parameter> parameters(DecoderLayer& layer, LayerGradients& gradients);
+
+}  // namespace prune

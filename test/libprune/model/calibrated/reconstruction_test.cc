@@ -1,0 +1,103 @@
+#include "libprune/model/calibrated/reconstruction.h"
+
+#include <limits>
+
+#include <gmock/gmock.h>
+#include <prune/prune.h>
+
+#include "libprune/model/decoder/forward.h"
+#include "test/libprune/model/decoder/tiny_layers.h"
+
+namespace prune {
+namespace {
+
+// A dense layer's outputs on random inputs, and the layer pruned to 2:4.
+class ReconstructionTest : public ::testing::Test {
+ protected:
+  ReconstructionTest() {
+    for (int64_t s = 0; s < data_.count; ++s) {
+      inputs_.push_back(random_.values(data_.length, config_.width, 1));
+      targets_.emplace_back(data_.length, config_.width);
+      LayerActivations activations;
+      forward_layer(layer_, rope_, Sequences(1, data_.length), inputs_.back().data(), targets_.back().data(),
+                    activations);
+    }
+    for (Linear* linear : layer_.linears()) {
+      View<float> w = view(linear->weight.data(), linear->out, linear->in);
+      masks_.push_back(select_magnitude(w, NM{2, 4}, 0.5));
+      apply(masks_.back(), w);
+    }
+  }
+
+  void read(int64_t s, float* x, float* t) const {
+    const FloatMatrix &input = inputs_[size_t(s)], &target = targets_[size_t(s)];
+    std::copy(input.data(), input.data() + input.size(), x);
+    std::copy(target.data(), target.data() + target.size(), t);
+  }
+
+  ReconstructionResult run(const ReconstructionOptions& options) {
+    return reconstruct_layer(layer_, masks_, rope_, data_, options);
+  }
+
+  DecoderConfig config_ = testing::tiny_families()[0].parse();
+  testing::RandomLayer random_{config_, 11};
+  DecoderLayer layer_ = random_.make();
+  RopeTable rope_{config_.rope, 6};
+  std::vector<FloatMatrix> inputs_, targets_;
+  std::vector<Mask> masks_;
+  ReconstructionData data_{
+      .count = 12, .length = 6, .read = [this](int64_t s, float* x, float* t) { read(s, x, t); }};
+};
+
+TEST_F(ReconstructionTest, LowersTheErrorUnderTheMask) {
+  const std::vector<float> norm = layer_.attention_norm.weight, bias = layer_.output.bias;
+  const ReconstructionResult result = run({.steps = 150, .batch = 4, .learning_rate = 1e-2});
+  EXPECT_LT(result.error_after, 0.5 * result.error_before);
+  for (size_t i = 0; i < masks_.size(); ++i) {
+    const Linear& linear = *layer_.linears()[i];
+    EXPECT_EQ(nonzero_mask(view(linear.weight.data(), linear.out, linear.in)), masks_[i]);
+  }
+  EXPECT_EQ(layer_.attention_norm.weight, norm);
+  EXPECT_NE(layer_.output.bias, bias);
+}
+
+TEST_F(ReconstructionTest, TrainsNormsWhenAsked) {
+  const std::vector<float> norm = layer_.attention_norm.weight;
+  const ReconstructionResult result =
+      run({.steps = 150, .batch = 4, .learning_rate = 1e-2, .trains_norms = true});
+  EXPECT_LT(result.error_after, 0.5 * result.error_before);
+  EXPECT_NE(layer_.attention_norm.weight, norm);
+}
+
+TEST_F(ReconstructionTest, LeavesTheLayerAloneWhereItWouldGetWorse) {
+  const auto values = [&] {
+    std::vector<std::vector<float>> all;
+    for (const Linear* linear : layer_.linears()) {
+      all.emplace_back(linear->weight.data(), linear->weight.data() + linear->weight.size());
+      all.push_back(linear->bias);
+    }
+    return all;
+  };
+  const auto before = values();
+  const ReconstructionResult result = run({.steps = 3, .learning_rate = 5});
+  EXPECT_EQ(result.error_after, result.error_before);
+  EXPECT_EQ(values(), before);
+}
+
+TEST_F(ReconstructionTest, SaysWhereTheTargetsAreNotFinite) {
+  targets_[0].data()[3] = std::numeric_limits<float>::quiet_NaN();
+  try {
+    run({.steps = 1});
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("layer 0"));
+  }
+}
+
+TEST_F(ReconstructionTest, RefusesMasksOfOtherShapes) {
+  masks_.pop_back();
+  EXPECT_THROW(run({}), Error);
+}
+
+}  // namespace
+}  // namespace prune
