@@ -7,9 +7,7 @@
 #include <cstring>
 
 #include "bench/gpu/cublaslt.h"
-#include "bench/gpu/fill.h"
-#include "kernels/sparse/cuda/pack24.h"
-#include "kernels/sparse/spmm_nm/decode24.h"
+#include "bench/gpu/weights24.h"
 
 namespace prune::bench {
 namespace {
@@ -20,49 +18,8 @@ constexpr size_t kRotated = 300u << 20;
 constexpr int kReplays = 9;
 constexpr int kSweepLimit = 64;
 
-struct Shape {
-  int m, k;
-};
 constexpr Shape kShapes[] = {{4096, 4096}, {14336, 4096}, {4096, 14336}, {8192, 8192}, {28672, 8192}};
 constexpr int kTokens[] = {1, 8, 16, 32, 64};
-
-const char* name_of(Weight24 weight) {
-  return weight == Weight24::k16 ? "bf16" : weight == Weight24::kInt8 ? "int8" : "int4";
-}
-
-void must(const Status& status) {
-  if (!status.ok()) throw std::runtime_error(describe(status));
-}
-
-// Random streams of one shape, packed by the library.
-class Weights {
- public:
-  Weights(Weight24 weight, const Shape& s, cudaStream_t stream)
-      : streams_(stream_bytes24(weight, s.m, s.k), kRotated), row_scales_(size_t(s.m) * 4) {
-    const size_t groups = size_t(s.m) * s.k / 4;
-    DeviceMemory values(groups * 4), indices(groups), scales(groups), refused(8);
-    if (weight == Weight24::k16) {
-      fill_bf16(values.get(), groups * 2, 0.05f, 1, stream);
-    } else {
-      fill_bytes(values.get(), groups * 2, 1, stream);
-    }
-    fill_nibbles(indices.get(), groups / 2, 2, stream);
-    fill_bf16(scales.get(), groups / 2, 0.01f, 3, stream);
-    fill_float(reinterpret_cast<float*>(row_scales_.get()), s.m, 0.01f, 0.02f, 4, stream);
-    must(pack24(weight, s.m, s.k, {values.get(), indices.get(), scales.get()}, streams_[0],
-                reinterpret_cast<uint64_t*>(refused.get()), stream));
-    streams_.spread(stream);
-    cuda(cudaStreamSynchronize(stream));
-  }
-  const Rotation& streams() const { return streams_; }
-  Matrix24 matrix(Weight24 weight, const Shape& s, int i) const {
-    return {weight, s.m, s.k, streams_[i], reinterpret_cast<const float*>(row_scales_.get())};
-  }
-
- private:
-  Rotation streams_;
-  DeviceMemory row_scales_;
-};
 
 struct Case {
   Weight24 weight;
@@ -71,15 +28,14 @@ struct Case {
   double dense_us;
 };
 
-double measure(const Case& c, const Weights& weights, const DecodePlan& plan, bool overlap, const void* x,
+double measure(const Case& c, const Weights24& weights, const DecodePlan& plan, bool overlap, const void* x,
                void* y, int replays, cudaStream_t stream) {
-  const int calls = std::max(16, 2 * weights.streams().count());
+  const int calls = std::max(16, 2 * weights.count());
   const DecodeCall call{Element::kBf16, c.tokens, x, c.shape.k, y, c.shape.m, overlap, stream};
-  return time_graph(stream, calls, replays,
-                    [&](int i) { must(decode24(weights.matrix(c.weight, c.shape, i), plan, call)); });
+  return time_graph(stream, calls, replays, [&](int i) { must(decode24(weights[i], plan, call)); });
 }
 
-void sweep(const Case& c, const Weights& weights, const DeviceLimits& limits, const void* x, void* y,
+void sweep(const Case& c, const Weights24& weights, const DeviceLimits& limits, const void* x, void* y,
            std::FILE* out, cudaStream_t stream) {
   int measured = 0;
   for (const DecodePlan& p : decode_candidates({c.weight, c.shape.m, c.shape.k, c.tokens}, limits)) {
@@ -92,7 +48,7 @@ void sweep(const Case& c, const Weights& weights, const DeviceLimits& limits, co
   std::fflush(out);
 }
 
-void report(const Case& c, const Weights& weights, const DeviceLimits& limits, const void* x, void* y,
+void report(const Case& c, const Weights24& weights, const DeviceLimits& limits, const void* x, void* y,
             JsonFile& json, cudaStream_t stream) {
   const DecodePlan plan = plan_decode24({c.weight, c.shape.m, c.shape.k, c.tokens}, limits);
   const double bytes = double(stream_bytes24(c.weight, c.shape.m, c.shape.k));
@@ -141,7 +97,7 @@ void run(const std::string& json_path, const std::string& sweep_path) {
       json.add({name, dense_us[i], {{"GB/s", double(dense_bytes) / dense_us[i] / 1e3}}});
     }
     for (const Weight24 weight : {Weight24::k16, Weight24::kInt8, Weight24::kInt4}) {
-      const Weights weights(weight, s, stream);
+      const Weights24 weights(weight, s, kRotated, stream);
       for (size_t i = 0; i < std::size(kTokens); ++i) {
         const Case c{weight, s, kTokens[i], dense_us[i]};
         std::printf("%-4s %5d x %5d n %2d  dense %7.2f us   2:4 ", name_of(weight), s.m, s.k, c.tokens,
@@ -165,12 +121,12 @@ void once(const std::string& text) {
   c.weight = Weight24(weight);
   DeviceLimits limits;
   must(decode_limits(&limits));
-  const Weights weights(c.weight, c.shape, nullptr);
+  const Weights24 weights(c.weight, c.shape, kRotated, nullptr);
   const DeviceMemory x(size_t(64) * c.shape.k * 2), y(size_t(64) * c.shape.m * 2);
   fill_bf16(x.get(), size_t(64) * c.shape.k, 1, 9, nullptr);
   const DecodePlan plan = plan_decode24({c.weight, c.shape.m, c.shape.k, c.tokens}, limits);
   const DecodeCall call{Element::kBf16, c.tokens, x.get(), c.shape.k, y.get(), c.shape.m, false, nullptr};
-  for (int i = 0; i < 3; ++i) must(decode24(weights.matrix(c.weight, c.shape, i), plan, call));
+  for (int i = 0; i < 3; ++i) must(decode24(weights[i], plan, call));
   cuda(cudaDeviceSynchronize());
 }
 

@@ -1,15 +1,15 @@
-// 2:4 products of many tokens against dense cuBLASLt and cuSPARSELt, weights rotated past the L2, graph
-// replays, medians.
-//   gemm24_bench [--json FILE] [--plans 1] [--shapes N]
-// --plans 1 measures every plan instead of the planner's, --shapes N only the first N shapes.
-// PRUNE_CUSPARSELT_LIBRARY names libcusparseLt where the loader does not find it.
+// 2:4 products of 16 tokens and more on warp-group tensor cores, against dense cuBLASLt, cuSPARSELt and, up
+// to 64 tokens, decode24; weights rotated past the L2, graph replays, medians.
+//   gemm24_bench [--json FILE] [--sweep FILE] [--shapes N] [--most TOKENS] [--least TOKENS]
+// --sweep measures every plan and writes one line each: what the planner is fitted to. --shapes N: only the
+// first N shapes. PRUNE_CUSPARSELT_LIBRARY names libcusparseLt where the loader does not find it.
 #include <cstdlib>
 #include <cstring>
 
 #include "bench/gpu/cublaslt.h"
 #include "bench/gpu/cusparselt.h"
-#include "bench/gpu/fill.h"
-#include "kernels/sparse/cuda/pack24.h"
+#include "bench/gpu/dense_mma.h"
+#include "bench/gpu/weights24.h"
 #include "kernels/sparse/spmm_nm/gemm24.h"
 
 namespace prune::bench {
@@ -20,106 +20,203 @@ using namespace kernels::cuda;
 constexpr size_t kRotated = 200u << 20;
 constexpr int kReplays = 7;
 
-struct Shape {
-  int m, k;
-};
 constexpr Shape kShapes[] = {{4096, 4096}, {14336, 4096}, {4096, 14336}, {8192, 8192}, {28672, 8192}};
-constexpr int kTokens[] = {128, 256, 1024, 4096, 8192};
+constexpr int kTokens[] = {16, 32, 64, 128, 256, 1024, 4096, 8192};
+constexpr int kMostTokens = 8192;
+constexpr int kMostQuantized = 256;  // above, sums bind and not weights: int8 and int4 are as bfloat16
 
-void must(const Status& status) {
-  if (!status.ok()) throw std::runtime_error(describe(status));
-}
+struct Options {
+  std::string json;
+  std::string sweep;
+  int shapes = int(std::size(kShapes));
+  int least = 0;
+  int most = kMostTokens;
+};
 
 struct Peers {
   double dense_us;
   double cusparselt_us;  // 0: not there
 };
 
-Peers measure_peers(const Shape& s, int tokens, const Rotation& dense, const void* sparse_as_dense,
-                    const void* x, void* y, cudaStream_t stream) {
+// What one shape needs: dense weights, the same with zeros in place, x and y.
+struct Operands {
+  Rotation dense;
+  DeviceMemory zeros_in_place;
+  DeviceMemory x;
+  DeviceMemory y;
+
+  Operands(const Shape& s, int most_tokens, cudaStream_t stream)
+      : dense(size_t(s.m) * s.k * 2, kRotated),
+        zeros_in_place(size_t(s.m) * s.k * 2),
+        x(size_t(most_tokens) * s.k * 2),
+        y(size_t(most_tokens) * s.m * 2) {
+    const size_t count = size_t(s.m) * s.k;
+    const DeviceMemory packed(stream_bytes24(Weight24::k16, s.m, s.k)), refused(8);
+    fill_bf16(dense[0], count, 0.05f, 1, stream);
+    dense.spread(stream);
+    fill_bf16(x.get(), size_t(most_tokens) * s.k, 1, 9, stream);
+    must(pack24_dense(Choose24::kMagnitude, s.m, s.k, dense[0], s.k, packed.get(),
+                      reinterpret_cast<uint64_t*>(refused.get()), stream));
+    must(unpack24_dense(s.m, s.k, packed.get(), zeros_in_place.get(), s.k, stream));
+    cuda(cudaStreamSynchronize(stream));
+  }
+};
+
+Peers measure_peers(const Shape& s, int tokens, const Operands& o, cudaStream_t stream) {
   Peers peers{};
   const DenseProduct product(s.m, tokens, s.k);
-  peers.dense_us = product.best_time(dense, x, y, std::max(4, dense.count()), kReplays, stream);
+  peers.dense_us =
+      product.best_time(o.dense, o.x.get(), o.y.get(), std::max(4, o.dense.count()), kReplays, stream);
 #ifdef PRUNE_CUSPARSELT
   const char* path = std::getenv("PRUNE_CUSPARSELT_LIBRARY");
   static const CusparseLtProduct library(path ? path : "");
   if (library.found()) {
-    peers.cusparselt_us =
-        library.time(s.m, tokens, s.k, CUDA_R_16BF, sparse_as_dense, x, y, kRotated, kReplays, stream);
+    peers.cusparselt_us = library.time(s.m, tokens, s.k, CUDA_R_16BF, o.zeros_in_place.get(), o.x.get(),
+                                       o.y.get(), kRotated, kReplays, stream);
   }
-#else
-  (void)sparse_as_dense;
 #endif
   return peers;
 }
 
-void report(const Shape& s, int tokens, const GemmPlan& plan, double us, const Peers& peers, JsonFile& json) {
-  const double gflop = 2e-9 * s.m * s.k * tokens;
-  char name[128];
-  std::snprintf(name, sizeof name, "spmm_nm/bf16/isa:sm90a/m:%d/k:%d/n:%d/sparsity:50/tile:%d/cluster:%d",
-                s.m, s.k, tokens, plan.tile_tokens, plan.cluster);
+struct Case {
+  Weight24 weight;
+  Shape shape;
+  int tokens;
+  Peers peers;
+};
+
+double measure(const Case& c, const Weights24& weights, const GemmPlan& plan, bool overlap, const Operands& o,
+               int replays, cudaStream_t stream) {
+  const GemmCall call{Element::kBf16, c.tokens, o.x.get(), c.shape.k, o.y.get(), c.shape.m, overlap, stream};
+  return time_graph(stream, std::max(8, weights.count()), replays,
+                    [&](int i) { must(gemm24(weights[i], plan, call)); });
+}
+
+double measure_decode(const Case& c, const Weights24& weights, bool overlap, const Operands& o,
+                      cudaStream_t stream) {
+  DeviceLimits limits;
+  must(decode_limits(&limits));
+  const DecodePlan plan = plan_decode24({c.weight, c.shape.m, c.shape.k, c.tokens}, limits);
+  const DecodeCall call{Element::kBf16, c.tokens,  o.x.get(), c.shape.k,
+                        o.y.get(),      c.shape.m, overlap,   stream};
+  return time_graph(stream, std::max(8, weights.count()), kReplays,
+                    [&](int i) { must(decode24(weights[i], plan, call)); });
+}
+
+// The kernel for older devices, and a dense one of its kind.
+void report_mma(const Case& c, const Weights24& weights, const Operands& o, JsonFile& json,
+                cudaStream_t stream) {
+  const GemmCall call{Element::kBf16, c.tokens, o.x.get(), c.shape.k, o.y.get(), c.shape.m, false, stream};
+  const double us = time_graph(stream, std::max(4, weights.count()), kReplays,
+                               [&](int i) { must(gemm24_mma(weights[i], 128, call)); });
+  const double dense_us = time_graph(stream, std::max(4, o.dense.count()), kReplays, [&](int i) {
+    dense_mma(c.shape.m, c.tokens, c.shape.k, o.dense[i], o.x.get(), o.y.get(), stream);
+  });
+  char name[160];
+  std::snprintf(name, sizeof name, "spmm_nm/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:50", c.shape.m, c.shape.k,
+                c.tokens);
+  const double gflop = 2e-9 * c.shape.m * c.shape.k * c.tokens;
   json.add({name,
             us,
-            {{"speedup", peers.dense_us / us},
-             {"speedup_cusparselt", peers.cusparselt_us / us},
+            {{"speedup", c.peers.dense_us / us},
+             {"speedup_dense_mma", dense_us / us},
              {"GFLOP/s", gflop / us * 1e6}}});
   std::printf(
-      "bf16 %5d x %5d n %4d  dense %8.2f us  cuSPARSELt %8.2f us  2:4 %8.2f us %5.0f TFLOP/s  %.2fx dense  "
-      "%.2fx cuSPARSELt  tile %d cluster %d\n",
-      s.m, s.k, tokens, peers.dense_us, peers.cusparselt_us, us, gflop / us * 1e3, peers.dense_us / us,
-      peers.cusparselt_us / us, plan.tile_tokens, plan.cluster);
+      "mma.sp %5d x %5d n %4d  dense mma.sync %8.2f us  2:4 %8.2f us %5.0f TFLOP/s  %.2fx  cuBLASLt %.2fx\n",
+      c.shape.m, c.shape.k, c.tokens, dense_us, us, gflop / us * 1e3, dense_us / us, c.peers.dense_us / us);
   std::fflush(stdout);
 }
 
-void run(const std::string& json_path, bool all_plans, int shapes) {
-  JsonFile json(json_path, gpu_context());
+void sweep(const Case& c, const Weights24& weights, const Operands& o, std::FILE* out, cudaStream_t stream) {
+  for (const GemmPlan& p : gemm_candidates({c.weight, c.shape.m, c.shape.k, c.tokens})) {
+    if (p.split > 4) continue;  // needs more than 32 clusters of 5 and more, which do not fit here
+    const double us = measure(c, weights, p, false, o, 3, stream);
+    std::fprintf(out, "%s,%d,%d,%d,%.3f,%.3f,%d,%d,%d,%.3f\n", name_of(c.weight), c.shape.m, c.shape.k,
+                 c.tokens, c.peers.dense_us, c.peers.cusparselt_us, p.tile_tokens, p.share, p.split, us);
+  }
+  if (c.tokens <= kMaxDecodeTokens) {
+    std::fprintf(out, "%s,%d,%d,%d,%.3f,%.3f,0,0,0,%.3f\n", name_of(c.weight), c.shape.m, c.shape.k, c.tokens,
+                 c.peers.dense_us, c.peers.cusparselt_us, measure_decode(c, weights, false, o, stream));
+  }
+  std::fflush(out);
+}
+
+void report(const Case& c, const Weights24& weights, const Operands& o, const DeviceLimits& limits,
+            JsonFile& json, cudaStream_t stream) {
+  const GemmPlan plan = plan_gemm24({c.weight, c.shape.m, c.shape.k, c.tokens}, limits);
+  const double gflop = 2e-9 * c.shape.m * c.shape.k * c.tokens;
+  std::printf("%s %5d x %5d n %4d  dense %8.2f us  cuSPARSELt %8.2f us ", name_of(c.weight), c.shape.m,
+              c.shape.k, c.tokens, c.peers.dense_us, c.peers.cusparselt_us);
+  for (const bool overlap : {false, true}) {
+    const double us = measure(c, weights, plan, overlap, o, kReplays, stream);
+    char name[160];
+    std::snprintf(name, sizeof name, "spmm_nm/%s/isa:sm90a/m:%d/k:%d/n:%d/sparsity:50/kernel:gemm24%s",
+                  name_of(c.weight), c.shape.m, c.shape.k, c.tokens, overlap ? "/overlap:1" : "");
+    json.add({name,
+              us,
+              {{"speedup", c.peers.dense_us / us},
+               {"speedup_cusparselt", c.peers.cusparselt_us / us},
+               {"GFLOP/s", gflop / us * 1e6},
+               {"GB/s", double(stream_bytes24(c.weight, c.shape.m, c.shape.k)) / us / 1e3}}});
+    std::printf("%s %8.2f us %5.2fx %5.2fx", overlap ? " overlapped" : " 2:4", us, c.peers.dense_us / us,
+                c.peers.cusparselt_us / us);
+  }
+  if (c.tokens <= kMaxDecodeTokens) {
+    std::printf("  decode24 %7.2f us, overlapped %7.2f us", measure_decode(c, weights, false, o, stream),
+                measure_decode(c, weights, true, o, stream));
+  }
+  std::printf("  tile %d share %d split %d\n", plan.tile_tokens, plan.share, plan.split);
+  std::fflush(stdout);
+}
+
+void run(const Options& options) {
+  JsonFile json(options.json, gpu_context());
+  std::FILE* sweep_file = options.sweep.empty() ? nullptr : std::fopen(options.sweep.c_str(), "w");
+  DeviceLimits limits;
+  must(decode_limits(&limits));
   cudaStream_t stream;
   cuda(cudaStreamCreate(&stream));
-  for (const Shape& s : kShapes) {
-    if (shapes-- == 0) break;
-    const size_t count = size_t(s.m) * s.k;
-    const Rotation dense(count * 2, kRotated), streams(stream_bytes24(Weight24::k16, s.m, s.k), kRotated);
-    const DeviceMemory zeros_in_place(count * 2), refused(8), x(size_t(8192) * s.k * 2),
-        y(size_t(8192) * s.m * 2);
-    fill_bf16(dense[0], count, 0.05f, 1, stream);
-    dense.spread(stream);
-    fill_bf16(x.get(), size_t(8192) * s.k, 1, 9, stream);
-    must(pack24_dense(Choose24::kMagnitude, s.m, s.k, dense[0], s.k, streams[0],
-                      reinterpret_cast<uint64_t*>(refused.get()), stream));
-    must(unpack24_dense(s.m, s.k, streams[0], zeros_in_place.get(), s.k, stream));
-    streams.spread(stream);
+  for (int i = 0; i < options.shapes; ++i) {
+    const Shape& s = kShapes[i];
+    const Operands operands(s, options.most, stream);
+    std::vector<Peers> peers;
     for (const int tokens : kTokens) {
-      const Peers peers = measure_peers(s, tokens, dense, zeros_in_place.get(), x.get(), y.get(), stream);
-      for (const int tile : {128, 256}) {
-        for (const int cluster : {1, 2, 4}) {
-          const GemmPlan plan{tile, cluster}, chosen = plan_gemm24(s.m, tokens);
-          if (!all_plans && (tile != chosen.tile_tokens || cluster != chosen.cluster)) continue;
-          const GemmCall call{Element::kBf16, tokens, x.get(), s.k, y.get(), s.m, stream};
-          const double us = time_graph(stream, std::max(4, streams.count()), kReplays, [&](int i) {
-            must(gemm24({Weight24::k16, s.m, s.k, streams[i], nullptr}, plan, call));
-          });
-          report(s, tokens, plan, us, peers, json);
+      const bool wanted = tokens >= options.least && tokens <= options.most;
+      peers.push_back(wanted ? measure_peers(s, tokens, operands, stream) : Peers{});
+    }
+    for (const Weight24 weight : {Weight24::k16, Weight24::kInt8, Weight24::kInt4}) {
+      const Weights24 weights(weight, s, kRotated, stream);
+      for (size_t t = 0; t < std::size(kTokens); ++t) {
+        if (kTokens[t] < options.least || kTokens[t] > options.most) continue;
+        if (weight != Weight24::k16 && kTokens[t] > kMostQuantized) continue;
+        const Case c{weight, s, kTokens[t], peers[t]};
+        if (sweep_file) {
+          sweep(c, weights, operands, sweep_file, stream);
+        } else {
+          report(c, weights, operands, limits, json, stream);
         }
+        if (c.weight == Weight24::k16 && c.tokens >= 1024) report_mma(c, weights, operands, json, stream);
       }
     }
   }
   cuda(cudaStreamDestroy(stream));
+  if (sweep_file) std::fclose(sweep_file);
 }
 
 }  // namespace
 }  // namespace prune::bench
 
 int main(int argc, char** argv) {
-  std::string json;
-  bool all_plans = false;
-  int shapes = int(std::size(prune::bench::kShapes));
+  prune::bench::Options options;
   for (int i = 1; i + 1 < argc; i += 2) {
-    if (!std::strcmp(argv[i], "--json")) json = argv[i + 1];
-    if (!std::strcmp(argv[i], "--shapes")) shapes = std::atoi(argv[i + 1]);
-    if (!std::strcmp(argv[i], "--plans")) all_plans = std::atoi(argv[i + 1]) != 0;
+    if (!std::strcmp(argv[i], "--json")) options.json = argv[i + 1];
+    if (!std::strcmp(argv[i], "--sweep")) options.sweep = argv[i + 1];
+    if (!std::strcmp(argv[i], "--shapes")) options.shapes = std::atoi(argv[i + 1]);
+    if (!std::strcmp(argv[i], "--least")) options.least = std::atoi(argv[i + 1]);
+    if (!std::strcmp(argv[i], "--most")) options.most = std::atoi(argv[i + 1]);
   }
   try {
-    prune::bench::run(json, all_plans, shapes);
+    prune::bench::run(options);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "gemm24_bench: %s\n", error.what());
     return 1;

@@ -35,7 +35,8 @@ machine_code() {  # the sparse instructions that are meant, and nothing in local
   local bad=0 sass
   grep -h 'spill stores' "$build"/kernels/sparse/spmm_nm/*.o.log | grep -v ' 0 bytes spill stores, 0 bytes spill loads' && bad=1
   grep -h 'C75' "$build"/kernels/sparse/spmm_nm/*.o.log && bad=1
-  for pair in decode24_sm90a:HMMA.SP.16832.F32 gemm24_sm90a:HGMMA.SP.64x256x32.F32; do
+  for pair in decode24_sm90a:HMMA.SP.16832.F32 gemm24_sm80:HMMA.SP.16832.F32 gemm24_sm90a:HGMMA.SP.64x256x32.F32 \
+    gemm24_sm90a:HGMMA.SP.64x16x32.F32; do
     sass=$(cuobjdump --dump-sass "$build/kernels/sparse/spmm_nm/${pair%%:*}.o")
     echo "${pair%%:*}: $(grep -c "${pair##*:}" <<< "$sass") x ${pair##*:}, $(grep -cE '\b(LDL|STL)\b' <<< "$sass") local accesses"
     grep -q "${pair##*:}" <<< "$sass" || bad=1

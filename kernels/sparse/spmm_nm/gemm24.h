@@ -1,19 +1,25 @@
-// 2:4 times dense on the GPU, many tokens, at tensor-core speed.
+// 2:4 times dense on the GPU, from a handful of tokens to many, on Hopper's warp-group tensor cores.
 //
-//   y[n][r] = sum over the kept weights (r, k) of w[r][k] * x[n][k]        n = 0..tokens-1, r = 0..rows-1
+//   y[n][r] = s[r] * sum over the kept weights (r, k) of w[r][k] * x[n][k]        n = 0..tokens-1, r =
+//   0..rows-1
 //
-// with x [tokens, cols] and y [tokens, rows] row-major, both bfloat16 or both IEEE half as the weights are,
-// and sums in single precision. It reads the same stream (frag24.h) as decode24: one packed copy serves both.
+// with x [tokens, cols] and y [tokens, rows] row-major, both bfloat16 or both IEEE half, sums in single
+// precision, and s[r] the row's scale (int8 weights only). It reads the same stream (frag24.h) as decode24:
+// one packed copy serves both.
 //
 // Needs: tokens >= 1; rows a multiple of 8; cols a multiple of 64; x, y and the stream 16-byte aligned,
-// x_stride and y_stride multiples of 8; 16-bit weights; a device of compute capability 9.0. Equal inputs give
-// equal bits.
+// x_stride and y_stride multiples of 8; a device of compute capability 9.0. Equal inputs and plan give equal
+// bits.
 //
-// How: a block owns 128 rows by 256 (or 128) tokens. One warp feeds it: x by tensor copies that go to all
-// blocks of a cluster, which stand one below the other, weights by bulk copies. Two warp groups of 64 rows
-// each load weights from the stream's tiles straight into the registers of wgmma.sp: the stream's fragment
-// order is that instruction's too. Sums leave through shared memory by tensor stores.
+// How: a block owns 128 rows by a tile of 16 to 256 tokens. Two warps feed it: one brings weights by bulk
+// copies, one x by tensor copies that go to all blocks of the cluster on the same columns. Two warp groups of
+// 64 rows each turn the stream's tiles into the registers of wgmma.sp: the stream's fragment order is that
+// instruction's too, and int8 and int4 become floats on the way. Where a matrix has fewer blocks than the
+// device has multiprocessors, the blocks of a cluster split the columns and add up their sums through shared
+// memory.
 #pragma once
+
+#include <vector>
 
 #include "kernels/sparse/spmm_nm/decode24.h"
 
@@ -26,17 +32,29 @@ struct GemmCall {
   int64_t x_stride = 0;  // elements from token to token
   void* y = nullptr;
   int64_t y_stride = 0;
+  // Begin to fetch weights while the stream's previous kernel is still running, as DecodeCall has it.
+  bool overlap_previous = false;
   cudaStream_t stream = nullptr;
 };
 
 // How the work is cut.
 struct GemmPlan {
-  int tile_tokens = 256;  // 128 or 256
-  int cluster = 2;        // blocks that share x: 1, 2 or 4
+  int tile_tokens = 256;  // 16, 32, 64, 128 or 256; at most 128 for int4, whose groups have sums of their own
+  int share = 2;          // blocks of a cluster one below the other, to which x is multicast: 1, 2 or 4
+  int split = 1;          // blocks of a cluster that split the columns; share * split is at most 8
 };
 
-GemmPlan plan_gemm24(int rows, int tokens);
+// The plans worth measuring.
+std::vector<GemmPlan> gemm_candidates(const DecodeShape& shape);
+
+// The best guess. Pure arithmetic, as decode_candidates.
+GemmPlan plan_gemm24(const DecodeShape& shape, const DeviceLimits& limits);
 
 Status gemm24(const Matrix24& matrix, const GemmPlan& plan, const GemmCall& call);
+
+// The same for 16-bit weights through mma.sp, on any device of compute capability 8.0 or later; a block takes
+// tile_tokens = 128 tokens, or 64 where a block may not have 100 KB of shared memory (8.6, 8.9).
+// overlap_previous is not looked at.
+Status gemm24_mma(const Matrix24& matrix, int tile_tokens, const GemmCall& call);
 
 }  // namespace prune::kernels::cuda

@@ -1,248 +1,180 @@
 #include <algorithm>
 
-#include "kernels/sparse/cuda/ptx.h"
-#include "kernels/sparse/cuda/wgmma.h"
 #include "kernels/sparse/spmm_nm/gemm24.h"
+#include "kernels/sparse/spmm_nm/gemm24_sums.h"
 
 namespace prune::kernels::cuda {
 namespace {
 
-constexpr int kTileRows = 128;
-constexpr int kRowTiles = kTileRows / kTileRows24;
-constexpr int kXCols = 64;  // columns of x in one box: 128 bytes, the width of the swizzle
-constexpr int kTile24 = tile_bytes24(Weight24::k16);
-constexpr int kWeightBytes = kRowTiles * kTile24;  // 128 rows by 128 columns
-constexpr int kWeightSlots = 3;
-constexpr int kConsumers = 2;  // warp groups
-constexpr int kStoreTokens =
-    32;  // tokens of a warp group's sums that leave together: [token][64 rows], 128 bytes a token
-constexpr int kStoreBytes = kStoreTokens * 128;
-constexpr int kGroupTokenTiles = 8;  // token tiles that neighbours in time work on, for the L2
-
-template <int kTokens>
-struct Layout {
-  static constexpr int kXBytes = kTokens * kXCols * 2;
-  static constexpr int kXSlots = kTokens == 256 ? 4 : 7;
-  static constexpr int kX = 0;                           // slots aligned to 1024 bytes, as the swizzle wants
-  static constexpr int kStore = kX + kXSlots * kXBytes;  // two buffers a warp group
-  static constexpr int kWeights = kStore + kConsumers * 2 * kStoreBytes;
-  static constexpr int kBarriers = kWeights + kWeightSlots * kWeightBytes;
-  static constexpr int x_full(int slot) { return kBarriers + 8 * slot; }
-  static constexpr int x_empty(int slot) { return x_full(kXSlots) + 8 * slot; }
-  static constexpr int weights_full(int slot) { return x_empty(kXSlots) + 8 * slot; }
-  static constexpr int weights_empty(int slot) { return weights_full(kWeightSlots) + 8 * slot; }
-  static constexpr int kBytes = kBarriers + 16 * (kXSlots + kWeightSlots);
-};
-
-struct Arguments {
-  const uint8_t* stream;
-  int cols;
-  int tiles_k;     // column tiles of the stream, 128 columns each
-  int row_tiles;   // row tiles of the stream, 32 rows each
-  int row_blocks;  // clusters' worth of rows
-  int token_tiles;
-  int clusters;
-};
-
-// A place in a ring of slots.
-template <int kSlots>
-struct RingPlace {
-  int slot = 0;
-  uint32_t parity = 0;
-  __device__ void advance() {
-    if (++slot == kSlots) slot = 0, parity ^= 1;
-  }
-};
-
-// The order of the output tiles: bands of kGroupTokenTiles token tiles, and in a band row block after row
-// block.
-struct OutputTile {
-  int row_block;
-  int token_tile;
-  __device__ OutputTile(const Arguments& args, int index) {
-    const int band = index / (kGroupTokenTiles * args.row_blocks),
-              in_band = index - band * kGroupTokenTiles * args.row_blocks;
-    const int width = min(kGroupTokenTiles, args.token_tiles - band * kGroupTokenTiles);
-    row_block = in_band / width;
-    token_tile = band * kGroupTokenTiles + in_band % width;
-  }
-};
-
-template <int kTokens, int kCluster>
-__device__ void produce(const Arguments& args, const CUtensorMap* x_map, uint32_t shared) {
-  using L = Layout<kTokens>;
-  const int rank = int(ptx::cluster_rank());
-  RingPlace<L::kXSlots> x;
-  RingPlace<kWeightSlots> w;
-  for (int index = int(blockIdx.x) / kCluster; index < args.row_blocks * args.token_tiles;
-       index += args.clusters) {
-    const OutputTile tile(args, index);
-    const int first_row_tile = (tile.row_block * kCluster + rank) * kRowTiles;
-    for (int k = 0; k < args.tiles_k; ++k) {
-      const uint32_t w_full = shared + L::weights_full(w.slot),
-                     w_to = shared + L::kWeights + w.slot * kWeightBytes;
-      ptx::barrier_wait(shared + L::weights_empty(w.slot), w.parity ^ 1);
-      ptx::barrier_expect(w_full, kWeightBytes);
-      for (int i = 0; i < kRowTiles; ++i) {  // rows past the end: any, they are not stored
-        const int64_t row_tile = min(first_row_tile + i, args.row_tiles - 1);
-        ptx::copy_bulk(w_to + i * kTile24, args.stream + (row_tile * args.tiles_k + k) * kTile24, kTile24,
-                       w_full);
-      }
-      w.advance();
-      for (int half = 0; half < 2; ++half) {
-        const uint32_t full = shared + L::x_full(x.slot), to = shared + L::kX + x.slot * L::kXBytes;
-        ptx::barrier_wait(shared + L::x_empty(x.slot), x.parity ^ 1);
-        ptx::barrier_expect(full, L::kXBytes);
-        const int col = k * kTileCols24 + half * kXCols, rows = kTokens / kCluster;
-        if constexpr (kCluster == 1) {
-          ptx::copy_box(to, x_map, col, tile.token_tile * kTokens, full);
-        } else {
-          ptx::copy_box_multicast(to + rank * rows * 128, x_map, col, tile.token_tile * kTokens + rank * rows,
-                                  full, uint16_t((1 << kCluster) - 1));
-        }
-        x.advance();
-      }
-    }
-  }
-}
-
-// What one warp takes from a 128 x 128 piece of weights: its 16 rows, four steps of 32 columns.
-struct WarpWeights {
-  uint32_t a[4][4];
-  uint32_t metadata[4];
-
-  __device__ void load(uint32_t piece, int warp, int lane) {
-    const uint32_t tile = piece + (warp >> 1) * kTile24;
-    const int m = warp & 1;
+// sums += weights * x for 128 columns of x, which lie in two slots. `issued` runs when the products are under
+// way, before they are done.
+template <Weight24 kWeight, class T, int kTokens, class Issued>
+__device__ inline void multiply_tile(GroupSums<kTokens>& sums, const WarpWeights<kWeight, T>& weights,
+                                     const uint64_t (&x)[2], const Issued& issued) {
+  const auto multiply = [&](GroupSums<kTokens>& into, bool add) {
+    ptx::wgmma_fence();
 #pragma unroll
-    for (int s = 0; s < 4; ++s) {
-      const uint4 v = ptx::load_shared_16(tile + (4 * m + s) * 512 + lane * 16);
-      a[s][0] = v.x, a[s][1] = v.y, a[s][2] = v.z, a[s][3] = v.w;
-    }
-    // Lanes 0 and 1 of a quad supply the metadata; the stream keeps that of odd warps at lanes 2 and 3.
-    const uint4 e = ptx::load_shared_16(tile + 4096 + ((lane & ~3) + 2 * m + (lane & 1)) * 16);
-    metadata[0] = e.x, metadata[1] = e.y, metadata[2] = e.z, metadata[3] = e.w;
-  }
-};
-
-template <class T>
-__device__ inline uint32_t pack(float low, float high) {
-  if constexpr (__is_same(T, __half)) {
-    const __half2 v = __floats2half2_rn(low, high);
-    return reinterpret_cast<const uint32_t&>(v);
+    for (int s = 0; s < 4; ++s)
+      ptx::wgmma_sparse<T>(into, weights.a[s], x[s / 2] + (s % 2) * (64 >> 4), weights.metadata[s],
+                           add || s > 0);
+    ptx::wgmma_commit();
+    issued();
+    ptx::wgmma_wait<0>();
+  };
+  if constexpr (kWeight == Weight24::kInt4) {
+    GroupSums<kTokens> group;
+    multiply(group, false);
+#pragma unroll
+    for (int i = 0; i < kTokens / 2; ++i) sums[i] = fmaf(weights.scale(i >> 1 & 1), group[i], sums[i]);
   } else {
-    const __nv_bfloat162 v = __floats2bfloat162_rn(low, high);
-    return reinterpret_cast<const uint32_t&>(v);
+    multiply(sums, true);
   }
 }
 
-// A warp group's 64 rows by kTokens tokens to y, kStoreTokens at a time through two buffers; stores run on
-// behind.
-template <class T, int kTokens>
-__device__ void store_sums(const float (&sums)[kTokens / 2], const CUtensorMap* y_map, uint32_t buffers,
-                           int group, int row, int token, int warp, int lane) {
-#pragma unroll
-  for (int piece = 0; piece < kTokens / kStoreTokens; ++piece) {
-    const uint32_t buffer = buffers + (piece & 1) * kStoreBytes;
-    if (warp == 0 && lane == 0) ptx::store_wait_read<1>();
-    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
-#pragma unroll
-    for (int j = 0; j < kStoreTokens / 8; j += 2) {
-      const float* d = sums + (piece * kStoreTokens / 8 + j) * 4;
-      const int at = 8 * (j + (lane >> 4)) + (lane & 7), chunk = 2 * warp + (lane >> 3 & 1);
-      ptx::store_matrix_x4_transposed(buffer + at * 128 + ((chunk ^ (at & 7)) << 4), pack<T>(d[0], d[1]),
-                                      pack<T>(d[2], d[3]), pack<T>(d[4], d[5]), pack<T>(d[6], d[7]));
-    }
-    ptx::fence_async_shared();
-    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
-    if (warp == 0 && lane == 0) {
-      ptx::store_box(y_map, row, token + piece * kStoreTokens, buffer);
-      ptx::store_commit();
-    }
-  }
-}
+// A warp's part in its block.
+struct Role {
+  int group;
+  int warp;
+  int lane;
 
-template <class T, int kTokens, int kCluster>
-__device__ void consume(const Arguments& args, const CUtensorMap* y_map, uint32_t shared, int group) {
-  using L = Layout<kTokens>;
-  const int warp = int(threadIdx.x) / 32 & 3, lane = threadIdx.x & 31, rank = int(ptx::cluster_rank());
-  RingPlace<L::kXSlots> x;
-  RingPlace<kWeightSlots> w;
-  float sums[kTokens / 2];
-  const int outputs = args.row_blocks * args.token_tiles, start = int(blockIdx.x) / kCluster;
-  // Nobody waits for the last uses of the slots of x, and their block may be gone: no word of those.
-  int uses_left = (outputs - start + args.clusters - 1) / args.clusters * args.tiles_k * 2;
-  for (int index = start; index < outputs; index += args.clusters) {
-    const OutputTile tile(args, index);
-    for (int k = 0; k < args.tiles_k; ++k) {
-      // Operands in registers may not change while a product runs, so this warp group waits for its products
-      // before it loads again; the other warp group's keep the tensor cores busy meanwhile.
-      WarpWeights weights;
-      ptx::barrier_wait(shared + L::weights_full(w.slot), w.parity);
-      weights.load(shared + L::kWeights + w.slot * kWeightBytes + group * 2 * kTile24, warp, lane);
+  __device__ explicit Role(int warp_index)
+      : group(warp_index / 4), warp(warp_index & 3), lane(int(threadIdx.x) & 31) {}
+};
+
+// The tiles of a block, as one warp sees them go by.
+template <Weight24 kWeight, class T, int kTokens>
+class TileStream {
+ public:
+  using L = GemmLayout<kWeight, kTokens>;
+
+  __device__ TileStream(const Arguments& args, const Place& place, const Role& role, uint32_t shared,
+                        int tiles)
+      : shared_(shared),
+        sharers_(place.split_rank << args.log_share),
+        share_(1 << args.log_share),
+        role_(role),
+        uses_left_(2 * tiles) {}
+
+  // Operands in registers may not change while a product runs, so a warp group waits for its products before
+  // it loads again; the other warp groups' keep the tensor cores busy meanwhile.
+  __device__ void multiply(GroupSums<kTokens>& sums) {
+    WarpWeights<kWeight, T> weights;
+    ptx::barrier_wait(shared_ + L::weights_full(weights_.slot), weights_.parity);
+    weights.load(shared_ + L::kWeights + weights_.slot * L::kWeightBytes +
+                     (2 * role_.group + (role_.warp >> 1)) * L::kTileBytes,
+                 role_.warp & 1, role_.lane);
+    int slots[2];
+    uint64_t operand[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      ptx::barrier_wait(shared_ + L::x_full(x_.slot), x_.parity);
+      slots[half] = x_.slot;
+      operand[half] = ptx::descriptor_128(shared_ + L::kX + x_.slot * L::kXBytes);
+      x_.advance();
+    }
+    // A product that is issued has its registers: only now are the loads above over for certain, and the slot
+    // may be written.
+    multiply_tile<kWeight, T, kTokens>(sums, weights, operand, [&] {
       __syncwarp();
-      if (lane == 0) ptx::barrier_arrive(shared + L::weights_empty(w.slot));
-      w.advance();
-      int slots[2];
-      uint64_t b[2];
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        ptx::barrier_wait(shared + L::x_full(x.slot), x.parity);
-        slots[half] = x.slot;
-        b[half] = ptx::descriptor_128(shared + L::kX + x.slot * L::kXBytes);
-        x.advance();
-      }
-      ptx::wgmma_fence();
-#pragma unroll
-      for (int s = 0; s < 4; ++s) {
-        ptx::wgmma_sparse<T>(sums, weights.a[s], b[s / 2] + (s % 2) * (64 >> 4), weights.metadata[s],
-                             k + s > 0);
-      }
-      ptx::wgmma_commit();
-      ptx::wgmma_wait<0>();
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        if (uses_left-- > L::kXSlots && lane < kCluster) {
-          ptx::barrier_arrive_remote(shared + L::x_empty(slots[half]), lane);
-        }
-      }
-    }
-    store_sums<T, kTokens>(sums, y_map, shared + L::kStore + group * 2 * kStoreBytes, group,
-                           (tile.row_block * kCluster + rank) * kTileRows + group * 64,
-                           tile.token_tile * kTokens, warp, lane);
+      if (role_.lane == 0) ptx::barrier_arrive(shared_ + L::weights_empty(weights_.slot));
+    });
+    weights_.advance();
+    release_x(slots[0]);
+    release_x(slots[1]);
   }
-  if (warp == 0 && lane == 0) ptx::store_wait_all();
+
+ private:
+  // Nobody waits for the last uses of the slots of x, and their block may be gone: no word of those.
+  __device__ void release_x(int slot) {
+    if (uses_left_-- > L::kXSlots && role_.lane < share_)
+      ptx::barrier_arrive_remote(shared_ + L::x_empty(slot), sharers_ + role_.lane);
+  }
+
+  uint32_t shared_;
+  int sharers_;
+  int share_;
+  Role role_;
+  int uses_left_;
+  RingPlace<L::kXSlots> x_;
+  RingPlace<L::kWeightSlots> weights_;
+};
+
+template <Weight24 kWeight, class T, int kTokens>
+__device__ void multiply(const Arguments& args, const Place& place, const CUtensorMap* y_map,
+                         uint8_t* storage, int warp_index) {
+  using L = GemmLayout<kWeight, kTokens>;
+  const uint32_t shared = ptx::shared_address(storage);
+  const Role role(warp_index);
+  const int outputs = args.row_blocks * args.token_tiles;
+  TileStream<kWeight, T, kTokens> stream(
+      args, place, role, shared, (outputs - place.cluster + args.clusters - 1) / args.clusters * place.count);
+  uint32_t parity = 0;
+  for (int index = place.cluster; index < outputs; index += args.clusters) {
+    GroupSums<kTokens> sums = {};
+    for (int k = 0; k < place.count; ++k) stream.multiply(sums);
+    const OutputTile tile(args, index);
+    const int row = place.row(args, tile.row_block), token = tile.token_tile * kTokens;
+    if constexpr (kWeight == Weight24::kInt8)
+      scale_rows<kTokens>(args, sums, row + role.group * 64 + role.warp * 16 + (role.lane >> 2));
+    if (args.split > 1) {
+      exchange_sums<kWeight, T, kTokens>(args, place, storage, sums, row, token, warp_index, role.lane,
+                                         parity);
+      parity ^= 1;
+      __syncwarp();
+      if (index + args.clusters < outputs && role.lane < 1 << args.log_share)
+        ptx::barrier_arrive_remote(shared + L::kTaken, (place.split_rank << args.log_share) + role.lane);
+    } else {
+      store_sums<kWeight, T, kTokens>(sums, y_map, shared + L::kStore + role.group * 2 * L::kStoreBytes,
+                                      role.group, row + role.group * 64, token, role.warp, role.lane);
+    }
+  }
+  if (role.warp == 0 && role.lane == 0) ptx::store_wait_all();
 }
 
-template <class T, int kTokens, int kCluster>
-__global__ void __launch_bounds__(128 * (kConsumers + 1), 1)
+template <Weight24 kWeight, int kTokens>
+__device__ void start_barriers(const Arguments& args, uint32_t shared) {
+  using L = GemmLayout<kWeight, kTokens>;
+  for (int i = 0; i < L::kXSlots; ++i) {
+    ptx::barrier_init(shared + L::x_full(i), 1);
+    ptx::barrier_init(shared + L::x_empty(i), kGemmWarps << args.log_share);
+  }
+  for (int i = 0; i < L::kWeightSlots; ++i) {
+    ptx::barrier_init(shared + L::weights_full(i), 2);
+    ptx::barrier_init(shared + L::weights_empty(i), kGemmWarps);
+  }
+  ptx::barrier_init(shared + L::kReady, kGemmWarps * args.split);
+  ptx::barrier_init(shared + L::kExchanged, 1);
+  ptx::barrier_init(shared + L::kTaken, kGemmWarps << args.log_share);
+  ptx::barrier_init_fence();
+}
+
+template <Weight24 kWeight, class T, int kTokens>
+__global__ void __launch_bounds__(kGemmThreads, 1)
     gemm24_kernel(const __grid_constant__ Arguments args, const __grid_constant__ CUtensorMap x_map,
                   const __grid_constant__ CUtensorMap y_map) {
-  using L = Layout<kTokens>;
   extern __shared__ __align__(1024) uint8_t storage[];
   const uint32_t shared = ptx::shared_address(storage);
-  const int group = int(threadIdx.x) / 128;
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < L::kXSlots; ++i) {
-      ptx::barrier_init(shared + L::x_full(i), 1);
-      ptx::barrier_init(shared + L::x_empty(i), 4 * kConsumers * kCluster);
-    }
-    for (int i = 0; i < kWeightSlots; ++i) {
-      ptx::barrier_init(shared + L::weights_full(i), 1);
-      ptx::barrier_init(shared + L::weights_empty(i), 4 * kConsumers);
-    }
-    ptx::barrier_init_fence();
-  }
+  const int warp = __shfl_sync(~0u, int(threadIdx.x) / 32, 0);
+  const Place place(args);
+  ptx::launch_dependents();
+  if (threadIdx.x == 0) start_barriers<kWeight, kTokens>(args, shared);
   __syncthreads();
   ptx::cluster_arrive();
   ptx::cluster_wait();
-  if (group == kConsumers) {
+  if (warp >= kGemmWarps) {
     ptx::registers_down<40>();
-    if (threadIdx.x == kConsumers * 128) produce<kTokens, kCluster>(args, &x_map, shared);
+    const int feeder = warp - kGemmWarps;
+    if (ptx::elect()) {
+      if (feeder < 2) {
+        bring_weights<kWeight, kTokens>(args, place, shared, feeder);
+      } else {
+        bring_x<kWeight, kTokens>(args, place, &x_map, shared, feeder - 2);
+      }
+    }
     __syncwarp();
   } else {
     ptx::registers_up<232>();
-    consume<T, kTokens, kCluster>(args, &y_map, shared, group);
+    multiply<kWeight, T, kTokens>(args, place, &y_map, storage, warp);
     __syncwarp();
   }
   ptx::cluster_arrive();  // no block leaves before its neighbours are done with it
@@ -277,87 +209,113 @@ Status make_map(Encode encode, Element element, const void* data, int64_t rows, 
   return result == CUDA_SUCCESS ? Status{} : Status{Reason::kShape};
 }
 
-template <class T, int kTokens, int kCluster>
-Status launch(const Matrix24& matrix, const GemmCall& call) {
-  Encode encode = nullptr;
-  CUtensorMap x_map, y_map;
-  if (const Status s = find_encoder(&encode); !s.ok()) return s;
-  const Element element = call.element;
-  Status s =
-      make_map(encode, element, call.x, call.tokens, matrix.cols, call.x_stride, kTokens / kCluster, &x_map);
-  if (s.ok())
-    s = make_map(encode, element, call.y, call.tokens, matrix.rows, call.y_stride, kStoreTokens, &y_map);
-  if (!s.ok()) return s;
+struct Kernel {
+  void (*function)(Arguments, CUtensorMap, CUtensorMap) = nullptr;
+  int shared_bytes = 0;
+};
 
-  const auto kernel = gemm24_kernel<T, kTokens, kCluster>;
-  constexpr int kBytes = Layout<kTokens>::kBytes;
-  cudaError_t code = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-  if (code != cudaSuccess) return from_cuda(code);
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {kCluster, 1, 1};
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(kCluster);
-  config.blockDim = dim3(128 * (kConsumers + 1));
-  config.dynamicSmemBytes = kBytes;
-  config.stream = call.stream;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  int fit = 0;
-  code = cudaOccupancyMaxActiveClusters(&fit, kernel, &config);
-  if (code != cudaSuccess) return from_cuda(code);
-  if (fit < 1) return {Reason::kDevice};
-
-  Arguments args;
-  args.stream = static_cast<const uint8_t*>(matrix.stream);
-  args.cols = matrix.cols;
-  args.tiles_k = int(tiles_along24(matrix.cols, kTileCols24));
-  args.row_tiles = int(tiles_along24(matrix.rows, kTileRows24));
-  args.row_blocks = int(tiles_along24(matrix.rows, kTileRows * kCluster));
-  args.token_tiles = int(tiles_along24(call.tokens, kTokens));
-  args.clusters = std::min(fit, args.row_blocks * args.token_tiles);
-  config.gridDim = dim3(unsigned(args.clusters * kCluster));
-  return from_cuda(cudaLaunchKernelEx(&config, kernel, args, x_map, y_map));
+template <Weight24 kWeight, class T, int kTokens>
+Kernel kernel_of() {
+  return {gemm24_kernel<kWeight, T, kTokens>, GemmLayout<kWeight, kTokens>::kBytes};
+}
+template <Weight24 kWeight, class T>
+Kernel kernel_for(int tile_tokens) {
+  if (tile_tokens == 16) return kernel_of<kWeight, T, 16>();
+  if (tile_tokens == 32) return kernel_of<kWeight, T, 32>();
+  if (tile_tokens == 64) return kernel_of<kWeight, T, 64>();
+  if (tile_tokens == 128) return kernel_of<kWeight, T, 128>();
+  if constexpr (kWeight != Weight24::kInt4) return kernel_of<kWeight, T, 256>();
+  return {};
+}
+template <class T>
+Kernel kernel_for(Weight24 weight, int tile_tokens) {
+  if (weight == Weight24::k16) return kernel_for<Weight24::k16, T>(tile_tokens);
+  if (weight == Weight24::kInt8) return kernel_for<Weight24::kInt8, T>(tile_tokens);
+  return kernel_for<Weight24::kInt4, T>(tile_tokens);
 }
 
-template <class T>
-Status launch(const Matrix24& matrix, const GemmPlan& plan, const GemmCall& call) {
-  if (plan.tile_tokens == 256) {
-    if (plan.cluster == 1) return launch<T, 256, 1>(matrix, call);
-    if (plan.cluster == 2) return launch<T, 256, 2>(matrix, call);
-    if (plan.cluster == 4) return launch<T, 256, 4>(matrix, call);
-  } else if (plan.tile_tokens == 128) {
-    if (plan.cluster == 1) return launch<T, 128, 1>(matrix, call);
-    if (plan.cluster == 2) return launch<T, 128, 2>(matrix, call);
-    if (plan.cluster == 4) return launch<T, 128, 4>(matrix, call);
-  }
-  return {Reason::kPlan};
+Arguments arguments_of(const Matrix24& matrix, const GemmPlan& plan, const GemmCall& call) {
+  Arguments args;
+  args.stream = static_cast<const uint8_t*>(matrix.stream);
+  args.y = call.y;
+  args.row_scales = matrix.row_scales;
+  args.y_stride = call.y_stride;
+  args.rows = matrix.rows;
+  args.tokens = call.tokens;
+  args.tiles_k = int(tiles_along24(matrix.cols, kTileCols24));
+  args.row_tiles = int(tiles_along24(matrix.rows, kTileRows24));
+  args.row_blocks = int(tiles_along24(matrix.rows, kGemmRows * plan.share));
+  args.token_tiles = int(tiles_along24(call.tokens, plan.tile_tokens));
+  args.log_share = plan.share / 2;  // 1, 2, 4
+  args.split = plan.split;
+  args.clusters = args.row_blocks * args.token_tiles;
+  return args;
+}
+
+// As many clusters as fit; each walks over several output tiles.
+Status launch(const Kernel& kernel, Arguments args, const CUtensorMap& x_map, const CUtensorMap& y_map,
+              const GemmCall& call) {
+  cudaError_t code =
+      cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes);
+  if (code != cudaSuccess) return from_cuda(code);
+  const unsigned cluster = unsigned(args.split) << args.log_share;
+  cudaLaunchAttribute attributes[2];
+  attributes[0].id = cudaLaunchAttributeClusterDimension;
+  attributes[0].val.clusterDim = {cluster, 1, 1};
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(cluster);
+  config.blockDim = dim3(kGemmThreads);
+  config.dynamicSmemBytes = size_t(kernel.shared_bytes);
+  config.stream = call.stream;
+  config.attrs = attributes;
+  config.numAttrs = 1;
+  int fit = 0;
+  code = cudaOccupancyMaxActiveClusters(&fit, kernel.function, &config);
+  if (code != cudaSuccess) return from_cuda(code);
+  if (fit < 1) return {Reason::kDevice};
+  args.clusters = std::min(fit, args.clusters);
+  config.gridDim = dim3(unsigned(args.clusters) * cluster);
+  config.numAttrs = call.overlap_previous ? 2 : 1;
+  return from_cuda(cudaLaunchKernelEx(&config, kernel.function, args, x_map, y_map));
 }
 
 bool aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
-}  // namespace
-
-// As measured on an H200.
-GemmPlan plan_gemm24(int rows, int tokens) {
-  GemmPlan plan;
-  plan.tile_tokens = tokens <= 128 ? 128 : 256;
-  plan.cluster = rows > kTileRows ? 2 : 1;
-  return plan;
+bool plan_fits(const Matrix24& matrix, const GemmPlan& plan) {
+  const auto power = [](int n, int most) { return n >= 1 && n <= most && (n & (n - 1)) == 0; };
+  return power(plan.tile_tokens, matrix.weight == Weight24::kInt4 ? 128 : 256) && plan.tile_tokens >= 16 &&
+         power(plan.share, 4) && plan.tile_tokens >= 8 * plan.share && plan.split >= 1 &&
+         plan.share * plan.split <= 8 && plan.split <= tiles_along24(matrix.cols, kTileCols24);
 }
 
+}  // namespace
+
 Status gemm24(const Matrix24& matrix, const GemmPlan& plan, const GemmCall& call) {
-  if (matrix.weight != Weight24::k16 || matrix.rows < 8 || matrix.rows % 8 != 0 || matrix.cols < 64 ||
-      matrix.cols % 64 != 0) {
+  if (matrix.rows < 8 || matrix.rows % 8 != 0 || matrix.cols < 64 || matrix.cols % 64 != 0)
     return {Reason::kShape};
-  }
   if (call.tokens < 1 || call.x_stride < matrix.cols || call.y_stride < matrix.rows) return {Reason::kShape};
+  if (matrix.weight == Weight24::kInt8 && matrix.row_scales == nullptr) return {Reason::kShape};
   if (!aligned16(matrix.stream) || !aligned16(call.x) || !aligned16(call.y) || call.x_stride % 8 != 0 ||
       call.y_stride % 8 != 0) {
     return {Reason::kAlignment};
   }
-  return call.element == Element::kF16 ? launch<__half>(matrix, plan, call)
-                                       : launch<__nv_bfloat16>(matrix, plan, call);
+  if (!plan_fits(matrix, plan)) return {Reason::kPlan};
+  Encode encode = nullptr;
+  CUtensorMap x_map, y_map;
+  Status s = find_encoder(&encode);
+  if (s.ok())
+    s = make_map(encode, call.element, call.x, call.tokens, matrix.cols, call.x_stride,
+                 plan.tile_tokens / plan.share, &x_map);
+  if (s.ok())
+    s = make_map(encode, call.element, call.y, call.tokens, matrix.rows, call.y_stride,
+                 std::min(plan.tile_tokens, 32), &y_map);
+  if (!s.ok()) return s;
+  const Kernel kernel = call.element == Element::kF16
+                            ? kernel_for<__half>(matrix.weight, plan.tile_tokens)
+                            : kernel_for<__nv_bfloat16>(matrix.weight, plan.tile_tokens);
+  return launch(kernel, arguments_of(matrix, plan, call), x_map, y_map, call);
 }
 
 }  // namespace prune::kernels::cuda

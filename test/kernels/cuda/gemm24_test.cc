@@ -7,38 +7,96 @@ namespace {
 
 using namespace kernels::cuda;
 
-template <class T>
-void product_is_right(int rows, int cols, int tokens, bool special, Random& random) {
-  const HostMatrix24 m = random_matrix24<T>(Weight24::k16, rows, cols, random);
-  const PackedMatrix24 packed(m);
-  const int x_stride = cols + 8, y_stride = rows + 16;
-  const std::vector<uint16_t> x = random_x<T>(tokens, cols, x_stride, special, random);
-  const Expected expected = reference<T>(m, x, x_stride, tokens);
-  const DeviceArray<uint16_t> x_device(x);
-  DeviceArray<uint16_t> y(size_t(tokens) * y_stride);
-  const Matrix24 matrix{Weight24::k16, rows, cols, packed.stream.get(), nullptr};
-  const GemmCall call{__is_same(T, __half) ? Element::kF16 : Element::kBf16,
-                      tokens,
-                      x_device.get(),
-                      x_stride,
-                      y.get(),
-                      y_stride,
-                      nullptr};
-  for (const int tile : {128, 256}) {
-    for (const int cluster : {1, 2, 4}) {
-      const std::string label = std::string(__is_same(T, __half) ? "f16 " : "bf16 ") + std::to_string(rows) +
-                                "x" + std::to_string(cols) + " tokens " + std::to_string(tokens) + " tile " +
-                                std::to_string(tile) + " cluster " + std::to_string(cluster);
-      y.fill_bytes(0xa5);
-      const Status status = gemm24(matrix, {tile, cluster}, call);
-      if (!check(status.ok(), label + ": " + describe(status))) continue;
-      const std::vector<uint16_t> got = y.host();
-      const int wrong = count_wrong<T>(got, y_stride, expected, rows, tokens);
-      check(wrong == 0, label + ": " + std::to_string(wrong) + " outputs are wrong");
-      y.fill_bytes(0xa5);
-      check(gemm24(matrix, {tile, cluster}, call).ok(), label);
-      check(y.host() == got, label + ": a second run differs");
+std::string to_string(const GemmPlan& p) {
+  return "tile " + std::to_string(p.tile_tokens) + " share " + std::to_string(p.share) + " split " +
+         std::to_string(p.split);
+}
+
+// Every cut at small sizes; at larger ones the candidates for this number of tokens.
+std::vector<GemmPlan> plans_to_test(const DecodeShape& shape, bool every) {
+  std::vector<GemmPlan> plans;
+  if (!every) {  // a spread of the candidates
+    const std::vector<GemmPlan> candidates = gemm_candidates(shape);
+    for (size_t i = 0; i < candidates.size(); i += 4) plans.push_back(candidates[i]);
+    return plans;
+  }
+  for (const int tile : {16, 32, 64, 128, 256}) {
+    if (tile > (shape.weight == Weight24::kInt4 ? 128 : 256)) continue;
+    for (const int share : {1, 2, 4}) {
+      for (const int split : {1, 2, 3, 5, 8}) {
+        if (share * split <= 8 && 8 * share <= tile && split <= (shape.cols + 127) / 128)
+          plans.push_back({tile, share, split});
+      }
     }
+  }
+  return plans;
+}
+
+// One product's operands on the host and the device, and what must come out.
+template <class T>
+class Product {
+ public:
+  Product(Weight24 weight, int rows, int cols, int tokens, bool special, Random& random)
+      : m_(random_matrix24<T>(weight, rows, cols, random)),
+        packed_(m_),
+        x_stride_(cols + 8),
+        y_stride_(rows + 16),
+        tokens_(tokens),
+        x_(random_x<T>(tokens, cols, x_stride_, special, random)),
+        expected_(reference<T>(m_, x_, x_stride_, tokens)),
+        x_device_(x_),
+        y_(size_t(tokens) * y_stride_) {}
+
+  // Right, and the same twice, the second time launched over the end of what ran before.
+  template <class Run>
+  void check_run(const std::string& name, const Run& run) {
+    const Matrix24 matrix{m_.weight, m_.rows, m_.cols, packed_.stream.get(), packed_.row_scales.get()};
+    const std::string label = std::string(kernels::cuda::Element::kF16 == element() ? "f16 " : "bf16 ") +
+                              "weight " + std::to_string(int(m_.weight)) + " " + std::to_string(m_.rows) +
+                              "x" + std::to_string(m_.cols) + " tokens " + std::to_string(tokens_) + " " +
+                              name;
+    GemmCall call{element(), tokens_, x_device_.get(), x_stride_, y_.get(), y_stride_, false, nullptr};
+    y_.fill_bytes(0xa5);
+    const Status status = run(matrix, call);
+    if (!check(status.ok(), label + ": " + describe(status))) return;
+    const std::vector<uint16_t> got = y_.host();
+    std::string where;
+    const int wrong = count_wrong<T>(got, y_stride_, expected_, m_.rows, tokens_, &where);
+    check(wrong == 0, label + ": " + std::to_string(wrong) + " outputs are wrong" + where);
+    y_.fill_bytes(0xa5);
+    call.overlap_previous = true;
+    check(run(matrix, call).ok(), label);
+    check(y_.host() == got, label + ": a second run differs");
+  }
+
+ private:
+  static constexpr Element element() { return __is_same(T, __half) ? Element::kF16 : Element::kBf16; }
+
+  HostMatrix24 m_;
+  PackedMatrix24 packed_;
+  int x_stride_;
+  int y_stride_;
+  int tokens_;
+  std::vector<uint16_t> x_;
+  Expected expected_;
+  DeviceArray<uint16_t> x_device_;
+  DeviceArray<uint16_t> y_;
+};
+
+template <class T>
+void product_is_right(Weight24 weight, int rows, int cols, int tokens, bool special, bool every,
+                      Random& random) {
+  Product<T> product(weight, rows, cols, tokens, special, random);
+  for (const GemmPlan& plan : plans_to_test({weight, rows, cols, tokens}, every)) {
+    product.check_run(to_string(plan), [&](const Matrix24& matrix, const GemmCall& call) {
+      return gemm24(matrix, plan, call);
+    });
+  }
+  if (weight != Weight24::k16) return;
+  for (const int tile : {64, 128}) {
+    product.check_run(
+        "mma.sp tile " + std::to_string(tile),
+        [&](const Matrix24& matrix, const GemmCall& call) { return gemm24_mma(matrix, tile, call); });
   }
 }
 
@@ -46,31 +104,45 @@ template <class T>
 void all_sizes(Random& random, bool quick) {
   struct Size {
     int rows, cols;
+    bool every;  // plans
   };
   const std::vector<Size> sizes =
-      quick ? std::vector<Size>{{200, 192}}
-            : std::vector<Size>{{8, 64}, {128, 128}, {200, 192}, {520, 1088}, {1544, 2048}};
+      quick ? std::vector<Size>{{200, 576, false}}
+            : std::vector<Size>{{8, 64, true}, {200, 1216, true}, {520, 1088, false}, {1544, 4096, false}};
   const std::vector<int> tokens =
-      quick ? std::vector<int>{130} : std::vector<int>{1, 8, 127, 128, 130, 256, 300, 600};
-  for (const Size& size : sizes) {
-    for (const int n : tokens) product_is_right<T>(size.rows, size.cols, n, (n & 2) != 0, random);
+      quick ? std::vector<int>{9, 40, 130} : std::vector<int>{1, 8, 17, 64, 127, 130, 256, 300, 600};
+  for (const Weight24 weight : {Weight24::k16, Weight24::kInt8, Weight24::kInt4}) {
+    for (const Size& size : sizes) {
+      for (const int n : tokens)
+        product_is_right<T>(weight, size.rows, size.cols, n, (n & 2) != 0, size.every, random);
+    }
   }
+}
+
+// More output tiles than clusters run at once: each walks over several, with sums exchanged between.
+void several_tiles_a_cluster(Random& random) {
+  product_is_right<__nv_bfloat16>(Weight24::k16, 8192, 2048, 40, false, false, random);
+  product_is_right<__nv_bfloat16>(Weight24::kInt4, 8192, 2048, 20, false, false, random);
+  product_is_right<__nv_bfloat16>(Weight24::kInt8, 2048, 2048, 700, false, false, random);
 }
 
 void refusals() {
   const DeviceArray<uint8_t> bytes(1 << 20);
   const Matrix24 matrix{Weight24::k16, 64, 128, bytes.get(), nullptr};
-  const GemmCall call{Element::kBf16, 16, bytes.get(), 128, bytes.get() + 65536, 64, nullptr};
+  const GemmCall call{Element::kBf16, 16, bytes.get(), 128, bytes.get() + 65536, 64, false, nullptr};
   const auto reason = [](Matrix24 m, GemmPlan plan, GemmCall c) { return gemm24(m, plan, c).reason; };
-  Matrix24 odd_rows = matrix, odd_cols = matrix, bytes_only = matrix;
-  odd_rows.rows = 60, odd_cols.cols = 96, bytes_only.weight = Weight24::kInt8;
+  Matrix24 odd_rows = matrix, odd_cols = matrix, unscaled = matrix, int4 = matrix;
+  odd_rows.rows = 60, odd_cols.cols = 96, unscaled.weight = Weight24::kInt8, int4.weight = Weight24::kInt4;
   GemmCall misaligned = call;
   misaligned.y = bytes.get() + 65538;
   check(reason(odd_rows, {}, call) == Reason::kShape, "rows off 8 are refused");
   check(reason(odd_cols, {}, call) == Reason::kShape, "columns off 64 are refused");
-  check(reason(bytes_only, {}, call) == Reason::kShape, "int8 weights are refused");
+  check(reason(unscaled, {}, call) == Reason::kShape, "int8 weights without scales are refused");
   check(reason(matrix, {}, misaligned) == Reason::kAlignment, "a misaligned y is refused");
-  check(reason(matrix, {64, 2}, call) == Reason::kPlan, "an unknown tile is refused");
+  check(reason(matrix, {48, 2, 1}, call) == Reason::kPlan, "an unknown tile is refused");
+  check(reason(int4, {256, 2, 1}, call) == Reason::kPlan, "a tile too wide for int4 is refused");
+  check(reason(matrix, {64, 1, 2}, call) == Reason::kPlan, "a split into more than the tiles is refused");
+  check(reason(matrix, {64, 4, 4}, call) == Reason::kPlan, "a cluster of sixteen is refused");
 }
 
 }  // namespace
@@ -91,6 +163,7 @@ int main(int argc, char** argv) {
   Random random(11);
   all_sizes<__nv_bfloat16>(random, quick);
   all_sizes<__half>(random, quick);
+  if (!quick) several_tiles_a_cluster(random);
   refusals();
   return report("gemm24_test");
 }

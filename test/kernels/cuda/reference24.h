@@ -49,9 +49,10 @@ std::vector<uint16_t> random_x(int tokens, int cols, int stride, bool special, R
 inline constexpr uint16_t kUntouched = 0xa5a5;  // what y holds before, and between its rows after
 
 // Outputs that are off by more than 2^-8 (bfloat16) or 2^-10 (half) of the sum of magnitudes, not NaN or
-// infinite where they should be, or written between the rows.
+// infinite where they should be, or written between the rows. *where tells of the first few.
 template <class T>
-int count_wrong(const std::vector<uint16_t>& y, int stride, const Expected& expected, int rows, int tokens) {
+int count_wrong(const std::vector<uint16_t>& y, int stride, const Expected& expected, int rows, int tokens,
+                std::string* where = nullptr) {
   const double tolerance = __is_same(T, __half) ? 1.0 / 1024 : 1.0 / 256;
   int wrong = 0;
   for (int n = 0; n < tokens; ++n) {
@@ -62,11 +63,14 @@ int count_wrong(const std::vector<uint16_t>& y, int stride, const Expected& expe
         continue;
       }
       const double value = to_double<T>(bits), want = expected.sum[size_t(n) * rows + r];
-      if (std::isfinite(want)) {
-        wrong += !(std::fabs(value - want) <= tolerance * expected.magnitude[size_t(n) * rows + r] + 1e-7);
-      } else {
-        wrong += std::isnan(want) ? !std::isnan(value) : value != want;
-      }
+      const bool good = std::isfinite(want) ? std::fabs(value - want) <=
+                                                  tolerance * expected.magnitude[size_t(n) * rows + r] + 1e-7
+                        : std::isnan(want) ? std::isnan(value)
+                                           : value == want;
+      if (good) continue;
+      if (++wrong <= 4 && where)
+        *where += " [token " + std::to_string(n) + " row " + std::to_string(r) + ": " +
+                  std::to_string(value) + ", not " + std::to_string(want) + "]";
     }
   }
   return wrong;

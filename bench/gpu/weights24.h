@@ -1,0 +1,59 @@
+// Random 2:4 weights of one shape in device memory, packed by the library, rotated past the L2.
+#pragma once
+
+#include "bench/gpu/fill.h"
+#include "bench/gpu/harness.h"
+#include "kernels/sparse/cuda/pack24.h"
+#include "kernels/sparse/spmm_nm/decode24.h"
+
+namespace prune::bench {
+
+inline const char* name_of(kernels::cuda::Weight24 weight) {
+  using kernels::cuda::Weight24;
+  return weight == Weight24::k16 ? "bf16" : weight == Weight24::kInt8 ? "int8" : "int4";
+}
+
+inline void must(const kernels::cuda::Status& status) {
+  if (!status.ok()) throw std::runtime_error(describe(status));
+}
+
+struct Shape {
+  int m, k;
+};
+
+class Weights24 {
+ public:
+  Weights24(kernels::cuda::Weight24 weight, const Shape& s, size_t rotated, cudaStream_t stream)
+      : weight_(weight),
+        shape_(s),
+        streams_(kernels::cuda::stream_bytes24(weight, s.m, s.k), rotated),
+        row_scales_(size_t(s.m) * 4) {
+    const size_t groups = size_t(s.m) * s.k / 4;
+    DeviceMemory values(groups * 4), indices(groups), scales(groups), refused(8);
+    if (weight == kernels::cuda::Weight24::k16) {
+      fill_bf16(values.get(), groups * 2, 0.05f, 1, stream);
+    } else {
+      fill_bytes(values.get(), groups * 2, 1, stream);
+    }
+    fill_nibbles(indices.get(), groups / 2, 2, stream);
+    fill_bf16(scales.get(), groups / 2, 0.01f, 3, stream);
+    fill_float(reinterpret_cast<float*>(row_scales_.get()), s.m, 0.01f, 0.02f, 4, stream);
+    must(pack24(weight, s.m, s.k, {values.get(), indices.get(), scales.get()}, streams_[0],
+                reinterpret_cast<uint64_t*>(refused.get()), stream));
+    streams_.spread(stream);
+    cuda(cudaStreamSynchronize(stream));
+  }
+  int count() const { return streams_.count(); }
+  // The matrix, its copy number i.
+  kernels::cuda::Matrix24 operator[](int i) const {
+    return {weight_, shape_.m, shape_.k, streams_[i], reinterpret_cast<const float*>(row_scales_.get())};
+  }
+
+ private:
+  kernels::cuda::Weight24 weight_;
+  Shape shape_;
+  Rotation streams_;
+  DeviceMemory row_scales_;
+};
+
+}  // namespace prune::bench

@@ -1,0 +1,52 @@
+// How the many-token 2:4 product divides a block's shared memory. One description for the kernel and its
+// launcher.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/sparse/cuda/frag24.h"
+
+namespace prune::kernels::cuda {
+
+inline constexpr int kGemmRows = 128;  // rows of a block
+inline constexpr int kGemmRowTiles = kGemmRows / kTileRows24;
+inline constexpr int kGemmXCols = 64;  // columns of x in one box: 128 bytes, the width of the swizzle
+inline constexpr int kGemmWarps = 8;   // warps that multiply: two warp groups, 64 rows each
+inline constexpr int kGemmFeeders = 4;
+inline constexpr int kGemmThreads = 32 * (kGemmWarps + kGemmFeeders);
+inline constexpr int kGemmSharedBytes = 227 << 10;
+
+template <Weight24 kWeight, int kTokens>
+struct GemmLayout {
+  static constexpr int kTileBytes = tile_bytes24(kWeight);
+  static constexpr int kWeightBytes = kGemmRowTiles * kTileBytes;  // 128 rows by 128 columns
+  static constexpr int kXBytes = kTokens * kGemmXCols * 2;
+  // Tokens of a warp group's sums that leave together: [token][64 rows], 128 bytes a token; two buffers.
+  static constexpr int kStoreTokens = std::min(kTokens, 32);
+  static constexpr int kStoreBytes = kStoreTokens * 128;
+  static constexpr int kStages = (kGemmSharedBytes - 4 * kStoreBytes - 1024) / (kWeightBytes + 2 * kXBytes);
+  static constexpr int kXSlots = kTokens == 256 ? 4 : std::min(2 * kStages, 24);
+  static constexpr int kWeightSlots = kTokens == 256 ? 3 : std::min(kStages, 12);
+
+  static constexpr int kX = 0;  // slots aligned to 1024 bytes, as the swizzle wants
+  static constexpr int kStore = kX + kXSlots * kXBytes;
+  static constexpr int kWeights = kStore + 4 * kStoreBytes;
+  static constexpr int kBarriers = kWeights + kWeightSlots * kWeightBytes;
+  static constexpr int x_full(int slot) { return kBarriers + 8 * slot; }
+  static constexpr int x_empty(int slot) { return x_full(kXSlots) + 8 * slot; }
+  static constexpr int weights_full(int slot) { return x_empty(kXSlots) + 8 * slot; }
+  static constexpr int weights_empty(int slot) { return weights_full(kWeightSlots) + 8 * slot; }
+  static constexpr int kReady = weights_empty(kWeightSlots);  // the blocks on the same rows have multiplied
+  static constexpr int kExchanged = kReady + 8;               // and their sums are here
+  static constexpr int kTaken = kExchanged + 8;               // and they are taken: x may come again
+  static constexpr int kBytes = kTaken + 8;
+
+  // Sums that blocks send one another lie where x was, [source][piece][lane] of 16 bytes; a piece
+  // is 16 rows by 8 tokens. A split that does not divide the pieces takes one more.
+  static constexpr int kExchange = kX;
+  static constexpr int kMaxSplit = 8;
+  static_assert((kTokens + kMaxSplit) * 512 <= kWeights);
+  static_assert(kBytes <= kGemmSharedBytes);
+};
+
+}  // namespace prune::kernels::cuda

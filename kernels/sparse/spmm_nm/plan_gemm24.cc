@@ -1,0 +1,65 @@
+// Which way to cut a 2:4 product of many tokens: how wide a tile of tokens, how many blocks share x, and how
+// many split the columns.
+#include <algorithm>
+
+#include "kernels/sparse/spmm_nm/gemm24.h"
+#include "kernels/sparse/spmm_nm/gemm24_layout.h"
+
+namespace prune::kernels::cuda {
+namespace {
+
+constexpr int kMaxCluster = 8;
+
+// Clusters of `size` blocks that run at once. A cluster lies within one of the device's processor groups of
+// 16 or 18, which the limits show for powers of two; sizes between lose no more than the next power.
+int clusters_at_once(const DeviceLimits& limits, int size) {
+  const int log = size <= 1 ? 0 : size <= 2 ? 1 : size <= 4 ? 2 : 3, power = 1 << log;
+  return std::max(1, size == power ? limits.clusters[log] : limits.clusters[log] * power / size);
+}
+
+// Microseconds, roughly, beyond what every launch costs: rounds of output tiles, in each the column tiles of
+// a block, which take what multiplying takes or what memory allows. Fitted to all candidates at five shapes
+// and seven numbers of tokens, measured on an H100 (bench/gpu/gemm24_bench --sweep): the first choice is
+// within 1.4% of the best on average, 19% at worst.
+double estimate(const DecodeShape& shape, const DeviceLimits& limits, const GemmPlan& plan) {
+  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24)), cluster = plan.share * plan.split;
+  const int outputs =
+      int(tiles_along24(shape.rows, kGemmRows * plan.share) * tiles_along24(shape.tokens, plan.tile_tokens));
+  const int at_once = std::min(outputs, clusters_at_once(limits, cluster));
+  const int rounds = (outputs + at_once - 1) / at_once;
+  const int tiles = rounds * ((tiles_k + plan.split - 1) / plan.split);
+  const double multiply = 0.29 + 0.0041 * plan.tile_tokens;
+  const double x_bytes = 2.0 * kTileCols24 * plan.tile_tokens / plan.share;  // mostly from the L2
+  const double memory =
+      (kGemmRowTiles * tile_bytes24(shape.weight) + 0.2 * x_bytes) * at_once * cluster / 2.9e6;
+  const double round = plan.split > 1 ? 1.3 + 0.009 * plan.tile_tokens : 0.4;  // sums on their way
+  return tiles * std::max(multiply, memory) + rounds * round + (plan.split > 1 ? 1.1 : 0);
+}
+
+}  // namespace
+
+std::vector<GemmPlan> gemm_candidates(const DecodeShape& shape) {
+  std::vector<GemmPlan> plans;
+  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24));
+  int widest = shape.weight == Weight24::kInt4 ? 128 : 256;
+  while (widest > 16 && widest / 2 >= shape.tokens) widest /= 2;
+  for (const int tile : {widest, widest / 2}) {
+    for (int share = 1; tile >= 16 && share <= 4 && 8 * share <= tile; share *= 2) {
+      for (int split = 1; share * split <= kMaxCluster && split <= tiles_k; ++split)
+        plans.push_back({tile, share, split});
+    }
+  }
+  return plans;
+}
+
+GemmPlan plan_gemm24(const DecodeShape& shape, const DeviceLimits& limits) {
+  GemmPlan best;
+  double least = 1e30;
+  for (const GemmPlan& plan : gemm_candidates(shape)) {
+    const double time = estimate(shape, limits, plan);
+    if (time < least) least = time, best = plan;
+  }
+  return best;
+}
+
+}  // namespace prune::kernels::cuda
