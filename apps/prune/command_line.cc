@@ -104,6 +104,13 @@ std::vector<int> CommandLine::numbers(const std::string& name) const {
   return values_.count(name) == 0 ? std::vector<int>() : values_[name].as<std::vector<int>>();
 }
 
+int CommandLine::count(const std::string& name, int least) const {
+  if (values_.count(name) == 0) return 0;
+  const int value = values_[name].as<int>();
+  if (value < least) throw_usage(fmt::format("--{} {}: expected at least {}", name, value, least));
+  return value;
+}
+
 int CommandLine::threads() const {
   if (values_.count("threads") == 0) return 0;
   const int threads = values_["threads"].as<int>();

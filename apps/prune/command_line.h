@@ -34,6 +34,8 @@ class CommandLine {
   std::optional<double> maybe_number(const std::string& name) const;
   std::vector<std::string> texts(const std::string& name) const;
   std::vector<int> numbers(const std::string& name) const;
+  // A whole number of at least `least`; 0 when not given. Throws Error(kUsage).
+  int count(const std::string& name, int least) const;
   // --threads, checked; 0 when not given.
   int threads() const;
 

@@ -101,8 +101,9 @@ bool takes_colour(int file_descriptor) {
 std::string bold(std::string_view text, int file_descriptor) { return coloured(text, file_descriptor, 1); }
 std::string red(std::string_view text, int file_descriptor) { return coloured(text, file_descriptor, 31); }
 
-ProgressBar::ProgressBar(std::string verb)
+ProgressBar::ProgressBar(std::string verb, ProgressUnit unit)
     : verb_(std::move(verb)),
+      unit_(unit),
       terminal_(isatty(STDERR_FILENO) == 1),
       start_(std::chrono::steady_clock::now()),
       last_(start_) {}
@@ -124,8 +125,11 @@ void ProgressBar::update(uint64_t done, uint64_t total, std::string_view what) {
   const double share = double(done) / double(total);
   const double elapsed = std::chrono::duration<double>(now - start_).count();
   const double left = share > 0 ? elapsed * (1 - share) / share : 0;
+  const auto shown = [&](uint64_t n) {
+    return unit_ == ProgressUnit::kBytes ? human_bytes(n) : human_count(int64_t(n));
+  };
   const std::string numbers = fmt::format("{} {:3.0f}%  {} of {}  {:.0f} s left", verb_, share * 100,
-                                          human_bytes(done), human_bytes(total), left);
+                                          shown(done), shown(total), left);
   if (!terminal_) return say(numbers + "\n");
   const int filled = int(share * 24);
   say(fmt::format("\r\x1b[K[{:=<{}}{: <{}}] {}  {:.40}", "", filled, "", 24 - filled, numbers,

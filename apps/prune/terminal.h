@@ -47,10 +47,12 @@ bool takes_colour(int file_descriptor);
 std::string bold(std::string_view text, int file_descriptor);
 std::string red(std::string_view text, int file_descriptor);
 
+enum class ProgressUnit { kBytes, kCount };
+
 // Progress on stderr: a bar that redraws on a terminal, elsewhere a line every ten seconds.
 class ProgressBar {
  public:
-  explicit ProgressBar(std::string verb);
+  explicit ProgressBar(std::string verb, ProgressUnit unit = ProgressUnit::kBytes);
   ~ProgressBar();  // clears the bar
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
@@ -60,6 +62,7 @@ class ProgressBar {
   void update(uint64_t done, uint64_t total, std::string_view what);
 
   std::string verb_;
+  ProgressUnit unit_;
   bool terminal_;
   bool drawn_ = false;
   std::chrono::steady_clock::time_point start_;

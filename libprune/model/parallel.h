@@ -15,6 +15,20 @@ namespace prune {
 // What the copies that threads make of tensors may take together, however many threads there are.
 inline constexpr size_t kWorkingMemory = size_t(768) << 20;
 
+// While it lives, parallel regions of this thread have so many threads (0: as before).
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads) : before_(omp_get_max_threads()) {
+    if (threads > 0) omp_set_num_threads(threads);
+  }
+  ~ThreadCount() { omp_set_num_threads(before_); }
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  int before_;
+};
+
 // Calls body(i) for i in [0, n), in ascending order of start, from up to `threads` threads (0: all). After a
 // call throws, no more are started; the first exception is thrown again here.
 template <class Body>

@@ -11,8 +11,6 @@
 namespace prune {
 namespace {
 
-constexpr int64_t kQueryBlock = 128;
-
 // One unit of parallel work.
 struct Task {
   int64_t sequence, head, first_query;

@@ -7,6 +7,8 @@
 
 namespace prune {
 
+inline constexpr int64_t kQueryBlock = 128;  // queries whose probabilities are held together
+
 struct AttentionShape {
   int64_t heads = 0;
   int64_t kv_heads = 0;  // query head h reads key and value head h / (heads / kv_heads)

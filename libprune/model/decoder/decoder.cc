@@ -26,9 +26,12 @@ Decoder::Decoder(const Checkpoint& checkpoint)
 
 std::string Decoder::module(std::string_view name) const { return prefix_ + std::string(name); }
 
+std::string Decoder::layer_name(int64_t index) const {
+  return prefix_ + std::string(config_.family->names.layers) + "." + std::to_string(index);
+}
+
 std::string Decoder::module(int64_t layer, std::string_view name) const {
-  return prefix_ + std::string(config_.family->names.layers) + "." + std::to_string(layer) + "." +
-         std::string(name);
+  return layer_name(layer) + "." + std::string(name);
 }
 
 Linear Decoder::load_linear(const std::string& name, int64_t out, int64_t in, bool has_bias) const {

@@ -30,6 +30,9 @@ class Decoder {
   // is missing or of another shape.
   DecoderLayer load_layer(int64_t index) const;
 
+  // "model.layers.3", for messages.
+  std::string layer_name(int64_t index) const;
+
   // hidden [ids.size(), width]: the embedding of each token, and of its position where these are learned.
   // Throws Error(kInput) for an id outside the vocabulary or a sequence longer than the learned positions.
   void embed(std::span<const int32_t> ids, const Sequences& sequences, float* hidden) const;

@@ -33,11 +33,15 @@ void multiply(const float* hidden, int64_t n, const FloatMatrix& head, float* lo
        head.data(), head.cols(), logits, ld);
 }
 
+int64_t slice_rows(const DecoderConfig& config) {
+  return std::clamp<int64_t>(kSliceFloats / config.width, 1, config.vocabulary);
+}
+
 // Calls body(first row, matrix) with a slice of the head after another.
 template <class Body>
 void for_each_slice(const Decoder& decoder, Body&& body) {
   const DecoderConfig& config = decoder.config();
-  const int64_t most = std::clamp<int64_t>(kSliceFloats / config.width, 1, config.vocabulary);
+  const int64_t most = slice_rows(config);
   FloatMatrix head;
   for (int64_t first = 0; first < config.vocabulary; first += most) {
     head.resize(std::min(most, config.vocabulary - first), config.width);
@@ -47,6 +51,10 @@ void for_each_slice(const Decoder& decoder, Body&& body) {
 }
 
 }  // namespace
+
+size_t head_bytes(const DecoderConfig& config) {
+  return size_t(slice_rows(config) * config.width + kLogitFloats) * sizeof(float);
+}
 
 FloatMatrix compute_logits(const Decoder& decoder, const float* hidden, int64_t n) {
   const DecoderConfig& config = decoder.config();

@@ -1,6 +1,7 @@
 // From the last hidden state to logits and losses.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -16,5 +17,8 @@ FloatMatrix compute_logits(const Decoder& decoder, const float* hidden, int64_t 
 // all tokens nor the whole head: a few MB. `hidden` [n, width] is normalised in place.
 void cross_entropy(const Decoder& decoder, float* hidden, std::span<const int32_t> targets,
                    std::span<float> loss);
+
+// What cross_entropy() holds beside its arguments.
+size_t head_bytes(const DecoderConfig& config);
 
 }  // namespace prune

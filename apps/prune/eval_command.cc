@@ -1,0 +1,88 @@
+// prune eval MODEL --text FILE: perplexity.
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+#include <prune/error.h>
+
+#include "apps/prune/command.h"
+#include "apps/prune/exit_codes.h"
+#include "apps/prune/quantities.h"
+#include "apps/prune/terminal.h"
+#include "libprune/io/token_ids.h"
+#include "libprune/model/decoder/perplexity.h"
+
+namespace prune::app {
+namespace {
+
+CommandLine make_line() {
+  CommandLine line("prune eval [MODEL] --text FILE [options]",
+                   "Measures the perplexity of a text under a checkpoint, dense or pruned, in float32.",
+                   "Examples:\n  prune eval Llama-3.2-1B --text wiki.tokens.npy --seqlen 2048\n"
+                   "  prune eval Llama-3.2-1B-2of4 --text wiki.tokens.npy --json\n");
+  line.positional("model");
+  line.options()("text,x", po::value<std::string>()->value_name("FILE"),
+                 "token ids: .npy, or .safetensors with a tensor input_ids")(
+      "seqlen", po::value<int>()->value_name("N"),
+      "tokens of a window, its context (default: 2048, or the model's maximum when that is less)")(
+      "stride", po::value<int>()->value_name("N"),
+      "tokens from one window to the next (default: seqlen, no overlap); with less, a prediction has at "
+      "least seqlen - N tokens of context")(
+      "memory", po::value<std::string>()->value_name("SIZE"),
+      "bytes to hold at once, as 800M or 4G (default 1G); a layer of a large model may need more");
+  add_running_options(line);
+  return line;
+}
+
+PerplexityOptions options_of(const CommandLine& line) {
+  PerplexityOptions options;
+  options.threads = line.threads();
+  options.seqlen = line.count("seqlen", 2);
+  options.stride = line.count("stride", 1);
+  if (const auto memory = line.maybe_text("memory")) options.memory = parse_bytes("--memory", *memory);
+  return options;
+}
+
+double tokens_per_second(const Perplexity& result) { return double(result.tokens) / result.seconds; }
+
+std::string in_words(const Perplexity& r) {
+  const std::string windows =
+      r.stride == r.seqlen
+          ? fmt::format("{} windows of {} tokens without overlap", r.windows, r.seqlen)
+          : fmt::format("{} windows of {} tokens, one every {}", r.windows, r.seqlen, r.stride);
+  const std::string rest = r.left_out == 0 ? "" : fmt::format(", {} tokens at the end left out", r.left_out);
+  return fmt::format("perplexity {:.4f}: {} predictions in {}{}\n{:.1f} s, {:.0f} tokens/s\n", r.perplexity,
+                     r.predictions, windows, rest, r.seconds, tokens_per_second(r));
+}
+
+nlohmann::json document(const std::string& model, const std::string& text, const Perplexity& r) {
+  return {{"model", model},           {"text", text},         {"perplexity", r.perplexity},
+          {"nats_per_token", r.nats}, {"tokens", r.tokens},   {"predictions", r.predictions},
+          {"left_out", r.left_out},   {"windows", r.windows}, {"seqlen", r.seqlen},
+          {"stride", r.stride},       {"seconds", r.seconds}, {"tokens_per_second", tokens_per_second(r)}};
+}
+
+}  // namespace
+
+int eval_command(const Arguments& arguments) {
+  CommandLine line = make_line();
+  if (!line.parse(arguments)) return kDone;
+  const auto text = line.maybe_text("text");
+  if (!text) throw_usage("--text FILE is missing: the text to measure on");
+  const PerplexityOptions options = options_of(line);
+  const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
+  const Decoder decoder(checkpoint);
+  const std::vector<int32_t> ids = read_token_ids(*text);
+  Perplexity result;
+  {
+    ProgressBar bar("evaluating", ProgressUnit::kCount);
+    result = measure_perplexity(decoder, ids, options, line.flag("quiet") ? Progress() : bar.callback());
+  }
+  fmt::print("{}", line.flag("json") ? json_text(document(checkpoint.path().string(), *text, result))
+                                     : in_words(result));
+  return kDone;
+}
+
+}  // namespace prune::app
