@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "libprune/model/decoder/vector_math.h"
+#include "kernels/sparse/row_math/row_math.h"
 #include "libprune/model/float_matrix.h"
 #include "libprune/model/gemm.h"
 #include "libprune/model/parallel.h"
@@ -31,9 +31,8 @@ std::vector<Task> tasks_of(const AttentionShape& shape, const Sequences& sequenc
 void masked_softmax(float* row, int64_t low, int64_t high, int64_t keys) {
   std::fill(row, row + low, 0.0F);
   std::fill(row + high, row + keys, 0.0F);
-  const float largest = *std::max_element(row + low, row + high);
-  const float sum = exp_and_sum(row + low, high - low, largest);
-  const float scale = 1 / sum;
+  const kernels::RowMath& math = kernels::row_math();
+  const float scale = 1 / math.exp_and_sum(row + low, high - low, math.largest(row + low, high - low));
   for (int64_t j = low; j < high; ++j) row[j] *= scale;
 }
 

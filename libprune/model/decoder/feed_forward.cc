@@ -3,28 +3,25 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/sparse/row_math/row_math.h"
+
 namespace prune {
 namespace {
 
-float silu(float x) { return x / (1 + std::exp(-x)); }
 float gelu(float x) { return 0.5F * x * (1 + std::erf(x * 0.70710678F)); }
-float gelu_tanh(float x) {
-  constexpr float kScale = 0.79788456F;  // sqrt(2 / pi)
-  return 0.5F * x * (1 + std::tanh(kScale * (x + 0.044715F * x * x * x)));
-}
 
 }  // namespace
 
 void apply_activation(Activation activation, float* x, int64_t n) {
   switch (activation) {
     case Activation::kSilu:
-      std::transform(x, x + n, x, silu);
+      kernels::row_math().silu(x, n);
       return;
     case Activation::kGelu:
       std::transform(x, x + n, x, gelu);
       return;
     case Activation::kGeluTanh:
-      std::transform(x, x + n, x, gelu_tanh);
+      kernels::row_math().gelu_tanh(x, n);
       return;
     case Activation::kRelu:
       for (int64_t i = 0; i < n; ++i) x[i] = x[i] < 0 ? 0 : x[i];  // NaN stays NaN

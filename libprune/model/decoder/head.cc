@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "libprune/model/decoder/vector_math.h"
+#include "kernels/sparse/row_math/row_math.h"
 #include "libprune/model/gemm.h"
 
 namespace prune {
@@ -20,10 +20,11 @@ struct Denominator {
   double sum = 0;
 
   void add(const float* logits, int64_t n) {
-    const float most = std::max(largest, *std::max_element(logits, logits + n));
+    const kernels::RowMath& math = kernels::row_math();
+    const float most = std::max(largest, math.largest(logits, n));
     if (most > largest) sum *= std::exp(double(largest) - double(most));
     largest = most;
-    sum += sum_of_exp(logits, n, largest);
+    sum += math.sum_of_exp(logits, n, largest);
   }
   double log() const { return double(largest) + std::log(sum); }
 };

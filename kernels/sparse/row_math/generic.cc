@@ -1,0 +1,7 @@
+#include "kernels/sparse/row_math/loops.h"
+
+namespace prune::kernels {
+
+extern const RowMath row_math_generic = loops("row_math_generic");
+
+}  // namespace prune::kernels

@@ -1,0 +1,90 @@
+// The loops of RowMath, plain enough for a compiler to vectorise with the instruction set of the file that
+// includes them.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/sparse/row_math/kernel.h"
+
+namespace prune::kernels {
+namespace {
+
+// exp(x) = 2^n exp(r), r = x - n ln 2, |r| <= ln(2) / 2; exp(r) by the polynomial of Cephes' expf
+// (Moshier, netlib.org/cephes).
+inline float exp_of(float x) {
+  constexpr float kLowest = -87.0f, kHighest = 88.0f;
+  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number in the low bits
+  constexpr uint32_t kRounderBits = 0x4B400000u, kBias = 127;
+  float c = x < kLowest ? kLowest : x;
+  c = c > kHighest ? kHighest : c;
+  const float shifted = c * 1.44269504f + kRounder;
+  const float n = shifted - kRounder;
+  const float r = (c - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const float e = p * (r * r) + r + 1.0f;
+  uint32_t bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits - kRounderBits + kBias) << 23;
+  float scale;
+  std::memcpy(&scale, &bits, sizeof scale);
+  return x < kLowest ? 0.0f : e * scale;
+}
+
+float largest(const float* x, int64_t n) {
+  float most = -__builtin_inff();
+#pragma omp simd reduction(max : most)
+  for (int64_t i = 0; i < n; ++i) most = x[i] > most ? x[i] : most;
+  return most;
+}
+
+float exp_and_sum(float* x, int64_t n, float shift) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) {
+    x[i] = exp_of(x[i] - shift);
+    sum += x[i];
+  }
+  return sum;
+}
+
+// Sums of floats are short, so that rows of a whole vocabulary lose nothing.
+double sum_of_exp(const float* x, int64_t n, float shift) {
+  constexpr int64_t kShort = 2048;
+  double total = 0;
+  for (int64_t first = 0; first < n; first += kShort) {
+    const int64_t end = first + kShort < n ? first + kShort : n;
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = first; i < end; ++i) sum += exp_of(x[i] - shift);
+    total += static_cast<double>(sum);
+  }
+  return total;
+}
+
+void silu(float* x, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) x[i] = x[i] / (1.0f + exp_of(-x[i]));
+}
+
+// (1 + tanh(u)) / 2 = 1 / (1 + exp(-2 u))
+void gelu_tanh(float* x, int64_t n) {
+  constexpr float kTwice = 2 * 0.79788456f;  // 2 sqrt(2 / pi)
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float u = kTwice * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
+    x[i] = x[i] / (1.0f + exp_of(-u));
+  }
+}
+
+constexpr RowMath loops(const char* name) {
+  return {name, largest, exp_and_sum, sum_of_exp, silu, gelu_tanh};
+}
+
+}  // namespace
+}  // namespace prune::kernels

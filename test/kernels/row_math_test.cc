@@ -1,0 +1,115 @@
+// Every implementation of RowMath against double precision.
+#include "kernels/sparse/row_math/row_math.h"
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "kernels/sparse/isa.h"
+#include "kernels/sparse/row_math/kernel.h"
+
+namespace prune::kernels {
+namespace {
+
+std::vector<const RowMath*> implementations() {
+  std::vector<const RowMath*> list;
+#define PRUNE_ROW_MATH_KERNEL(name, needs) \
+  if (isa::runs_on(needs, isa::supported())) list.push_back(&name);
+#include "kernels/sparse/row_math/kernels.inc"
+#undef PRUNE_ROW_MATH_KERNEL
+  return list;
+}
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr int64_t kSizes[] = {0, 1, 7, 8, 15, 16, 17, 31, 33, 64, 100, 2048, 5000};
+
+std::vector<float> row(int64_t n, float low, float high) {
+  std::mt19937 random(7);
+  std::uniform_real_distribution<float> distribution(low, high);
+  std::vector<float> x(static_cast<size_t>(n));
+  for (float& value : x) value = distribution(random);
+  return x;
+}
+
+TEST(RowMathTest, Exponentials) {
+  for (const RowMath* math : implementations()) {
+    SCOPED_TRACE(math->name);
+    for (const int64_t n : kSizes) {
+      const std::vector<float> x = row(n, -80, 10);
+      std::vector<float> y = x;
+      const float shift = 2.5F;
+      const float sum = math->exp_and_sum(y.data(), n, shift);
+      double expected = 0;
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double e = std::exp(double(x[i] - shift));
+        expected += e;
+        ASSERT_NEAR(double(y[i]), e, 3e-7 * e) << x[i];
+      }
+      EXPECT_NEAR(double(sum), expected, 1e-5 * expected);
+      EXPECT_NEAR(math->sum_of_exp(x.data(), n, shift), expected, 1e-5 * expected);
+    }
+  }
+}
+
+TEST(RowMathTest, ExponentialsOfExtremes) {
+  for (const RowMath* math : implementations()) {
+    SCOPED_TRACE(math->name);
+    std::vector<float> x(40, -87.5F);
+    x[3] = -kInfinity;
+    x[5] = 0;
+    EXPECT_EQ(math->exp_and_sum(x.data(), 40, 0), 1);
+    EXPECT_EQ(x[3], 0);
+    EXPECT_EQ(x[4], 0);
+    EXPECT_EQ(x[5], 1);
+    x[7] = kNan;
+    EXPECT_TRUE(std::isnan(math->exp_and_sum(x.data(), 40, 0)));
+    EXPECT_TRUE(std::isnan(x[7]));
+    x[0] = 1e30F;
+    EXPECT_NEAR(double(math->exp_and_sum(x.data(), 1, 0)), std::exp(88.0), 1e-6 * std::exp(88.0));
+  }
+}
+
+TEST(RowMathTest, Largest) {
+  for (const RowMath* math : implementations()) {
+    SCOPED_TRACE(math->name);
+    EXPECT_EQ(math->largest(nullptr, 0), -kInfinity);
+    for (const int64_t n : kSizes) {
+      std::vector<float> x = row(n, -5, -1);
+      for (size_t i = 0; i < x.size() && i < 40; ++i) {
+        std::vector<float> y = x;
+        y[i] = -0.5F;
+        ASSERT_EQ(math->largest(y.data(), n), -0.5F) << n << ", " << i;
+      }
+    }
+  }
+}
+
+TEST(RowMathTest, Activations) {
+  for (const RowMath* math : implementations()) {
+    SCOPED_TRACE(math->name);
+    for (const int64_t n : kSizes) {
+      const std::vector<float> x = row(n, -20, 20);
+      std::vector<float> silu = x, gelu = x;
+      math->silu(silu.data(), n);
+      math->gelu_tanh(gelu.data(), n);
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double v = double(x[i]), bound = 2e-6 * std::abs(v) + 1e-30;
+        ASSERT_NEAR(double(silu[i]), v / (1 + std::exp(-v)), bound) << v;
+        const double u = std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v);
+        ASSERT_NEAR(double(gelu[i]), 0.5 * v * (1 + std::tanh(u)), bound) << v;
+      }
+    }
+    float odd[] = {kNan, 1000, -1000};
+    math->silu(odd, 3);
+    EXPECT_TRUE(std::isnan(odd[0]));
+    EXPECT_EQ(odd[1], 1000);
+    EXPECT_NEAR(odd[2], 0, 1e-30);
+  }
+}
+
+}  // namespace
+}  // namespace prune::kernels
