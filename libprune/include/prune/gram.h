@@ -2,32 +2,15 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <string>
-#include <type_traits>
-#include <utility>
 
-#include <prune/select.h>
+#include <prune/error.h>
+#include <prune/finite.h>
+#include <prune/matrix.h>
 
 namespace prune {
 
 namespace detail {
-
-template <class M>
-concept FloatRows = RowMajorMatrix<M> && std::is_same_v<typename M::Scalar, float>;
-
-// Throws Error(kInput) for NaN and infinity, saying where.
-inline void refuse_nonfinite(const ConstView<float>& matrix, const char* name) {
-  for (Index i = 0; i < matrix.rows(); ++i) {
-    const float* row = matrix.data() + i * matrix.outerStride();
-    bool bad = false;
-    for (Index j = 0; j < matrix.cols(); ++j) bad |= !std::isfinite(row[j]);  // no early end: it vectorises
-    if (!bad) continue;
-    const Index j = std::find_if(row, row + matrix.cols(), [](float v) { return !std::isfinite(v); }) - row;
-    throw_input(std::string(name) + ": " + (is_nan(row[j]) ? "NaN" : "infinity") + " at row " +
-                std::to_string(i) + ", column " + std::to_string(j));
-  }
-}
 
 // A batch of inputs [n, in] as it may be added to an accumulator of `inputs` columns.
 inline void require_batch(const ConstView<float>& x, Index inputs) {
@@ -35,7 +18,7 @@ inline void require_batch(const ConstView<float>& x, Index inputs) {
     throw_usage("a batch of inputs has " + std::to_string(x.cols()) + " columns, expected " +
                 std::to_string(inputs));
   }
-  refuse_nonfinite(x, "inputs");
+  require_finite(x, "inputs");
 }
 
 inline void require_tokens(int64_t tokens) {

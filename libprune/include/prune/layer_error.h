@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <prune/error.h>
+#include <prune/finite.h>
 #include <prune/matrix.h>
 
 namespace prune {
@@ -34,24 +35,11 @@ inline ConstView<float> rows_of(const ConstView<float>& m, Index begin, Index co
 inline View<float> rows_of(View<float>& m, Index begin, Index count) {
   return {m.data() + begin * m.outerStride(), count, m.cols(), Eigen::OuterStride<>(m.outerStride())};
 }
-inline ConstView<float> as_const(const View<float>& m) {
-  return {m.data(), m.rows(), m.cols(), Eigen::OuterStride<>(m.outerStride())};
-}
 
 inline LayerTarget rows_of(const LayerTarget& target, Index begin, Index count) {
   LayerTarget part{rows_of(target.dense, begin, count), std::nullopt, target.energy};
   if (target.rhs) part.rhs.emplace(rows_of(*target.rhs, begin, count));
   return part;
-}
-
-inline void require_finite(const ConstView<float>& matrix, const char* name) {
-  for (Index i = 0; i < matrix.rows(); ++i) {
-    if (matrix.row(i).allFinite()) continue;
-    Index j = 0;
-    while (std::isfinite(matrix(i, j))) ++j;
-    throw_input(std::string(name) + ": NaN or infinity at row " + std::to_string(i) + ", column " +
-                std::to_string(j));
-  }
 }
 
 inline std::string shape_of(const ConstView<float>& m) {

@@ -103,10 +103,12 @@ void apply_row(const void* src, const uint64_t* bits, Index cols, void* dst) {
     values &= Lanes(selected == kBit);
     std::memcpy(to + size_t(j) * sizeof(U), &values, sizeof values);
   }
-  for (; j < cols; ++j) {
+  from += size_t(j) * sizeof(U);
+  to += size_t(j) * sizeof(U);
+  for (int k = 0; k < int(cols % 8); ++k) {
     U value = 0;
-    if (bytes[j / 8] >> (j % 8) & 1) std::memcpy(&value, from + size_t(j) * sizeof(U), sizeof value);
-    std::memcpy(to + size_t(j) * sizeof(U), &value, sizeof value);
+    if (bytes[j / 8] >> k & 1) std::memcpy(&value, from + size_t(k) * sizeof(U), sizeof value);
+    std::memcpy(to + size_t(k) * sizeof(U), &value, sizeof value);
   }
 }
 

@@ -66,4 +66,21 @@ View<T> view(T* data, Index rows, Index cols) {
   return {data, rows, cols, Eigen::OuterStride<>(cols)};
 }
 
+namespace detail {
+
+// Rows of float, as constants and to be changed.
+template <class M>
+concept FloatRows = RowMajorMatrix<M> && std::is_same_v<typename M::Scalar, float>;
+template <class M>
+concept FloatMatrix = FloatRows<std::remove_cvref_t<M>>;
+
+template <class M>
+View<float> mutable_view(M& m) {
+  return {m.data(), m.rows(), m.cols(), Eigen::OuterStride<>(m.outerStride())};
+}
+inline ConstView<float> as_const(const View<float>& m) {
+  return {m.data(), m.rows(), m.cols(), Eigen::OuterStride<>(m.outerStride())};
+}
+
+}  // namespace detail
 }  // namespace prune

@@ -14,12 +14,16 @@
 #include <prune/gram.h>
 #include <prune/mask.h>
 #include <prune/matrix.h>
+#include <prune/optimizer.h>
 #include <prune/order_key.h>
 #include <prune/packed.h>
 #include <prune/pattern.h>
 #include <prune/report.h>
+#include <prune/rewind.h>
+#include <prune/schedule.h>
 #include <prune/score/blocks.h>
 #include <prune/score/magnitude.h>
+#include <prune/score/movement.h>
 #include <prune/score/ria.h>
 #include <prune/score/wanda.h>
 #include <prune/select.h>

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -85,8 +86,9 @@ void count_keys(const Source& source, ThresholdSearch<typename Source::Key>& sea
   }
 }
 
+// Takes ties from the threshold as it goes.
 template <class Source>
-void select_with(const Source& source, Threshold<typename Source::Key> threshold, Mask& mask) {
+void select_with(const Source& source, Threshold<typename Source::Key>& threshold, Mask& mask) {
   std::vector<typename Source::Key> keys(size_t(source.cols()));
   for (Index i = 0; i < source.rows(); ++i) {
     source.keys(i, keys.data());
@@ -94,25 +96,32 @@ void select_with(const Source& source, Threshold<typename Source::Key> threshold
   }
 }
 
-// The `keep` largest of a whole matrix.
+// The `keep` largest of all matrices together; of equal ones those of the earlier matrix.
 template <class Source>
-void select_largest(const Source& source, int64_t keep, Mask& mask) {
+void select_largest(std::span<const Source> sources, int64_t keep, std::span<Mask> masks) {
   if (keep == 0) return;
   ThresholdSearch<typename Source::Key> search(keep);
   do {
-    count_keys(source, search);
+    for (const Source& source : sources) count_keys(source, search);
   } while (search.next_pass());
-  select_with(source, search.result(), mask);
+  auto threshold = search.result();
+  for (size_t i = 0; i < sources.size(); ++i) select_with(sources[i], threshold, masks[i]);
+}
+
+// The `keep` largest of one matrix.
+template <class Source>
+Mask select_largest(const Source& source, int64_t keep) {
+  Mask mask(source.rows(), source.cols());
+  select_largest(std::span(&source, 1), keep, std::span(&mask, 1));
+  return mask;
 }
 
 template <class Source>
 Mask select_unstructured(const Source& source, double sparsity, Scope scope) {
+  if (scope != Scope::kRow)
+    return select_largest(source, kept_count(source.rows() * source.cols(), sparsity));
   Mask mask(source.rows(), source.cols());
-  if (scope == Scope::kRow) {
-    select_per_row(source, sparsity, mask);
-  } else {
-    select_largest(source, kept_count(mask.size(), sparsity), mask);
-  }
+  select_per_row(source, sparsity, mask);
   return mask;
 }
 
@@ -164,6 +173,19 @@ class ScoreKeys {
   ConstView<T> scores_;
 };
 
+// One threshold for several matrices.
+template <class T>
+std::vector<Mask> select_together(const std::vector<ScoreKeys<T>>& sources, double sparsity) {
+  int64_t candidates = 0;
+  std::vector<Mask> masks;
+  for (const ScoreKeys<T>& source : sources) {
+    candidates += source.rows() * source.cols();
+    masks.emplace_back(source.rows(), source.cols());
+  }
+  select_largest(std::span(sources), kept_count(candidates, sparsity), std::span(masks));
+  return masks;
+}
+
 }  // namespace detail
 
 // The mask of a weight matrix from one score a block: a mask of values.rows() * R x values.cols() * C
@@ -196,6 +218,27 @@ Mask select(const M& scores, const Pattern& pattern, double sparsity, Scope scop
     return mask;
   }
   return detail::select_unstructured(source, sparsity, scope);
+}
+
+// The masks of several matrices that share one sparsity, in their order: Scope::kGlobal. Of the n weights of
+// all, n - floor(n * sparsity) stay; of equal scores the one in the earlier matrix. Throws as select().
+template <class T>
+std::vector<Mask> select_global(const std::vector<ConstView<T>>& scores, double sparsity) {
+  resolve_sparsity(Unstructured{}, sparsity);
+  return detail::select_together(std::vector<detail::ScoreKeys<T>>(scores.begin(), scores.end()), sparsity);
+}
+
+// The same for blocks, which must all be of one size: n counts blocks.
+inline std::vector<Mask> select_global(const std::vector<BlockScores>& scores, double sparsity) {
+  std::vector<detail::ScoreKeys<double>> sources;
+  for (const BlockScores& matrix : scores) {
+    resolve_sparsity(matrix.block, sparsity);
+    if (matrix.block != scores.front().block) throw_usage("global selection: blocks of different sizes");
+    sources.emplace_back(view(matrix.values));
+  }
+  std::vector<Mask> masks = detail::select_together(sources, sparsity);
+  for (size_t i = 0; i < masks.size(); ++i) masks[i] = detail::expand_blocks(masks[i], scores[i].block);
+  return masks;
 }
 
 }  // namespace prune

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <string>
 
-#include <prune/gram.h>
 #include <prune/layer_error.h>
+#include <prune/pattern.h>
 
 namespace prune {
 

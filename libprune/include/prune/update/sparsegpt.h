@@ -198,9 +198,7 @@ class SparsegptSweep {
   }
 
   static Mask choose_weights(const Matrix<float>& cost, int64_t keep) {
-    Mask chosen(cost.rows(), cost.cols());
-    select_largest(ScoreKeys<float>(view(cost)), keep, chosen);
-    return chosen;
+    return select_largest(ScoreKeys<float>(view(cost)), keep);
   }
 
   // A block costs the sum of its weights; zeros in it cost nothing, and one of zeros alone must go.
@@ -209,9 +207,7 @@ class SparsegptSweep {
     const auto zeros = score::block_sum(cost, *blocks_, [](float c) { return c < 0 ? 1.0 : 0.0; });
     const double all = double(blocks_->rows) * blocks_->cols;
     sum.values = (zeros.values.array() == all).select(-1.0, sum.values);
-    Mask chosen(sum.values.rows(), sum.values.cols());
-    select_largest(ScoreKeys<double>(view(sum.values)), keep, chosen);
-    return expand_blocks(chosen, *blocks_);
+    return expand_blocks(select_largest(ScoreKeys<double>(view(sum.values)), keep), *blocks_);
   }
 
   // ---- A panel of columns, one by one.
@@ -328,22 +324,12 @@ inline DampedFactor factor_for(View<float> weights, const ConstView<float>& gram
   if (options.block < 1)
     throw_usage("block " + std::to_string(options.block) + ": expected 1 or more columns");
   require_gram(gram, weights.cols());
-  refuse_nonfinite(
-      {weights.data(), weights.rows(), weights.cols(), Eigen::OuterStride<>(weights.outerStride())},
-      "weights");
+  require_finite(as_const(weights), "weights");
   DampedFactor factor = factor_damped(gram, options.damping);
   for (Index j = 0; j < weights.cols(); ++j) {
     if (gram(j, j) == 0) weights.col(j).setZero();
   }
   return factor;
-}
-
-template <class M>
-concept FloatMatrix = FloatRows<std::remove_cvref_t<M>>;
-
-template <class M>
-View<float> mutable_view(M& m) {
-  return {m.data(), m.rows(), m.cols(), Eigen::OuterStride<>(m.outerStride())};
 }
 
 }  // namespace detail

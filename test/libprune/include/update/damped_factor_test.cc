@@ -99,7 +99,7 @@ TEST_F(Factor, RefusesWhatIsNoGramMatrix) {
   g(3, 3) = -1;
   EXPECT_EQ(refusal(ErrorKind::kInput, "negative at row 3 of the diagonal", factor), "");
   g(1, 4) = NAN;
-  EXPECT_EQ(refusal(ErrorKind::kInput, "NaN or infinity at row 1, column 4", factor), "");
+  EXPECT_EQ(refusal(ErrorKind::kInput, "NaN at row 1, column 4", factor), "");
 }
 
 }  // namespace
