@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <numeric>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,35 +12,13 @@
 
 #include "libprune/model/decoder/backward.h"
 #include "libprune/model/decoder/forward.h"
+#include "libprune/model/shuffle.h"
 #include "libprune/model/train/adam.h"
 
 namespace prune {
 namespace {
 
 constexpr int64_t kTestSequences = 8;  // that tell whether training helped
-
-// Sequences in an order of their own each time all have been seen.
-class Shuffle {
- public:
-  Shuffle(int64_t count, uint64_t seed) : order_(static_cast<size_t>(count)), rng_(seed) {
-    std::iota(order_.begin(), order_.end(), int64_t(0));
-    next_ = order_.size();
-  }
-
-  int64_t next() {
-    if (next_ == order_.size()) {
-      // As std::shuffle does, whose result differs between libraries.
-      for (size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[rng_() % i]);
-      next_ = 0;
-    }
-    return order_[next_++];
-  }
-
- private:
-  std::vector<int64_t> order_;
-  std::mt19937_64 rng_;
-  size_t next_;
-};
 
 class Reconstruction {
  public:
@@ -78,11 +54,14 @@ class Reconstruction {
 
  private:
   bool is_trained(const Parameter& parameter) const {
-    if (parameter.values.data() == layer_.router.weight.data()) return false;
+    const float* values = parameter.values.data();
+    if (values == layer_.router.weight.data()) return false;
     for (const Norm* norm :
          {&layer_.attention_norm, &layer_.q_norm, &layer_.k_norm, &layer_.feed_forward_norm}) {
-      const float* values = parameter.values.data();
       if (values == norm->weight.data() || values == norm->bias.data()) return options_.trains_norms;
+    }
+    for (const Linear* linear : std::as_const(layer_).linears()) {
+      if (values == linear->bias.data()) return options_.trains_biases;
     }
     return true;
   }

@@ -1,7 +1,7 @@
 // Layer reconstruction: after a decoder layer has been pruned, the weights that stay are trained until the
 // whole layer gives what is wanted of it.
 //
-//   minimise  sum |layer(x) - t|^2 / sum |t - x|^2   over the kept weights and the biases
+//   minimise  sum |layer(x) - t|^2 / sum |t - x|^2   over the kept weights
 //
 // by Adam, over calibration sequences x and their targets t. Least squares on one weight matrix at a time
 // cannot see that the matrices of a layer make up for each other; this can. No loss of the language model is
@@ -24,7 +24,8 @@ struct ReconstructionOptions {
   int64_t steps = 200;
   int64_t batch = 8;            // sequences a step
   double learning_rate = 2e-4;  // falls to 0 along half a cosine
-  bool trains_norms = false;    // the weights of norms too
+  bool trains_biases = false;   // of linear layers too, for a caller that stores them
+  bool trains_norms = false;    // and norms
   uint64_t seed = 0;            // of the order of sequences
 };
 

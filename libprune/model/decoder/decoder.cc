@@ -106,7 +106,7 @@ DecoderLayer Decoder::load_layer(int64_t index) const {
 }
 
 void Decoder::embed(std::span<const int32_t> ids, const Sequences& sequences, float* hidden) const {
-  const std::string name = module(std::string(config_.family->names.embedding) + ".weight");
+  const std::string name = embedding_name();
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= config_.vocabulary) {
       throw_input("token id " + std::to_string(ids[i]) + " at position " + std::to_string(i) +
@@ -120,19 +120,35 @@ void Decoder::embed(std::span<const int32_t> ids, const Sequences& sequences, fl
 }
 
 void Decoder::add_positions(const Sequences& sequences, float* hidden) const {
-  const std::string name = module(std::string(config_.family->names.positions) + ".weight");
-  const int64_t offset = config_.family->position_offset, rows = config_.max_positions + offset;
-  FloatMatrix positions(rows, config_.width);
-  tensors_.rows(name, rows, config_.width, 0, rows, positions.data());
+  const FloatMatrix positions = load_positions();
   for (int64_t s = 0; s < sequences.count(); ++s) {
     if (sequences.length(s) > config_.max_positions) {
       throw_input("a sequence of " + std::to_string(sequences.length(s)) + " tokens is longer than the " +
                   std::to_string(config_.max_positions) + " positions that the model has learned");
     }
-    const float* from = positions.row(offset);
+    const float* from = positions.row(config_.family->position_offset);
     float* to = hidden + sequences.begin(s) * config_.width;
     for (int64_t i = 0; i < sequences.length(s) * config_.width; ++i) to[i] += from[i];
   }
+}
+
+std::string Decoder::embedding_name() const {
+  return module(std::string(config_.family->names.embedding) + ".weight");
+}
+
+std::string Decoder::positions_name() const {
+  return module(std::string(config_.family->names.positions) + ".weight");
+}
+
+void Decoder::load_embedding_rows(int64_t first, int64_t count, float* out) const {
+  tensors_.rows(embedding_name(), config_.vocabulary, config_.width, first, count, out);
+}
+
+FloatMatrix Decoder::load_positions() const {
+  const int64_t rows = config_.max_positions + config_.family->position_offset;
+  FloatMatrix positions(rows, config_.width);
+  tensors_.rows(positions_name(), rows, config_.width, 0, rows, positions.data());
+  return positions;
 }
 
 Norm Decoder::load_final_norm() const {

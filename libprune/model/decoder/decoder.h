@@ -37,6 +37,15 @@ class Decoder {
   // Throws Error(kInput) for an id outside the vocabulary or a sequence longer than the learned positions.
   void embed(std::span<const int32_t> ids, const Sequences& sequences, float* hidden) const;
 
+  // Names of the tensors outside the layers. Where the head is the embedding, so is its name.
+  std::string embedding_name() const;
+  std::string positions_name() const;  // of learned positions
+  const std::string& head_name() const { return head_name_; }
+  // The rows [first, first + count) of the embedding [vocabulary, width], as they are stored, to `out`.
+  void load_embedding_rows(int64_t first, int64_t count, float* out) const;
+  // The table of learned positions [max_positions + the family's offset, width].
+  FloatMatrix load_positions() const;
+
   // The norm before the head; does not exist in models without one.
   Norm load_final_norm() const;
   // The rows [first, first + count) of the head's matrix [vocabulary, width], to `out`.

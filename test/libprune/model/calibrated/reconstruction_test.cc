@@ -58,15 +58,16 @@ TEST_F(ReconstructionTest, LowersTheErrorUnderTheMask) {
     EXPECT_EQ(nonzero_mask(view(linear.weight.data(), linear.out, linear.in)), masks_[i]);
   }
   EXPECT_EQ(layer_.attention_norm.weight, norm);
-  EXPECT_NE(layer_.output.bias, bias);
+  EXPECT_EQ(layer_.output.bias, bias);
 }
 
-TEST_F(ReconstructionTest, TrainsNormsWhenAsked) {
-  const std::vector<float> norm = layer_.attention_norm.weight;
+TEST_F(ReconstructionTest, TrainsNormsAndBiasesWhenAsked) {
+  const std::vector<float> norm = layer_.attention_norm.weight, bias = layer_.output.bias;
   const ReconstructionResult result =
-      run({.steps = 150, .batch = 4, .learning_rate = 1e-2, .trains_norms = true});
+      run({.steps = 150, .batch = 4, .learning_rate = 1e-2, .trains_biases = true, .trains_norms = true});
   EXPECT_LT(result.error_after, 0.5 * result.error_before);
   EXPECT_NE(layer_.attention_norm.weight, norm);
+  EXPECT_NE(layer_.output.bias, bias);
 }
 
 TEST_F(ReconstructionTest, LeavesTheLayerAloneWhereItWouldGetWorse) {

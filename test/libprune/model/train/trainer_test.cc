@@ -1,0 +1,285 @@
+#include "libprune/model/train/trainer.h"
+
+#include <cmath>
+
+#include <gmock/gmock.h>
+#include <prune/prune.h>
+
+#include "libprune/model/train/head_loss.h"
+#include "libprune/model/train/model_pass.h"
+#include "test/libprune/model/decoder/reference_layer.h"
+#include "test/libprune/model/decoder/tiny_layers.h"
+
+namespace prune {
+namespace {
+
+using testing::Row;
+using testing::Rows;
+
+DecoderConfig tiny_config(const std::string& family) {
+  for (const testing::TinyFamily& tiny : testing::tiny_families()) {
+    if (tiny.name != family) continue;
+    nlohmann::json config = tiny.config;
+    config[family == "gpt2" ? "n_layer" : "num_hidden_layers"] = 2;
+    return testing::TinyFamily{family, config}.parse();
+  }
+  throw std::invalid_argument(family);
+}
+
+// A model with random weights. `config` must outlive it.
+TrainableModel random_model(const DecoderConfig& config, unsigned seed) {
+  testing::RandomLayer random(config, seed);
+  TrainableModel model(config);
+  model.embedding = {"embedding", random.values(config.vocabulary, config.width, 0.5F)};
+  if (config.family->positions == PositionKind::kLearned)
+    model.positions = {"positions", random.values(config.max_positions + config.family->position_offset,
+                                                  config.width, 0.5F)};
+  for (int64_t i = 0; i < config.layers; ++i) {
+    model.layers.push_back(random.make());
+    model.layers.back().index = i;
+  }
+  model.final_norm = model.layers[0].attention_norm;
+  model.final_norm.weight_name = "final_norm";
+  if (!config.ties_embedding) model.head = {"head", random.values(config.vocabulary, config.width, 0.5F)};
+  return model;
+}
+
+// --- the whole model in double precision
+
+struct ReferencePass {
+  std::vector<Rows> hidden;  // of each layer's output
+  Rows logits;
+};
+
+ReferencePass reference_pass(const TrainableModel& model, std::span<const int32_t> ids, int64_t length) {
+  const DecoderConfig& config = model.config();
+  ReferencePass pass;
+  pass.hidden.resize(model.layers.size());
+  for (size_t begin = 0; begin < ids.size(); begin += size_t(length)) {
+    Rows x;
+    for (int64_t t = 0; t < length; ++t) {
+      const float* token = model.embedding.matrix.row(ids[begin + size_t(t)]);
+      Row row;
+      for (int64_t c = 0; c < config.width; ++c) {
+        double value = double(token[c]) * double(config.embedding_scale);
+        if (!model.positions.matrix.empty())
+          value += double(model.positions.matrix.row(t + config.family->position_offset)[c]);
+        row.push_back(value);
+      }
+      x.push_back(row);
+    }
+    for (size_t i = 0; i < model.layers.size(); ++i) {
+      x = testing::reference_sequence(model.layers[i], x);
+      pass.hidden[i].insert(pass.hidden[i].end(), x.begin(), x.end());
+    }
+    for (const Row& row : x) {
+      const Row normed = testing::reference_norm(model.final_norm, row);
+      Row logits;
+      for (int64_t v = 0; v < config.vocabulary; ++v) {
+        const float* head = model.head_matrix().row(v);
+        logits.push_back(testing::dot(Row(head, head + config.width), normed));
+      }
+      pass.logits.push_back(logits);
+    }
+  }
+  return pass;
+}
+
+Row reference_softmax(const Row& z, double temperature) {
+  Row p;
+  double total = 0;
+  for (const double v : z) total += std::exp(v / temperature);
+  for (const double v : z) p.push_back(std::exp(v / temperature) / total);
+  return p;
+}
+
+struct LossWeights {
+  HeadLossOptions head;
+  double hidden = 0;
+};
+
+double reference_loss(const ReferencePass& pass, const ReferencePass* teacher,
+                      std::span<const int32_t> targets, const LossWeights& weights) {
+  const double a = weights.head.distillation, t = weights.head.temperature;
+  double loss = 0, predictions = 0;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (targets[i] < 0) continue;
+    ++predictions;
+    loss -= (1 - a) * std::log(reference_softmax(pass.logits[i], 1)[size_t(targets[i])]);
+    if (teacher == nullptr) continue;
+    const Row p = reference_softmax(teacher->logits[i], t), q = reference_softmax(pass.logits[i], t);
+    for (size_t v = 0; v < p.size(); ++v) loss += a * t * t * p[v] * std::log(p[v] / q[v]);
+  }
+  loss /= predictions;
+  for (size_t l = 0; teacher != nullptr && l < pass.hidden.size(); ++l) {
+    double difference = 0, scale = 0;
+    for (size_t i = 0; i < pass.hidden[l].size(); ++i) {
+      for (size_t c = 0; c < pass.hidden[l][i].size(); ++c) {
+        difference += std::pow(pass.hidden[l][i][c] - teacher->hidden[l][i][c], 2);
+        scale += std::pow(teacher->hidden[l][i][c], 2);
+      }
+    }
+    loss += weights.hidden * difference / scale;
+  }
+  return loss;
+}
+
+// --- gradients of the whole model
+
+class ModelGradientTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  static constexpr int64_t kLength = 4;
+
+  double loss(const ReferencePass* teacher, const LossWeights& weights) const {
+    return reference_loss(reference_pass(model_, ids_, kLength), teacher, targets_, weights);
+  }
+
+  // Compares all gradients with central differences; every `stride`-th value of each parameter.
+  void expect_gradients(const LossWeights& weights, bool keeps_activations) {
+    const bool has_teacher = weights.head.distillation > 0 || weights.hidden > 0;
+    const TokenBatch batch{ids_, Sequences(2, kLength)};
+    const RopeTable rope(config_.rope, kLength);
+    ModelActivations activations, seen;
+    activations.keeps_layers = keeps_activations;
+    forward_model(model_, rope, batch, activations);
+    forward_model(teacher_, rope, batch, seen);
+    ModelGradients gradients(model_);
+    FloatMatrix dnormed;
+    const HeadInput taught{&seen.normed, &teacher_.head_matrix()};
+    const HeadLoss head =
+        head_loss({&activations.normed, &model_.head_matrix()}, has_teacher ? &taught : nullptr, targets_,
+                  weights.head, &dnormed, &gradients.head_matrix());
+    BackwardBuffers buffers;
+    const double hidden = backward_model(model_, rope, batch, activations, dnormed, {&seen, weights.hidden},
+                                         buffers, gradients);
+
+    const ReferencePass expected_teacher = reference_pass(teacher_, ids_, kLength);
+    const ReferencePass* reference = has_teacher ? &expected_teacher : nullptr;
+    const double a = weights.head.distillation;
+    EXPECT_NEAR((1 - a) * head.cross_entropy + a * head.divergence + hidden, loss(reference, weights), 1e-5);
+    for (const Parameter& parameter : parameters(model_, gradients)) {
+      double difference = 0, squares = 1e-16;
+      for (size_t i = 0; i < parameter.values.size(); i += 3) {
+        const double slope = slope_of(parameter.values[i], reference, weights);
+        difference += std::pow(slope - double(parameter.gradient[i]), 2);
+        squares += slope * slope;
+      }
+      EXPECT_LT(std::sqrt(difference / squares), 1e-5) << parameter.name;
+    }
+  }
+
+  double slope_of(float& value, const ReferencePass* teacher, const LossWeights& weights) const {
+    constexpr float kStep = 1.0F / 2048;
+    const float middle = value, high = middle + kStep, low = middle - kStep;
+    value = high;
+    const double above = loss(teacher, weights);
+    value = low;
+    const double below = loss(teacher, weights);
+    value = middle;
+    return (above - below) / (double(high) - double(low));
+  }
+
+  DecoderConfig config_ = tiny_config(GetParam());
+  TrainableModel model_ = random_model(config_, 3);
+  TrainableModel teacher_ = random_model(config_, 4);
+  std::vector<int32_t> ids_ = {1, 5, 5, 9, 0, 3, 15, 1}, targets_ = {5, 5, 9, -1, 3, 15, 1, -1};
+};
+
+TEST_P(ModelGradientTest, OfCrossEntropy) { expect_gradients({}, true); }
+TEST_P(ModelGradientTest, WithATeacherAndActivationsComputedAgain) {
+  expect_gradients({{.distillation = 0.7, .temperature = 2}, 0.3}, false);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, ModelGradientTest, ::testing::Values("llama", "gpt2", "gemma"));
+
+// --- training
+
+class TrainerTest : public ::testing::Test {
+ protected:
+  TrainerTest() {
+    // A text that repeats itself is easy to learn.
+    for (int i = 0; i < 96; ++i) ids_.push_back(int32_t(i * i % 7));
+    for (DecoderLayer& layer : model_.layers) {
+      for (Linear* linear : layer.linears()) {
+        View<float> w = view(linear->weight.data(), linear->out, linear->in);
+        apply(select_magnitude(w, NM{2, 4}, 0.5), w);
+      }
+    }
+  }
+
+  std::vector<double> losses(TrainableModel& model, const TrainingOptions& options,
+                             const TrainableModel* teacher = nullptr) {
+    Trainer trainer(model, teacher, masks_of(model), ids_, options);
+    std::vector<double> result;
+    for (int64_t i = 0; i < options.steps; ++i) result.push_back(trainer.step().cross_entropy);
+    return result;
+  }
+
+  DecoderConfig config_ = tiny_config("llama");
+  TrainableModel model_ = random_model(config_, 5);
+  std::vector<int32_t> ids_;
+  TrainingOptions options_{.steps = 60, .batch = 4, .seqlen = 8, .warm_up = 5, .learning_rate = 2e-2};
+};
+
+TEST_F(TrainerTest, LearnsUnderTheMask) {
+  const auto masks = masks_of(model_);
+  const std::vector<double> seen = losses(model_, options_);
+  EXPECT_LT(seen.back(), 0.3 * seen.front());
+  EXPECT_EQ(masks_of(model_), masks);
+}
+
+TEST_F(TrainerTest, IsTheSameTwice) {
+  DecoderConfig config = tiny_config("llama");
+  TrainableModel other = random_model(config, 6), same = random_model(config, 6);
+  options_.steps = 8;
+  EXPECT_EQ(losses(other, options_), losses(same, options_));
+}
+
+TEST_F(TrainerTest, FollowsATeacher) {
+  TrainableModel teacher = random_model(config_, 5);
+  options_.distillation = 1;
+  options_.hidden_weight = 0.1;
+  Trainer trainer(model_, &teacher, masks_of(model_), ids_, options_);
+  const double first = trainer.step().divergence;
+  double last = 0;
+  for (int64_t i = 1; i < options_.steps; ++i) last = trainer.step().divergence;
+  EXPECT_LT(last, 0.5 * first);
+}
+
+TEST_F(TrainerTest, SaysWhenItDiverges) {
+  options_.learning_rate = 1e3;
+  options_.clip = 0;
+  options_.warm_up = 0;
+  try {
+    losses(model_, options_);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("smaller learning rate"));
+    EXPECT_EQ(error.kind(), ErrorKind::kRuntime);
+  }
+}
+
+TEST_F(TrainerTest, RefusesWhatCannotBe) {
+  const auto message = [&](const TrainingOptions& options,
+                           const TrainableModel* teacher = nullptr) -> std::string {
+    try {
+      Trainer(model_, teacher, masks_of(model_), ids_, options);
+      return "";
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  TrainingOptions options = options_;
+  options.seqlen = 97;
+  EXPECT_THAT(message(options), ::testing::HasSubstr("96 tokens, less than one sequence of 97"));
+  options = options_;
+  options.learning_rate = 0;
+  EXPECT_THAT(message(options), ::testing::HasSubstr("learning rate"));
+  DecoderConfig other = config_;
+  other.vocabulary = 12;
+  const TrainableModel teacher = random_model(other, 1);
+  EXPECT_THAT(message(options_, &teacher), ::testing::HasSubstr("vocabulary of 12"));
+}
+
+}  // namespace
+}  // namespace prune
