@@ -4,7 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "libprune/model/decoder/vector_math.h"
+#include "kernels/sparse/row_math/row_math.h"
 #include "libprune/model/gemm.h"
 
 namespace prune {
@@ -27,7 +27,7 @@ double softmax(float* z, int64_t n, double temperature) {
     for (int64_t i = 0; i < n; ++i) z[i] *= scale;
   }
   const float largest = *std::max_element(z, z + n);
-  const double sum = double(exp_and_sum(z, n, largest));
+  const double sum = double(kernels::row_math().exp_and_sum(z, n, largest));
   const auto inverse = float(1 / sum);
   for (int64_t i = 0; i < n; ++i) z[i] *= inverse;
   return double(largest) + std::log(sum);
