@@ -12,7 +12,7 @@ namespace prune {
 namespace {
 
 constexpr int64_t kSliceFloats = 1 << 23;  // of the head's matrix held at a time: 32 MB
-constexpr int64_t kLogitFloats = 1 << 21;  // of logits
+constexpr int64_t kLogitFloats = 1 << 23;  // of logits
 
 // The softmax's denominator as it grows slice by slice: sum = sum_v exp(logit_v - largest).
 struct Denominator {
