@@ -21,6 +21,7 @@ int verify_command(const Arguments& arguments);
 int pack_command(const Arguments& arguments);
 int unpack_command(const Arguments& arguments);
 int eval_command(const Arguments& arguments);
+int recover_command(const Arguments& arguments);
 int bench_command(const Arguments& arguments);
 int help_command(const Arguments& arguments);
 
@@ -31,6 +32,7 @@ inline constexpr Command kCommands[] = {
     {"pack", "store a pruned checkpoint sparse: smaller on disk", pack_command},
     {"unpack", "make a packed checkpoint dense again, bit for bit", unpack_command},
     {"eval", "perplexity of a text under a checkpoint", eval_command},
+    {"recover", "train a pruned checkpoint on text; its zeros stay", recover_command},
     {"bench", "time a checkpoint's weight shapes on this machine, dense against sparse", bench_command},
     {"help", "explain a command, as 'prune COMMAND --help' does", help_command},
 };

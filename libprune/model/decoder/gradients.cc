@@ -1,6 +1,7 @@
 #include "libprune/model/decoder/gradients.h"
 
 #include <algorithm>
+#include <string_view>
 
 namespace prune {
 namespace {
@@ -40,12 +41,12 @@ class Pairing {
  private:
   void add(Norm& norm, NormGradient& gradient) {
     add(norm.weight_name, norm.weight, gradient.weight);
-    add(norm.weight_name + " bias", norm.bias, gradient.bias);
+    add(bias_name(norm.weight_name), norm.bias, gradient.bias);
   }
   void add(Linear& linear, LinearGradient& gradient) {
     const auto size = static_cast<size_t>(linear.weight.size());
     add(linear.weight_name, {linear.weight.data(), size}, {gradient.weight.data(), size});
-    add(linear.weight_name + " bias", linear.bias, gradient.bias);
+    add(bias_name(linear.weight_name), linear.bias, gradient.bias);
   }
   void add(std::vector<Linear>& linears, std::vector<LinearGradient>& gradients) {
     for (size_t i = 0; i < linears.size(); ++i) add(linears[i], gradients[i]);
@@ -97,6 +98,12 @@ std::vector<LinearGradient*> LayerGradients::linears() {
     list.push_back(&expert.contracting);
   }
   return list;
+}
+
+std::string bias_name(const std::string& weight_name) {
+  constexpr std::string_view kWeight = "weight";
+  const bool has_suffix = weight_name.ends_with(kWeight);
+  return weight_name.substr(0, weight_name.size() - (has_suffix ? kWeight.size() : 0)) + "bias";
 }
 
 std::vector<Parameter> parameters(DecoderLayer& layer, LayerGradients& gradients) {

@@ -44,10 +44,13 @@ struct LayerGradients {
 
 // One tensor of the layer beside its gradient.
 struct Parameter {
-  std::string name;  // of the checkpoint's tensor; "<weight's name> bias" for a bias
+  std::string name;  // of the checkpoint's tensor
   std::span<float> values;
   std::span<float> gradient;
 };
+
+// The tensor of the bias that belongs to a weight: "<module>.bias" to "<module>.weight".
+std::string bias_name(const std::string& weight_name);
 
 // Every parameter, the router's and the norms' included. The spans live as long as the layer and the
 // gradients keep their sizes.

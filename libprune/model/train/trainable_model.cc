@@ -61,7 +61,7 @@ std::vector<Parameter> parameters(TrainableModel& model, ModelGradients& gradien
     list.push_back({model.final_norm.weight_name, model.final_norm.weight, gradients.final_norm.weight});
     if (!model.final_norm.bias.empty())
       list.push_back(
-          {model.final_norm.weight_name + " bias", model.final_norm.bias, gradients.final_norm.bias});
+          {bias_name(model.final_norm.weight_name), model.final_norm.bias, gradients.final_norm.bias});
   }
   list.push_back(parameter_of(model.embedding, gradients.embedding));
   if (!model.positions.matrix.empty()) list.push_back(parameter_of(model.positions, gradients.positions));

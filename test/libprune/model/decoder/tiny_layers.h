@@ -119,9 +119,9 @@ class RandomLayer {
     return v;
   }
 
-  Linear linear(std::string name, int64_t out, int64_t in, bool has_bias) {
+  Linear linear(const std::string& name, int64_t out, int64_t in, bool has_bias) {
     Linear result;
-    result.weight_name = std::move(name);
+    result.weight_name = name + ".weight";
     result.weight = values(out, in, 0.4F);
     if (has_bias) result.bias = vector(out, 0, 0.3F);
     result.out = out;
@@ -129,11 +129,11 @@ class RandomLayer {
     return result;
   }
 
-  Norm norm(std::string name, int64_t width) {
+  Norm norm(const std::string& name, int64_t width) {
     Norm result;
     result.kind = config_.family->norm;
     result.epsilon = 1e-5F;
-    result.weight_name = std::move(name);
+    result.weight_name = name + ".weight";
     result.weight = vector(width, 1, 0.2F);
     if (result.kind == NormKind::kLayer) result.bias = vector(width, 0, 0.2F);
     return result;
