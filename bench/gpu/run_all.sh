@@ -2,14 +2,14 @@
 # Builds the GPU kernels with CUDA and g++ alone, tests them, runs the sanitizers, checks the machine code and measures, in one call
 # of a few minutes on one Hopper GPU:
 #   bench/gpu/run_all.sh [RESULTS]        from anywhere; RESULTS is a folder, default build/gpu-results
-# Writes decode24.json and gemm24.json (as Google Benchmark does), the logs, and summary.txt, which it also prints. Exits 1 when a test, a
-# sanitizer or the check of the machine code fails. cuSPARSELt is measured when it is found: CUSPARSELT names its folder (include/, lib/);
-# the wheel that comes with PyTorch is found by itself.
+# Writes decode24.json, gemm24.json and decode_bsr.json (as Google Benchmark does), the logs, and summary.txt, which it also prints.
+# Exits 1 when a test, a sanitizer or the check of the machine code fails. cuSPARSELt is measured when it is found: CUSPARSELT names
+# its folder (include/, lib/); the wheel that comes with PyTorch is found by itself.
 set -u
 cd "$(dirname "$0")/../.."
 results=$(mkdir -p "${1:-build/gpu-results}" && cd "${1:-build/gpu-results}" && pwd)
 build=${BUILD:-build/gpu-make}
-failed=0
+rm -f "$results/failed"
 
 if [ -z "${CUSPARSELT:-}" ] && command -v python3 > /dev/null; then
   CUSPARSELT=$(python3 -c 'import nvidia.cusparselt as p; print(list(p.__path__)[0])' 2> /dev/null)
@@ -20,24 +20,25 @@ if [ -f "${CUSPARSELT:-}/include/cusparseLt.h" ]; then
   export PRUNE_CUSPARSELT_LIBRARY=$CUSPARSELT/lib/libcusparseLt.so.0
 fi
 
-step() {  # step NAME SECONDS COMMAND...: its output to a log; a failure counts
+step() {  # step NAME SECONDS COMMAND...: its output to a log; a failure is noted
   local name=$1 limit=$2 begin=$SECONDS
   shift 2
   if timeout "$limit" "$@" > "$results/$name.log" 2>&1; then
     printf '%-22s ok      %3d s  %s\n' "$name" $((SECONDS - begin)) "$(grep -E 'checks|SUMMARY' "$results/$name.log" | tr '\n' ' ')"
   else
     printf '%-22s FAILED  %3d s  see %s\n' "$name" $((SECONDS - begin)) "$results/$name.log"
-    failed=1
+    echo "$name" >> "$results/failed"
   fi
 }
 
 machine_code() {  # the sparse instructions that are meant, and nothing in local memory
   local bad=0 sass
-  grep -h 'spill stores' "$build"/kernels/sparse/spmm_nm/*.o.log | grep -v ' 0 bytes spill stores, 0 bytes spill loads' && bad=1
-  grep -h 'C75' "$build"/kernels/sparse/spmm_nm/*.o.log && bad=1
-  for pair in decode24_sm90a:HMMA.SP.16832.F32 gemm24_sm80:HMMA.SP.16832.F32 gemm24_sm90a:HGMMA.SP.64x256x32.F32 \
-    gemm24_sm90a:HGMMA.SP.64x16x32.F32; do
-    sass=$(cuobjdump --dump-sass "$build/kernels/sparse/spmm_nm/${pair%%:*}.o")
+  grep -h 'spill stores' "$build"/kernels/sparse/*/*.o.log | grep -v ' 0 bytes spill stores, 0 bytes spill loads' && bad=1
+  grep -h 'C75' "$build"/kernels/sparse/*/*.o.log && bad=1
+  for pair in spmm_nm/decode24_sm90a:HMMA.SP.16832.F32 spmm_nm/gemm24_sm80:HMMA.SP.16832.F32 \
+    spmm_nm/gemm24_sm90a:HGMMA.SP.64x256x32.F32 spmm_nm/gemm24_sm90a:HGMMA.SP.64x16x32.F32 \
+    spmm_bsr/decode_bsr:HMMA.16816.F32; do
+    sass=$(cuobjdump --dump-sass "$build/kernels/sparse/${pair%%:*}.o")
     echo "${pair%%:*}: $(grep -c "${pair##*:}" <<< "$sass") x ${pair##*:}, $(grep -cE '\b(LDL|STL)\b' <<< "$sass") local accesses"
     grep -q "${pair##*:}" <<< "$sass" || bad=1
     grep -qE '\b(LDL|STL)\b' <<< "$sass" && bad=1
@@ -52,20 +53,24 @@ summary() {
   step build 200 make -s -j "$(nproc)" -f bench/gpu/Makefile BUILD="$build" CUSPARSELT_INCLUDE="$include"
   step pack24_test 60 "$build/pack24_test"
   step decode24_test 60 "$build/decode24_test"
-  step gemm24_test 60 "$build/gemm24_test"
+  step gemm24_test 90 "$build/gemm24_test"
+  step decode_bsr_test 60 "$build/decode_bsr_test"
   step machine_code 60 bash -c machine_code
   if command -v compute-sanitizer > /dev/null; then
+    # Side by side: they wait for themselves most of the time.
     for tool in memcheck initcheck synccheck racecheck; do
-      step "$tool-pack24" 40 compute-sanitizer --error-exitcode 1 --tool $tool "$build/pack24_test"
-      step "$tool-decode24" 60 compute-sanitizer --error-exitcode 1 --tool $tool "$build/decode24_test" quick
-      step "$tool-gemm24" 40 compute-sanitizer --error-exitcode 1 --tool $tool "$build/gemm24_test" quick
+      for name in pack24 decode24 gemm24 decode_bsr; do
+        step "$tool-$name" 100 compute-sanitizer --error-exitcode 1 --tool $tool "$build/${name}_test" quick &
+      done
     done
+    wait
   fi
   step decode24_bench 90 "$build/decode24_bench" --json "$results/decode24.json"
   step gemm24_bench 150 "$build/gemm24_bench" --json "$results/gemm24.json"
+  step decode_bsr_bench 60 "$build/decode_bsr_bench" --json "$results/decode_bsr.json"
   nvidia-smi --query-gpu=clocks.sm,clocks.mem,power.draw,temperature.gpu --format=csv,noheader
-  cat "$results/machine_code.log" "$results/decode24_bench.log" "$results/gemm24_bench.log"
-  return $failed
+  cat "$results/machine_code.log" "$results/decode24_bench.log" "$results/gemm24_bench.log" "$results/decode_bsr_bench.log"
+  [ ! -e "$results/failed" ]
 }
 
 export build

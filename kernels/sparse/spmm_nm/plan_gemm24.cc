@@ -9,6 +9,8 @@ namespace prune::kernels::cuda {
 namespace {
 
 constexpr int kMaxCluster = 8;
+constexpr int kMaxMeasuredSplit = 4;  // finer ones are for matrices that one round of them holds
+constexpr double kNever = 1e30;
 
 // Clusters of `size` blocks that run at once. A cluster lies within one of the device's processor groups of
 // 16 or 18, which the limits show for powers of two; sizes between lose no more than the next power.
@@ -20,19 +22,20 @@ int clusters_at_once(const DeviceLimits& limits, int size) {
 // Microseconds, roughly, beyond what every launch costs: rounds of output tiles, in each the column tiles of
 // a block, which take what multiplying takes or what memory allows. Fitted to all candidates at five shapes
 // and seven numbers of tokens, measured on an H100 (bench/gpu/gemm24_bench --sweep): the first choice is
-// within 1.4% of the best on average, 19% at worst.
+// within 1% of the best on average, 19% at worst.
 double estimate(const DecodeShape& shape, const DeviceLimits& limits, const GemmPlan& plan) {
   const int tiles_k = int(tiles_along24(shape.cols, kTileCols24)), cluster = plan.share * plan.split;
   const int outputs =
       int(tiles_along24(shape.rows, kGemmRows * plan.share) * tiles_along24(shape.tokens, plan.tile_tokens));
   const int at_once = std::min(outputs, clusters_at_once(limits, cluster));
   const int rounds = (outputs + at_once - 1) / at_once;
+  if (plan.split > kMaxMeasuredSplit && rounds > 1) return kNever;
   const int tiles = rounds * ((tiles_k + plan.split - 1) / plan.split);
   const double multiply = 0.29 + 0.0041 * plan.tile_tokens;
   const double x_bytes = 2.0 * kTileCols24 * plan.tile_tokens / plan.share;  // mostly from the L2
   const double memory =
       (kGemmRowTiles * tile_bytes24(shape.weight) + 0.2 * x_bytes) * at_once * cluster / 2.9e6;
-  const double round = plan.split > 1 ? 1.3 + 0.009 * plan.tile_tokens : 0.4;  // sums on their way
+  const double round = plan.split > 1 ? 1.3 + 0.03 * plan.tile_tokens : 0.4;  // sums on their way
   return tiles * std::max(multiply, memory) + rounds * round + (plan.split > 1 ? 1.1 : 0);
 }
 
@@ -53,8 +56,8 @@ std::vector<GemmPlan> gemm_candidates(const DecodeShape& shape) {
 }
 
 GemmPlan plan_gemm24(const DecodeShape& shape, const DeviceLimits& limits) {
-  GemmPlan best;
-  double least = 1e30;
+  GemmPlan best{16, 1, 1};
+  double least = kNever;
   for (const GemmPlan& plan : gemm_candidates(shape)) {
     const double time = estimate(shape, limits, plan);
     if (time < least) least = time, best = plan;

@@ -1,0 +1,164 @@
+// Block-sparse decode against sums in double precision, and its packing bit for bit.
+#include "kernels/sparse/spmm_bsr/decode_bsr.h"
+#include "test/kernels/cuda/reference24.h"
+
+namespace prune::test {
+namespace {
+
+using namespace kernels::cuda;
+
+struct HostBsr {
+  int rows, cols, block_rows, block_cols;
+  std::vector<int32_t> indices;
+  std::vector<int64_t> indptr{0};
+  std::vector<uint16_t> values;
+};
+
+// `density` of the blocks, at random; some block rows are empty.
+template <class T>
+HostBsr random_bsr(int rows, int cols, int block_rows, int block_cols, double density, Random& random) {
+  HostBsr m{rows, cols, block_rows, block_cols, {}, {0}, {}};
+  for (int r = 0; r < rows / block_rows; ++r) {
+    const bool empty = r % 5 == 3 && density < 1;
+    for (int c = 0; c < cols / block_cols; ++c) {
+      if (!empty && (random.uniform() + 1) / 2 < density) m.indices.push_back(c);
+    }
+    m.indptr.push_back(int64_t(m.indices.size()));
+  }
+  m.values.resize(m.indices.size() * size_t(block_rows) * block_cols);
+  for (uint16_t& v : m.values) v = bits_of(from_double<T>(random.uniform()));
+  return m;
+}
+
+template <class T>
+Expected reference(const HostBsr& m, const std::vector<uint16_t>& x, int stride, int tokens) {
+  Expected e{std::vector<double>(size_t(tokens) * m.rows), std::vector<double>(size_t(tokens) * m.rows)};
+#pragma omp parallel for
+  for (int r = 0; r < m.rows; ++r) {
+    const int block_row = r / m.block_rows;
+    for (int64_t b = m.indptr[block_row]; b < m.indptr[block_row + 1]; ++b) {
+      const uint16_t* w = &m.values[(size_t(b) * m.block_rows + r % m.block_rows) * m.block_cols];
+      for (int n = 0; n < tokens; ++n) {
+        for (int c = 0; c < m.block_cols; ++c) {
+          const double product =
+              to_double<T>(w[c]) * to_double<T>(x[size_t(n) * stride + m.indices[b] * m.block_cols + c]);
+          e.sum[size_t(n) * m.rows + r] += product;
+          e.magnitude[size_t(n) * m.rows + r] += std::fabs(product);
+        }
+      }
+    }
+  }
+  return e;
+}
+
+struct DeviceBsr {
+  DeviceArray<int32_t> indices;
+  DeviceArray<int64_t> indptr;
+  DeviceArray<uint16_t> fragments;
+  MatrixBsr matrix;
+
+  explicit DeviceBsr(const HostBsr& m) : indices(m.indices), indptr(m.indptr), fragments(m.values.size()) {
+    matrix = {m.rows, m.cols, m.block_rows, m.block_cols, indices.get(), indptr.get(), fragments.get()};
+    const DeviceArray<uint16_t> values(m.values);
+    fragments.fill_bytes(0xff);
+    check(pack_bsr(matrix, values.get(), fragments.get(), nullptr).ok(), "pack_bsr");
+    DeviceArray<uint16_t> back(m.values.size());
+    back.fill_bytes(0xff);
+    check(unpack_bsr(matrix, back.get(), nullptr).ok(), "unpack_bsr");
+    check(back.host() == m.values, "unpacked blocks differ from what was packed");
+  }
+};
+
+template <class T>
+void product_is_right(const HostBsr& m, int tokens, bool special, Random& random) {
+  const DeviceBsr packed(m);
+  const int x_stride = m.cols + 8, y_stride = m.rows + 3;
+  const std::vector<uint16_t> x = random_x<T>(tokens, m.cols, x_stride, special, random);
+  const Expected expected = reference<T>(m, x, x_stride, tokens);
+  const DeviceArray<uint16_t> x_device(x);
+  DeviceArray<uint16_t> y(size_t(tokens) * y_stride);
+  DecodeBsrCall call{__is_same(T, __half) ? Element::kF16 : Element::kBf16,
+                     tokens,
+                     x_device.get(),
+                     x_stride,
+                     y.get(),
+                     y_stride,
+                     false,
+                     nullptr};
+  const std::string label = std::string(__is_same(T, __half) ? "f16 " : "bf16 ") + std::to_string(m.rows) +
+                            "x" + std::to_string(m.cols) + " blocks " + std::to_string(m.block_rows) + "x" +
+                            std::to_string(m.block_cols) + ", " + std::to_string(m.indices.size()) +
+                            " of them, tokens " + std::to_string(tokens);
+  std::vector<uint16_t> first;
+  for (const bool overlap : {false, true}) {
+    y.fill_bytes(0xa5);
+    call.overlap_previous = overlap;
+    const Status status = decode_bsr(packed.matrix, call);
+    if (!check(status.ok(), label + ": " + describe(status))) return;
+    const std::vector<uint16_t> got = y.host();
+    std::string where;
+    const int wrong = count_wrong<T>(got, y_stride, expected, m.rows, tokens, &where);
+    check(wrong == 0, label + ": " + std::to_string(wrong) + " outputs are wrong" + where);
+    if (overlap) check(got == first, label + ": a second run differs");
+    first = got;
+  }
+}
+
+// x is NaN wherever no block of the first block row looks: nothing of it may reach those rows.
+void absent_blocks_are_not_read(Random& random) {
+  HostBsr m{32, 128, 32, 32, {1}, {0, 1}, {}};
+  m.values.assign(32 * 32, bits_of(from_double<__nv_bfloat16>(0.5)));
+  const DeviceBsr packed(m);
+  std::vector<uint16_t> x(128, bits_of(from_double<__nv_bfloat16>(NAN)));
+  for (int k = 32; k < 64; ++k) x[k] = bits_of(from_double<__nv_bfloat16>(random.uniform()));
+  const DeviceArray<uint16_t> x_device(x);
+  DeviceArray<uint16_t> y(32);
+  const DecodeBsrCall call{Element::kBf16, 1, x_device.get(), 128, y.get(), 32, false, nullptr};
+  check(decode_bsr(packed.matrix, call).ok(), "one block");
+  for (const uint16_t v : y.host()) check(!std::isnan(to_double<__nv_bfloat16>(v)), "NaN of an absent block");
+}
+
+void refusals() {
+  const DeviceArray<uint8_t> bytes(1 << 16);
+  MatrixBsr m{64, 64, 32, 32, nullptr, nullptr, bytes.get()};
+  const DecodeBsrCall call{Element::kBf16, 1, bytes.get(), 64, bytes.get(), 64, false, nullptr};
+  MatrixBsr odd = m, ragged = m;
+  odd.block_cols = 48, ragged.rows = 80;
+  DecodeBsrCall many = call, misaligned = call;
+  many.tokens = 17, misaligned.x = bytes.get() + 2;
+  check(decode_bsr(odd, call).reason == Reason::kShape, "blocks of 48 are refused");
+  check(decode_bsr(ragged, call).reason == Reason::kShape, "rows off the block are refused");
+  check(decode_bsr(m, many).reason == Reason::kShape, "17 tokens are refused");
+  check(decode_bsr(m, misaligned).reason == Reason::kAlignment, "a misaligned x is refused");
+}
+
+template <class T>
+void all_blocks(Random& random, bool quick) {
+  const std::vector<int> blocks = quick ? std::vector<int>{16, 64} : std::vector<int>{16, 32, 64, 128};
+  for (const int block_rows : blocks) {
+    for (const int block_cols : blocks) {
+      for (const double density : {0.0, 0.1, 0.5, 1.0}) {
+        const int rows = 6 * 128, cols = quick ? 256 : 1152;
+        const HostBsr m = random_bsr<T>(rows, cols, block_rows, block_cols, density, random);
+        for (const int tokens : quick ? std::vector<int>{3, 16} : std::vector<int>{1, 7, 8, 9, 16})
+          product_is_right<T>(m, tokens, tokens == 7, random);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace prune::test
+
+// With "quick": fewer sizes, for runs under a sanitizer.
+int main(int argc, char** argv) {
+  using namespace prune::test;
+  cuda(cudaFree(nullptr));
+  const bool quick = argc > 1 && std::string(argv[1]) == "quick";
+  Random random(17);
+  all_blocks<__nv_bfloat16>(random, quick);
+  all_blocks<__half>(random, quick);
+  absent_blocks_are_not_read(random);
+  refusals();
+  return report("decode_bsr_test");
+}
