@@ -72,6 +72,15 @@ class Eval(ProgramTest):
         pruned = self.evaluate(self.folder / "pruned", GOLDEN, "--seqlen", 64)
         self.assertGreater(pruned["perplexity"], 2 * dense["perplexity"])
 
+    def test_packed_models_are_those_they_were_packed_from(self):
+        for pattern, sparsity in (("2:4", 0.5), ("16x16", 0.5), ("unstructured", 0.6)):
+            with self.subTest(pattern=pattern):
+                pruned, packed = self.folder / "pruned", self.folder / "packed"
+                self.expect(DONE, MODEL, "-o", pruned, "--pattern", pattern, "--sparsity", sparsity, "--force")
+                self.expect(DONE, "pack", pruned, "-o", packed, "--force")
+                results = [self.evaluate(model, GOLDEN, "--seqlen", 64)["perplexity"] for model in (pruned, packed)]
+                self.assertAlmostEqual(results[1] / results[0], 1, delta=1e-6)
+
     def refuse(self, code, *arguments):
         run = self.expect(code, "eval", *arguments)
         self.assertEqual(run.stdout, "")

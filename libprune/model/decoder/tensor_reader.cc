@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "libprune/model/packed_checkpoint.h"
 #include "libprune/model/tensor_error.h"
 #include "libprune/model/tensor_visit.h"
 
@@ -59,9 +60,18 @@ void transpose(const FloatMatrix& from, FloatMatrix& to) {
 
 }  // namespace
 
+TensorReader::TensorReader(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {
+  if (PackedCheckpoint::is_packed(checkpoint)) packed_ = std::make_unique<PackedCheckpoint>(checkpoint);
+}
+TensorReader::~TensorReader() = default;
+
 const TensorInfo& TensorReader::require(const std::string& name, const std::vector<int64_t>& shape) const {
   const auto ref = checkpoint_.find(name);
-  if (!ref) throw_input(shown(checkpoint_.path()) + ": no tensor " + quote_name(name));
+  if (!ref) {
+    const bool is_packed = packed_ != nullptr && packed_->find(name) != nullptr;
+    throw_input(shown(checkpoint_.path()) +
+                (is_packed ? ": 'prune unpack' first: packed is " : ": no tensor ") + quote_name(name));
+  }
   const TensorInfo& tensor = checkpoint_.tensor(*ref);
   const std::string place = place_of(checkpoint_.shards()[ref->shard], tensor);
   if (tensor.shape != shape) {
@@ -82,12 +92,26 @@ std::vector<float> TensorReader::vector(const std::string& name, int64_t size) c
 
 FloatMatrix TensorReader::matrix(const std::string& name, int64_t out, int64_t in,
                                  Orientation orientation) const {
+  if (const PackedWeight* weight = packed_ ? packed_->find(name) : nullptr) return unpacked(*weight, out, in);
   const bool turned = orientation == Orientation::kInOut;
   FloatMatrix stored(turned ? in : out, turned ? out : in);
   rows(name, stored.rows(), stored.cols(), 0, stored.rows(), stored.data());
   if (!turned) return stored;
   FloatMatrix matrix;
   transpose(stored, matrix);
+  return matrix;
+}
+
+FloatMatrix TensorReader::unpacked(const PackedWeight& weight, int64_t out, int64_t in) const {
+  if (weight.out != out || weight.in != in) {
+    throw_input("packed tensor " + quote_name(weight.tensor) + " is " + in_words({weight.out, weight.in}) +
+                " as [out, in], but config.json asks for " + in_words({out, in}));
+  }
+  FloatMatrix matrix(out, in);
+  visit_dtype(weight.dtype, [&]<class T>() {
+    const Matrix<T> values = packed_->unpack<T>(weight);
+    widen_run<T>(reinterpret_cast<const std::byte*>(values.data()), out * in, matrix.data());
+  });
   return matrix;
 }
 

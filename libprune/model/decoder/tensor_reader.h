@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,24 +13,32 @@
 
 namespace prune {
 
-// Every floating-point type is widened to float. Keeps a reference to the checkpoint. All throw Error(kInput)
-// naming the tensor when it is missing or not of the shape that the configuration asks for.
+class PackedCheckpoint;
+struct PackedWeight;
+
+// Every floating-point type is widened to float; packed matrices are unpacked. Keeps a reference to the
+// checkpoint. All throw Error(kInput) naming the tensor when it is missing or not of the shape that the
+// configuration asks for.
 class TensorReader {
  public:
-  explicit TensorReader(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+  explicit TensorReader(const Checkpoint& checkpoint);
+  ~TensorReader();
 
+  // Whether a tensor is there, and not packed.
   bool has(std::string_view name) const { return checkpoint_.find(name).has_value(); }
   std::vector<float> vector(const std::string& name, int64_t size) const;
   // [out, in], whichever way round the file stores it.
   FloatMatrix matrix(const std::string& name, int64_t out, int64_t in, Orientation orientation) const;
-  // The rows [first, first + count) of a matrix stored as [rows, cols], to `out`.
+  // The rows [first, first + count) of a matrix stored as [rows, cols] and not packed, to `out`.
   void rows(const std::string& name, int64_t rows, int64_t cols, int64_t first, int64_t count,
             float* out) const;
 
  private:
+  FloatMatrix unpacked(const PackedWeight& weight, int64_t out, int64_t in) const;
   const TensorInfo& require(const std::string& name, const std::vector<int64_t>& shape) const;
 
   const Checkpoint& checkpoint_;
+  std::unique_ptr<const PackedCheckpoint> packed_;  // null where nothing is packed
 };
 
 }  // namespace prune
