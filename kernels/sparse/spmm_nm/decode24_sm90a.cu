@@ -389,12 +389,12 @@ __device__ void multiply(const Arguments& args, const Place& place, const Decode
       }
       // Nobody waits for the last uses of the panels, and their block may be gone: no word of those.
       if (uses_left-- > plan.panels) {
-        __syncwarp();
-        const uint32_t empty = shared + layout.panel_empty(walk.slot());
+        const uint32_t empty = shared + layout.panel_empty(walk.slot());  // every lane for its own loads
         if (plan.share == 1) {
-          if (role.lane == 0) ptx::barrier_arrive(empty);
-        } else if (role.lane < plan.share) {
-          ptx::barrier_arrive_remote(empty, place.on_same_columns(role.lane));
+          ptx::barrier_arrive(empty);
+        } else {
+          for (int share = 0; share < plan.share; ++share)
+            ptx::barrier_arrive_remote(empty, place.on_same_columns(share));
         }
       }
       walk.advance();
@@ -422,7 +422,7 @@ __global__ void __launch_bounds__(32 * (decode_max_warps(kWeight, kBlocks) + 1),
   } else {
     for (int i = lane; i < args.plan.panels; i += 32) {
       ptx::barrier_init(shared + layout.panel_full(i), 1);
-      ptx::barrier_init(shared + layout.panel_empty(i), layout.warps * args.plan.share);
+      ptx::barrier_init(shared + layout.panel_empty(i), 32 * layout.warps * args.plan.share);
     }
     if (lane < 2) {
       ptx::barrier_init(shared + layout.exchanged(lane), (layout.warps << args.geometry.log_split) + 1);

@@ -75,8 +75,7 @@ class TileStream {
     // A product that is issued has its registers: only now are the loads above over for certain, and the slot
     // may be written.
     multiply_tile<kWeight, T, kTokens>(sums, weights, operand, [&] {
-      __syncwarp();
-      if (role_.lane == 0) ptx::barrier_arrive(shared_ + L::weights_empty(weights_.slot));
+      ptx::barrier_arrive(shared_ + L::weights_empty(weights_.slot));  // every lane for its own loads
     });
     weights_.advance();
     release_x(slots[0]);
@@ -140,7 +139,7 @@ __device__ void start_barriers(const Arguments& args, uint32_t shared) {
   }
   for (int i = 0; i < L::kWeightSlots; ++i) {
     ptx::barrier_init(shared + L::weights_full(i), 2);
-    ptx::barrier_init(shared + L::weights_empty(i), kGemmWarps);
+    ptx::barrier_init(shared + L::weights_empty(i), 32 * kGemmWarps);
   }
   ptx::barrier_init(shared + L::kReady, kGemmWarps * args.split);
   ptx::barrier_init(shared + L::kExchanged, 1);
