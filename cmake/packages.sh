@@ -9,12 +9,13 @@ set_name=${1:-build}
 
 # Build and run the program, its tests and its benchmarks.
 packages="g++ cmake ninja-build libeigen3-dev libdnnl-dev libfmt-dev libboost-program-options-dev
-  libbenchmark-dev libgtest-dev libgmock-dev nlohmann-json3-dev"
+  libbenchmark-dev libgtest-dev libgmock-dev nlohmann-json3-dev libjs-chart.js"
 # Check the format and the code; independent implementations in the tests; counting system calls; the package
 # as its users meet it.
 test_packages="clang-format-14 clang-tidy-14 libomp-14-dev python3 python3-numpy strace pkg-config"
-# Build with the second compiler, its sanitizers and its fuzzer.
-check_packages="clang-14 libclang-rt-14-dev"
+# Build with the second compiler, its sanitizers and its fuzzer; the dashboard's page in a browser, and another's tool on what it
+# exports, whose tests are skipped where these are missing.
+check_packages="clang-14 libclang-rt-14-dev chromium chromium-driver libbenchmark-tools python3-scipy"
 
 case $set_name in
   build) ;;

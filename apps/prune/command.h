@@ -23,6 +23,7 @@ int unpack_command(const Arguments& arguments);
 int eval_command(const Arguments& arguments);
 int recover_command(const Arguments& arguments);
 int bench_command(const Arguments& arguments);
+int dashboard_command(const Arguments& arguments);
 int help_command(const Arguments& arguments);
 
 // A new command is a file of its own, a declaration above and a line here.
@@ -34,6 +35,7 @@ inline constexpr Command kCommands[] = {
     {"eval", "perplexity of a text under a checkpoint", eval_command},
     {"recover", "train a pruned checkpoint on text; its zeros stay", recover_command},
     {"bench", "time a checkpoint's weight shapes on this machine, dense against sparse", bench_command},
+    {"dashboard", "make a page of benchmark runs, or export them for other dashboards", dashboard_command},
     {"help", "explain a command, as 'prune COMMAND --help' does", help_command},
 };
 

@@ -120,7 +120,9 @@ RunComparison compare_runs(const BenchmarkRun& before, const BenchmarkRun& after
   }
   judge(result.cases);
   result.needed_repetitions = repetitions_for(result.cases.size());
-  std::ranges::stable_sort(result.cases, {}, [](const CaseComparison& c) { return c.ranks.ratio; });
+  std::ranges::stable_sort(result.cases, {}, [](const CaseComparison& c) {
+    return c.verdict == Verdict::kFailed ? 0.0 : c.ranks.ratio;
+  });
   return result;
 }
 

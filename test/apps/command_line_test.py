@@ -14,7 +14,7 @@ import safetensors_files
 from program import (DONE, FAILED, MISMATCH, MODEL, PROGRAM, REFUSED, USAGE, ProgramTest, environment, prune,
                      tensors_of)  # fmt: skip
 
-COMMANDS = ("inspect", "verify", "pack", "unpack", "bench")
+COMMANDS = ("inspect", "verify", "pack", "unpack", "bench", "dashboard")
 PASS = ("--sparsity", 0.5, "--pattern", "2:4")
 
 
@@ -119,7 +119,8 @@ class Mistakes(ProgramTest):
 
     def test_models_that_are_none(self):
         for command in COMMANDS:
-            self.refuse(command, "nowhere", code=REFUSED, parts=["nowhere"])
+            output = ("-o", "page.html") if command == "dashboard" else ()
+            self.refuse(command, "nowhere", *output, code=REFUSED, parts=["nowhere"])
         self.refuse(code=REFUSED, parts=[str(self.folder)])
         self.refuse("unpack", MODEL, code=REFUSED)
         self.refuse("bench", MODEL, code=REFUSED, parts=["not packed"])
