@@ -7,7 +7,7 @@ include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/prune)
 set(libraries_dir ${CMAKE_INSTALL_LIBDIR}/cmake/prune)
 # What the compiled libraries need to link.
-set(library_dependencies DNNL nlohmann_json OpenMP)
+set(library_dependencies DNNL nlohmann_json OpenMP TextLibraries)
 
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/libprune/include/prune DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
   COMPONENT headers FILES_MATCHING PATTERN "*.h")
@@ -29,7 +29,8 @@ install(FILES ${PROJECT_BINARY_DIR}/prune.pc DESTINATION ${CMAKE_INSTALL_DATADIR
 if(PRUNE_BUILD_LIBRARIES)
   install(TARGETS prune_kernels prune_io prune_model EXPORT pruneLibraries COMPONENT libraries)
   install(EXPORT pruneLibraries NAMESPACE prune:: DESTINATION ${libraries_dir} COMPONENT libraries)
-  install(FILES ${CMAKE_CURRENT_LIST_DIR}/FindDNNL.cmake DESTINATION ${libraries_dir} COMPONENT libraries)
+  install(FILES ${CMAKE_CURRENT_LIST_DIR}/FindDNNL.cmake ${CMAKE_CURRENT_LIST_DIR}/FindTextLibraries.cmake
+    DESTINATION ${libraries_dir} COMPONENT libraries)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/libprune/io ${PROJECT_SOURCE_DIR}/libprune/model
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libprune/libprune COMPONENT libraries FILES_MATCHING PATTERN "*.h")
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/kernels/sparse DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libprune/kernels

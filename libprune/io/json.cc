@@ -13,13 +13,15 @@ namespace {
 
 using Json = nlohmann::json;
 
-// "line 3, column 7 (byte 40)", all counted from one, as editors do.
-std::string position_in(std::string_view text, size_t byte) {
+// "line 3, column 7 (byte 40)", all counted from one, as editors do; the byte only where `text` is a whole
+// file.
+std::string position_in(std::string_view text, size_t byte, size_t first_line) {
   const std::string_view before = text.substr(0, std::min(byte, text.size()));
-  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+  const size_t line = first_line + static_cast<size_t>(std::count(before.begin(), before.end(), '\n'));
   const size_t line_start = before.rfind('\n') == std::string_view::npos ? 0 : before.rfind('\n') + 1;
-  return "line " + std::to_string(line) + ", column " + std::to_string(before.size() - line_start + 1) +
-         " (byte " + std::to_string(before.size() + 1) + ")";
+  const std::string place =
+      "line " + std::to_string(line) + ", column " + std::to_string(before.size() - line_start + 1);
+  return first_line > 1 ? place : place + " (byte " + std::to_string(before.size() + 1) + ")";
 }
 
 class TreeBuilder : public JsonEvents {
@@ -86,16 +88,17 @@ class TreeBuilder : public JsonEvents {
 
 }  // namespace
 
-void JsonEvents::parse(std::string_view text, const std::string& where) {
+void JsonEvents::parse(std::string_view text, const std::string& where, size_t first_line) {
   text_ = text;
   where_ = &where;
+  first_line_ = first_line;
   if (const size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
-    throw_input(where + ": not UTF-8 at " + position_in(text, at));
+    throw_input(where + ": not UTF-8 at " + position_in(text, at, first_line));
   }
   if (text.starts_with("\xEF\xBB\xBF"))
     throw_input(where + ": starts with a byte order mark, which JSON forbids");
   if (const size_t at = text.find('\0'); at != std::string_view::npos) {
-    throw_input(where + ": not JSON: a zero byte at " + position_in(text, at));
+    throw_input(where + ": not JSON: a zero byte at " + position_in(text, at, first_line));
   }
   Json::sax_parse(text.begin(), text.end(), this);
 }
@@ -104,7 +107,7 @@ bool JsonEvents::parse_error(size_t position, const std::string&, const nlohmann
   constexpr int kNumberOutOfRange = 406;
   const std::string fault =
       error.id == kNumberOutOfRange ? ": JSON number beyond double precision ends at " : ": not JSON at ";
-  throw_input(where() + fault + position_in(text_, position == 0 ? 0 : position - 1));
+  throw_input(where() + fault + position_in(text_, position == 0 ? 0 : position - 1, first_line_));
 }
 
 nlohmann::json parse_json(std::string_view text, const std::string& where) {

@@ -20,8 +20,9 @@ class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
  public:
   // Sends the events of `text` to this handler. Beyond plain syntax, refuses what is not UTF-8 and, both of
   // which the parser would swallow, a byte order mark and NUL bytes. The parser keeps its own stack on the
-  // heap, one bit a level: no nesting overflows it. `where` names the file in messages.
-  void parse(std::string_view text, const std::string& where);
+  // heap, one bit a level: no nesting overflows it. `where` names the file in messages, `first_line` says
+  // where in the file the text begins.
+  void parse(std::string_view text, const std::string& where, size_t first_line = 1);
 
   bool binary(binary_t&) override { return false; }  // never sent for text
   bool parse_error(size_t position, const std::string& last_token,
@@ -29,10 +30,12 @@ class JsonEvents : public nlohmann::json_sax<nlohmann::json> {
 
  protected:
   const std::string& where() const { return *where_; }
+  size_t first_line() const { return first_line_; }
 
  private:
   std::string_view text_;
   const std::string* where_ = nullptr;
+  size_t first_line_ = 1;
 };
 
 // The document as a tree. Also refuses a key twice in one object, nesting beyond kMaxJsonDepth, and more than
