@@ -46,17 +46,31 @@ inline std::string shape_of(const ConstView<float>& m) {
   return std::to_string(m.rows()) + " x " + std::to_string(m.cols());
 }
 
-inline void require_gram(const ConstView<float>& gram, Index in) {
-  if (gram.rows() != in || gram.cols() != in) {
-    throw_usage("gram: expected " + std::to_string(in) + " x " + std::to_string(in) + ", got " +
-                shape_of(gram));
-  }
-  require_finite(gram, "gram");
-  for (Index j = 0; j < in; ++j) {
+inline void require_gram_shape(const ConstView<float>& gram, Index in) {
+  if (gram.rows() == in && gram.cols() == in) return;
+  throw_usage("gram: expected " + std::to_string(in) + " x " + std::to_string(in) + ", got " +
+              shape_of(gram));
+}
+
+inline void require_gram_diagonal(const ConstView<float>& gram) {
+  for (Index j = 0; j < gram.cols(); ++j) {
     if (gram(j, j) < 0) {
       throw_input("gram: negative at row " + std::to_string(j) + " of the diagonal; G = X^T X has none");
     }
   }
+}
+
+inline void require_gram(const ConstView<float>& gram, Index in) {
+  require_gram_shape(gram, in);
+  require_finite(gram, "gram");
+  require_gram_diagonal(gram);
+}
+
+// For those who read nothing below the diagonal.
+inline void require_upper_gram(const ConstView<float>& gram, Index in) {
+  require_gram_shape(gram, in);
+  require_finite_upper(gram, "gram");
+  require_gram_diagonal(gram);
 }
 
 // Throws what the functions over a layer say they throw.
@@ -72,7 +86,11 @@ inline void require_layer(const ConstView<float>& weights, const ConstView<float
   require_gram(gram, weights.cols());
   require_finite(weights, "weights");
   require_finite(target.dense, "dense weights");
-  if (target.rhs) require_finite(*target.rhs, "right-hand side");
+  if (!target.rhs) return;
+  require_finite(*target.rhs, "right-hand side");
+  if (target.energy >= 0 && std::isfinite(target.energy)) return;
+  throw_input("energy of the target: " + std::to_string(target.energy) +
+              ", expected the sum of the squares of its outputs");
 }
 
 // sum of a_j b_j in double.
@@ -116,7 +134,7 @@ inline double energy_of(const ConstView<float>& gram, const LayerTarget& target)
 // An error that is a sum over rows, as a share of the energy; 0 of nothing is 0.
 inline double relative_error(double row_errors, double energy, const LayerTarget& target) {
   const double sum = target.rhs ? row_errors + energy : row_errors;
-  if (std::isnan(sum)) throw_input("the layer's error is beyond the range of float, or its energy is NaN");
+  if (std::isnan(sum)) throw_input("the layer's error is beyond the range of float");
   const double error = std::max(0.0, sum);
   if (error == 0) return 0;
   return energy > 0 ? error / energy : std::numeric_limits<double>::infinity();
@@ -131,8 +149,8 @@ inline double relative_error(double row_errors, double energy, const LayerTarget
 //
 // for weights W' [out, in] and the full, symmetric G [in, in]. Products are of floats; they are summed in
 // double. 0 when the outputs are as wanted, also where all are 0; infinity when they should be 0 and are not.
-// Throws Error(kUsage) for shapes that do not fit, Error(kInput) for NaN, infinity, or a Gram matrix whose
-// diagonal is negative somewhere.
+// Throws Error(kUsage) for shapes that do not fit, Error(kInput) for NaN, infinity, an energy of a target
+// that is none, or a Gram matrix whose diagonal is negative somewhere.
 inline double layer_error(const ConstView<float>& weights, const ConstView<float>& gram,
                           const LayerTarget& target) {
   detail::require_layer(weights, gram, target);

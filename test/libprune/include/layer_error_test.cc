@@ -71,6 +71,14 @@ TEST_F(LayerError, SaysWhatIsWrong) {
                       layer_error(view(w), view(gram), LayerTarget{view(w), view(other), 1});
                     }),
             "");
+  for (const double energy : {-1.0, double(NAN), double(INFINITY)}) {
+    EXPECT_EQ(refusal(ErrorKind::kInput, "energy of the target",
+                      [&] {
+                        layer_error(view(w), view(gram), LayerTarget{view(w), view(w), energy});
+                      }),
+              "");
+    layer_error(view(w), view(gram), LayerTarget{view(w), std::nullopt, energy});  // not read
+  }
   gram(1, 1) = -1;
   EXPECT_EQ(refusal(ErrorKind::kInput, "gram: negative at row 1", error), "");
   gram(1, 2) = NAN;

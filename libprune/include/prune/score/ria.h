@@ -13,11 +13,15 @@ namespace prune::score {
 // (|W_ij| / sum_k |W_kj| + |W_ij| / sum_k |W_ik|) (mean over tokens of x_j^2)^(power / 2), in float, or
 // double for double weights; the weights of the whole layer compare. The paper takes the sum over tokens of
 // x_j^2, which is the same order. The share in a row or column of zeros is 0. Arguments and errors as
-// wanda(); also Error(kInput) for NaN and infinite weights.
+// wanda(); also Error(kUsage) for a power that is negative, infinite or NaN, and Error(kInput) for NaN and
+// infinite weights.
 template <RowMajorMatrix M>
 auto ria(const M& weights, const Eigen::VectorXd& mean_square, double power = 0.5) {
   using Score = detail::ScoreOf<typename M::Scalar>;
   detail::require_mean_square(mean_square, weights.cols());
+  if (!(power >= 0 && std::isfinite(power))) {
+    throw_usage("RIA: power " + detail::short_number(power) + ", expected a finite number, not negative");
+  }
   const auto w = view(weights);
   const auto row = [&](Index i) { return w.data() + i * w.outerStride(); };
   Eigen::VectorXd row_sums = Eigen::VectorXd::Zero(w.rows());

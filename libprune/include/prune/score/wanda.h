@@ -36,8 +36,9 @@ using ScoreOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
 namespace score {
 
 // |W_ij| sqrt(mean over tokens of x_j^2), in float, or double for double weights. W [out, in]; mean_square
-// [in] is ColumnNorms::mean_square() or Gram's. NaN stays NaN (select() refuses it). Throws Error(kUsage) for
-// another number of inputs, Error(kInput) for a mean square that is none.
+// [in] is ColumnNorms::mean_square() or Gram's. On an input that is always 0 every weight scores 0, an
+// infinite one too; NaN stays NaN (select() refuses it). Throws Error(kUsage) for another number of inputs,
+// Error(kInput) for a mean square that is none.
 template <RowMajorMatrix M>
 auto wanda(const M& weights, const Eigen::VectorXd& mean_square) {
   using Score = detail::ScoreOf<typename M::Scalar>;
@@ -47,7 +48,10 @@ auto wanda(const M& weights, const Eigen::VectorXd& mean_square) {
   Matrix<Score> scores(w.rows(), w.cols());
   for (Index i = 0; i < w.rows(); ++i) {
     const auto* row = w.data() + i * w.outerStride();
-    for (Index j = 0; j < w.cols(); ++j) scores(i, j) = Score(std::abs(as_double(row[j])) * norm[j]);
+    for (Index j = 0; j < w.cols(); ++j) {
+      const double size = std::abs(as_double(row[j]));
+      scores(i, j) = Score(norm[j] == 0 && std::isinf(size) ? 0 : size * norm[j]);
+    }
   }
   return scores;
 }

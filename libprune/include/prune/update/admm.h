@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <string>
 
 #include <prune/score/magnitude.h>
@@ -162,9 +163,11 @@ inline Index difference(const Mask& a, const Mask& b) {
 inline AdmmResult admm(View<float> weights, const ConstView<float>& gram, const LayerTarget& target,
                        const Pattern& pattern, double sparsity, const AdmmOptions& options = {}) {
   prune::detail::require_layer(prune::detail::as_const(weights), gram, target);
-  if (!(options.rho > 0 && options.growth > 1)) {
-    throw_usage("admm: expected rho > 0 and growth > 1, got " + std::to_string(options.rho) + " and " +
-                std::to_string(options.growth));
+  const auto is_float = [](double value) { return float(value) > 0 && std::isfinite(float(value)); };
+  if (!(is_float(options.rho) && options.growth > 1 && is_float(options.growth))) {
+    throw_usage("admm: expected rho > 0 and growth > 1 within the range of float, got " +
+                prune::detail::short_number(options.rho) + " and " +
+                prune::detail::short_number(options.growth));
   }
   constexpr double kChanges = 3e-4;  // of the kept weights, in two steps
   constexpr double kGap = 0.02;
@@ -179,7 +182,9 @@ inline AdmmResult admm(View<float> weights, const ConstView<float>& gram, const 
     result.rho = iteration.rho();
     // With a penalty still too small the mask does not move either: hence the gap.
     const bool has_settled = gap < kGap && double(changes) <= kChanges * double(result.mask.count());
-    if (has_settled || result.steps >= options.max_steps) break;
+    // Nor does a penalty near the end of the floats let anything move any more.
+    const bool can_rise = std::isfinite(float(result.rho * options.growth));
+    if (has_settled || !can_rise || result.steps >= options.max_steps) break;
     iteration.raise(options.growth);
   }
   iteration.write(weights);

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <Eigen/Cholesky>
-#include <cmath>
 #include <string>
 
 #include <prune/layer_error.h>
 #include <prune/pattern.h>
+#include <prune/update/damping.h>
 
 namespace prune {
 
@@ -54,25 +54,25 @@ inline bool factor_upper(const View<float>& h) {
 
 }  // namespace detail
 
-// Of G [in, in], symmetric, of which the upper triangle is read; both are checked. An input that was never
+// Of G [in, in], symmetric, of which only the upper triangle is read and checked. An input that was never
 // other than 0 (G_jj = 0) gets the diagonal 1 instead. Where H is not positive definite in float, once more
 // with ten times the damping, and so on up to a limit. `damping` > 0. Throws Error(kInput) for NaN, infinity
 // or a negative diagonal, and when the last attempt fails; Error(kUsage) for a damping that is none or a
 // shape that is not square.
 inline DampedFactor factor_damped(ConstView<float> gram, double damping) {
   constexpr int kMaxRetries = 4;
-  if (!(damping > 0 && std::isfinite(damping))) {
+  if (!(damping > 0)) {  // ten times as much of nothing would not help
     throw_usage("damping " + detail::short_number(damping) + ": expected a positive number");
   }
   const Index n = gram.cols();
-  prune::detail::require_gram(gram, n);
-  const double mean = n == 0 ? 0 : gram.diagonal().cast<double>().mean();
+  detail::require_upper_gram(gram, n);
   DampedFactor factor{Matrix<float>(n, n), Eigen::VectorXf(n), damping, 0};
   for (;; ++factor.retries, factor.damping *= 10) {
+    const double lambda = detail::damping_of(gram, factor.damping);
     Matrix<float>& h = factor.unit_upper;
     h.triangularView<Eigen::Upper>() = gram;
     for (Index j = 0; j < n; ++j) {
-      h(j, j) = gram(j, j) == 0 ? 1.0f : float(gram(j, j) + factor.damping * mean);
+      h(j, j) = gram(j, j) == 0 ? 1.0f : float(gram(j, j) + lambda);
     }
     if (detail::factor_upper({h.data(), n, n, Eigen::OuterStride<>(n)}) && h.diagonal().allFinite()) break;
     if (factor.retries == kMaxRetries) {

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <Eigen/Cholesky>
-#include <cmath>
 #include <string>
 
 #include <prune/layer_error.h>
+#include <prune/update/damping.h>
 
 namespace prune::update::detail {
 
@@ -14,12 +14,8 @@ struct Damping {
   float lambda = 0;
   Eigen::RowVectorXf inverse_diagonal;  // 1 / H_jj; 0 for a dead input, one that is always 0: G_jj = 0
 
-  Damping(const ConstView<float>& gram, double share) : inverse_diagonal(gram.cols()) {
-    if (!(share >= 0 && std::isfinite(share))) {
-      throw_usage("damping " + std::to_string(share) + ": expected a share of the mean diagonal, 0 or more");
-    }
-    const double mean = gram.cols() == 0 ? 0 : gram.diagonal().cast<double>().sum() / double(gram.cols());
-    lambda = float(share * mean);
+  Damping(const ConstView<float>& gram, double share)
+      : lambda(float(prune::detail::damping_of(gram, share))), inverse_diagonal(gram.cols()) {
     for (Index j = 0; j < gram.cols(); ++j) {
       inverse_diagonal[j] = gram(j, j) > 0 ? 1 / (gram(j, j) + lambda) : 0;
     }

@@ -323,7 +323,7 @@ inline DampedFactor factor_for(View<float> weights, const ConstView<float>& gram
                                const SparsegptOptions& options) {
   if (options.block < 1)
     throw_usage("block " + std::to_string(options.block) + ": expected 1 or more columns");
-  require_gram(gram, weights.cols());
+  require_gram_shape(gram, weights.cols());
   require_finite(as_const(weights), "weights");
   DampedFactor factor = factor_damped(gram, options.damping);
   for (Index j = 0; j < weights.cols(); ++j) {
@@ -335,7 +335,7 @@ inline DampedFactor factor_for(View<float> weights, const ConstView<float>& gram
 }  // namespace detail
 
 // Prunes weights W [out, in] in place to the pattern, and changes those that stay. G = sum of x x^T [in, in]
-// is symmetric; its upper triangle is read, both are checked. H = G + damping mean(diag G) I; see
+// is symmetric; only its upper triangle is read and checked. H = G + damping mean(diag G) I; see
 // factor_damped() for inputs that were always 0, whose weights become 0, and for retries.
 //
 // Unstructured and blocks: `block` columns at a time, the weights of all rows compete by what they cost now,

@@ -38,6 +38,10 @@ TEST(Ria, RowsAndColumnsOfZerosScoreNothing) {
 TEST(Ria, RefusesWhatItCantScore) {
   Matrix<float> w = Matrix<float>::Ones(3, 4);
   EXPECT_EQ(refusal(ErrorKind::kUsage, "3 inputs", [&] { score::ria(w, Eigen::VectorXd::Ones(3)); }), "");
+  for (const double bad : {-0.5, double(NAN), double(INFINITY)}) {
+    EXPECT_EQ(refusal(ErrorKind::kUsage, "RIA: power", [&] { score::ria(w, Eigen::VectorXd::Ones(4), bad); }),
+              "");
+  }
   for (const float bad : {NAN, INFINITY}) {
     w(1, 2) = bad;
     EXPECT_EQ(refusal(ErrorKind::kInput, "row 1, column 2", [&] { score::ria(w, Eigen::VectorXd::Ones(4)); }),

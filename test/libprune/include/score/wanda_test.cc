@@ -44,6 +44,15 @@ TEST_F(Wanda, ScoreIsTheWeightTimesTheNormOfItsInput) {
   static_assert(std::is_same_v<decltype(score::wanda(Matrix<double>(), {}))::Scalar, double>);
 }
 
+TEST_F(Wanda, InfiniteWeightsOnDeadInputsScoreNothing) {
+  Matrix<float> w = Matrix<float>::Ones(1, 4);
+  w(0, 2) = -INFINITY;  // whose input is always 0
+  EXPECT_EQ(score::wanda(w, mean_square(4)), (Matrix<float>{{2, 0.5f, 0, 1}}));
+  EXPECT_FALSE(select_wanda(w, mean_square(4), NM{3, 4}, 0.25)(0, 2));
+  w(0, 1) = INFINITY;
+  EXPECT_EQ(score::wanda(w, mean_square(4))(0, 1), INFINITY);
+}
+
 TEST_F(Wanda, EveryRowLosesTheSameExactShare) {
   for (const Index cols : {10, 64, 90}) {
     const Matrix<float> w = weights(7, cols);

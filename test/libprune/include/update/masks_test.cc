@@ -294,6 +294,20 @@ TEST_F(Masks, SayWhatIsWrong) {
   EXPECT_EQ(refusal(ErrorKind::kUsage, "got blocks", [&] { run_swap(Block{8, 8}, 1e-3); }), "");
   EXPECT_EQ(refusal(ErrorKind::kUsage, "rho > 0", [&] { run_admm({1e-3, 0, 1.1, 9}); }), "");
   EXPECT_EQ(refusal(ErrorKind::kUsage, "growth > 1", [&] { run_admm({1e-3, 0.1, 1, 9}); }), "");
+  for (const double bad : {double(NAN), double(INFINITY), 1e40, 1e-50}) {
+    EXPECT_EQ(refusal(ErrorKind::kUsage, "rho > 0", [&] { run_admm({1e-3, bad, 1.1, 9}); }), "") << bad;
+    if (bad < 1) continue;
+    EXPECT_EQ(refusal(ErrorKind::kUsage, "growth > 1", [&] { run_admm({1e-3, 0.1, bad, 9}); }), "") << bad;
+  }
+  EXPECT_EQ(refusal(ErrorKind::kUsage, "damping 1e+40: too much",
+                    [&] {
+                      run_admm({1e40, 0.1, 1.1, 9});
+                    }),
+            "");
+  w = layer.weights;
+  run_admm({1e-3, 0.1, 1e30, 9});  // one rise, and no more
+  EXPECT_TRUE(w.allFinite());
+  EXPECT_EQ(nonzero_mask(w).count(), 64);
   EXPECT_EQ(refusal(ErrorKind::kInput, "16 columns", [&] { run_swap(NM{2, 5}, 1e-3); }), "");
   EXPECT_EQ(refusal(ErrorKind::kInput, "8 rows",
                     [&] {

@@ -178,6 +178,7 @@ TEST_F(Refit, SaysWhatIsWrong) {
   EXPECT_EQ(refusal(ErrorKind::kUsage, "mask: expected 4 x 8", [&] { with(Mask(4, 9), {}); }), "");
   EXPECT_EQ(refusal(ErrorKind::kUsage, "damping", [&] { with(mask, {-1, 5}); }), "");
   EXPECT_EQ(refusal(ErrorKind::kUsage, "damping", [&] { with(mask, {NAN, 5}); }), "");
+  EXPECT_EQ(refusal(ErrorKind::kUsage, "damping 1e+40: too much", [&] { with(mask, {1e40, 5}); }), "");
   layer.gram(0, 7) = NAN;
   EXPECT_EQ(refusal(ErrorKind::kInput, "gram: NaN", [&] { with(mask, {}); }), "");
 }

@@ -335,7 +335,7 @@ TEST_F(Sparsegpt, RefusesBeforeItChangesAnything) {
   const Matrix<float> before = layer.weights;
   layer.gram(0, 0) = 0;  // its weights would be cleared
   layer.gram(2, 3) = INFINITY;
-  EXPECT_EQ(refusal(ErrorKind::kInput, "gram: NaN at row 2, column 3", run(NM{2, 4})), "");
+  EXPECT_EQ(refusal(ErrorKind::kInput, "gram: infinity at row 2, column 3", run(NM{2, 4})), "");
   layer.gram(2, 3) = 1e18f;
   EXPECT_EQ(refusal(ErrorKind::kInput, "not positive definite", run(NM{2, 4})), "");
   EXPECT_EQ(layer.weights, before);
