@@ -9,6 +9,7 @@
 // products of large matrices take a compiler seconds.
 #pragma once
 
+#include <prune/allocate.h>
 #include <prune/error.h>
 #include <prune/float8.h>
 #include <prune/gram.h>
