@@ -1,0 +1,128 @@
+#include "kernels/sparse/expand/expand.h"
+
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "kernels/sparse/expand/kernel.h"
+#include "kernels/sparse/row_source.h"
+
+namespace prune::kernels {
+namespace {
+
+// Both groups of a byte of 2:4 indices as the byte of a bitmask: idx0 + 4 idx1, the low nibble first.
+constexpr std::array<uint8_t, 256> make_nm24_masks() {
+  std::array<uint8_t, 256> masks{};
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    for (unsigned nibble = 0; nibble < 2; ++nibble) {
+      const unsigned pair = byte >> (4 * nibble);
+      const unsigned mask = 1u << (pair & 3) | 1u << (pair >> 2 & 3);
+      masks[byte] = static_cast<uint8_t>(masks[byte] | mask << (4 * nibble));
+    }
+  }
+  return masks;
+}
+constexpr std::array<uint8_t, 256> kNm24Masks = make_nm24_masks();
+
+int64_t row_bytes(const Weights& w) { return w.cols * weight_bytes(expanded_type(w.type)); }
+const char* value_at(const Weights& w, int64_t i) {
+  return static_cast<const char*>(w.values) + i * weight_bytes(w.type);
+}
+char* row_at(void* out, const Weights& w, int64_t i) { return static_cast<char*>(out) + i * row_bytes(w); }
+
+// Formats whose rows are lists of columns, and N:M other than 2:4.
+void scatter_rows(const Weights& w, const RowSource& source, int64_t first, int64_t count, void* out) {
+  const WeightType type = expanded_type(w.type);
+#pragma omp parallel
+  {
+    std::vector<int32_t> columns(static_cast<size_t>(w.cols));
+    std::vector<float> values(static_cast<size_t>(w.cols));
+#pragma omp for
+    for (int64_t i = 0; i < count; ++i) {
+      char* row = row_at(out, w, i);
+      std::memset(row, 0, static_cast<size_t>(row_bytes(w)));
+      const int64_t stored = source.decode(first + i, columns.data(), values.data());
+      for (int64_t t = 0; t < stored; ++t) store_weight(row, type, columns[t], values[t]);
+    }
+  }
+}
+
+// One row of a block to its place in a row of W.
+void widen_run(const Weights& w, int64_t from, int32_t count, char* row, int64_t column) {
+  if (w.type == expanded_type(w.type)) {
+    std::memcpy(row + column * weight_bytes(w.type), value_at(w, from),
+                static_cast<size_t>(count * weight_bytes(w.type)));
+    return;
+  }
+  for (int32_t c = 0; c < count; ++c) {
+    store_weight(row, WeightType::kBf16, column + c, load_weight(w.values, w.type, from + c));
+  }
+}
+
+}  // namespace
+
+const ExpandKernel& choose_expand_kernel(WeightType type, uint32_t isa) {
+  static const struct {
+    const ExpandKernel* kernel;
+    uint32_t needs;
+  } kKernels[] = {
+#define PRUNE_EXPAND_KERNEL(name, needs) {&name, needs},
+#include "kernels/sparse/expand/kernels.inc"
+#undef PRUNE_EXPAND_KERNEL
+  };
+  const ExpandKernel* chosen = nullptr;
+  for (const auto& entry : kKernels) {
+    if (entry.kernel->type != type || !isa::runs_on(entry.needs, isa)) continue;
+    chosen = entry.kernel;
+    break;
+  }
+  return *chosen;  // the generic ones run everywhere
+}
+
+void expand(const NmWeights& w, int64_t first, int64_t count, void* out, uint32_t isa) {
+  if (w.keep != 2 || w.group != 4) return scatter_rows(w, read_rows(w), first, count, out);
+  const ExpandKernel& kernel = choose_expand_kernel(w.type, isa);
+  const int64_t index_bytes = nm_row_bytes(w.cols, w.keep, w.group), mask_bytes = (w.cols + 7) / 8;
+#pragma omp parallel
+  {
+    std::vector<uint8_t> masks(static_cast<size_t>(mask_bytes));
+#pragma omp for
+    for (int64_t i = 0; i < count; ++i) {
+      const uint8_t* indices = w.indices + (first + i) * index_bytes;
+      for (int64_t b = 0; b < mask_bytes; ++b) masks[b] = kNm24Masks[indices[b]];
+      // Half a byte of indices at the end of a row is an index pair of zeros: no group.
+      if (w.cols % 8 != 0) masks.back() &= 0x0f;
+      kernel.expand_row(masks.data(), value_at(w, (first + i) * w.cols / 2), w.cols, row_at(out, w, i));
+    }
+  }
+}
+
+void expand(const BitmaskWeights& w, int64_t first, int64_t count, void* out, uint32_t isa) {
+  const ExpandKernel& kernel = choose_expand_kernel(w.type, isa);
+  const int64_t mask_bytes = (w.cols + 7) / 8;
+#pragma omp parallel for
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t r = first + i;
+    kernel.expand_row(w.bitmask + r * mask_bytes, value_at(w, w.row_offsets[r]), w.cols, row_at(out, w, i));
+  }
+}
+
+void expand(const CsrWeights& w, int64_t first, int64_t count, void* out, uint32_t) {
+  scatter_rows(w, read_rows(w), first, count, out);
+}
+
+void expand(const BsrWeights& w, int64_t first, int64_t count, void* out, uint32_t) {
+#pragma omp parallel for
+  for (int64_t strip = first / w.block_rows; strip < (first + count) / w.block_rows; ++strip) {
+    const int64_t top = strip * w.block_rows - first;
+    std::memset(row_at(out, w, top), 0, static_cast<size_t>(w.block_rows * row_bytes(w)));
+    for (int64_t b = w.indptr[strip]; b < w.indptr[strip + 1]; ++b) {
+      for (int32_t r = 0; r < w.block_rows; ++r) {
+        widen_run(w, (b * w.block_rows + r) * w.block_cols, w.block_cols, row_at(out, w, top + r),
+                  int64_t{w.indices[b]} * w.block_cols);
+      }
+    }
+  }
+}
+
+}  // namespace prune::kernels

@@ -1,0 +1,30 @@
+// Packed weights made dense again, some rows at a time: where X has many rows, a dense product of a tile that
+// is still in cache can be faster than any sparse one, and a packed matrix needs no second copy for it.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/sparse/isa.h"
+#include "kernels/sparse/weights.h"
+
+namespace prune::kernels {
+
+// The type of an element of expanded rows: floats for float weights, else bf16, which holds whole numbers up
+// to 256 exactly.
+constexpr WeightType expanded_type(WeightType type) {
+  return type == WeightType::kF32 ? WeightType::kF32 : WeightType::kBf16;
+}
+
+// out [count, cols]: rows [first, first + count) of W, row-major, +0 where nothing is stored; scales are not
+// applied. Works on all threads, except from inside a parallel region. For blocks, first and count are
+// multiples of block_rows. The weights must be free of faults (see find_fault).
+void expand(const NmWeights& weights, int64_t first, int64_t count, void* out,
+            uint32_t isa = isa::supported());
+void expand(const BitmaskWeights& weights, int64_t first, int64_t count, void* out,
+            uint32_t isa = isa::supported());
+void expand(const CsrWeights& weights, int64_t first, int64_t count, void* out,
+            uint32_t isa = isa::supported());
+void expand(const BsrWeights& weights, int64_t first, int64_t count, void* out,
+            uint32_t isa = isa::supported());
+
+}  // namespace prune::kernels

@@ -1,0 +1,72 @@
+// Expanded rows against the matrix that was packed: every format, type and instruction set, rows in the
+// middle.
+#include "kernels/sparse/expand/expand.h"
+
+#include <gtest/gtest.h>
+
+#include "kernels/sparse/row_source.h"
+#include "test/kernels/packing.h"
+
+namespace prune::kernels {
+namespace {
+
+// Nothing may be written behind the last row.
+constexpr unsigned char kGuard = 0xa5;
+
+template <class Packed>
+void expect_expanded(const TestMatrix& m, const Packed& packed, int64_t first, int64_t count) {
+  const WeightType type = expanded_type(m.type);
+  for (const uint32_t isa :
+       {uint32_t{isa::kGeneric}, isa::supported() & ~uint32_t{isa::kAvx512Bf16}, isa::supported()}) {
+    const size_t bytes = static_cast<size_t>(count * m.cols * weight_bytes(type));
+    std::vector<unsigned char> out(bytes + 64, kGuard);
+    expand(packed.view, first, count, out.data(), isa);
+    for (int64_t i = 0; i < count; ++i) {
+      for (int64_t k = 0; k < m.cols; ++k) {
+        ASSERT_EQ(load_weight(out.data(), type, i * m.cols + k), m.at(first + i, k))
+            << "isa " << isa << ", type " << int(m.type) << ", row " << first + i << ", column " << k;
+      }
+    }
+    for (size_t i = bytes; i < out.size(); ++i) ASSERT_EQ(out[i], kGuard);
+  }
+}
+
+class Expand : public ::testing::TestWithParam<WeightType> {
+ protected:
+  std::mt19937 rng_{test_seed()};
+  TestMatrix matrix(int64_t rows, int64_t cols, const Sparsity& s) {
+    return random_matrix(rows, cols, GetParam(), s, rng_);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Types, Expand,
+                         ::testing::Values(WeightType::kF32, WeightType::kBf16, WeightType::kI8));
+
+TEST_P(Expand, Nm) {
+  for (const int64_t cols : {8, 12, 32, 36, 100, 256}) {
+    const TestMatrix m = matrix(7, cols, {.keep = 2, .group = 4});
+    expect_expanded(m, PackedNm(m, 2, 4), 0, 7);
+    expect_expanded(m, PackedNm(m, 2, 4), 3, 2);
+  }
+  const TestMatrix m = matrix(5, 48, {.keep = 3, .group = 8});
+  expect_expanded(m, PackedNm(m, 3, 8), 1, 4);
+}
+
+TEST_P(Expand, BitmaskAndCsr) {
+  for (const int64_t cols : {1, 7, 16, 31, 33, 65, 200}) {
+    for (const double density : {0.0, 0.3, 1.0}) {
+      const TestMatrix m = matrix(6, cols, {.density = density});
+      expect_expanded(m, PackedBitmask(m), 0, 6);
+      expect_expanded(m, PackedBitmask(m), 2, 3);
+      expect_expanded(m, PackedCsr(m), 2, 3);
+    }
+  }
+}
+
+TEST_P(Expand, Blocks) {
+  const TestMatrix m = matrix(24, 40, {.density = 0.5, .block_rows = 4, .block_cols = 8});
+  expect_expanded(m, PackedBsr(m, 4, 8), 0, 24);
+  expect_expanded(m, PackedBsr(m, 4, 8), 8, 12);
+}
+
+}  // namespace
+}  // namespace prune::kernels
