@@ -1,6 +1,8 @@
 // prune pack MODEL and prune unpack MODEL.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include <prune/error.h>
@@ -29,22 +31,32 @@ CommandLine make_pack_line() {
       "  bitmask   any zeros: 1 bit a weight\n"
       "  csr       any zeros: 32 bits a kept weight\n"
       "  bsr       blocks: 32 bits a kept block\n"
-      "\nExamples:\n  prune pack Llama-3-8B-2of4 -o Llama-3-8B-packed\n  prune pack pruned --format bsr "
+      "\nExamples:\n  prune pack Llama-3-8B-2of4 -o Llama-3-8B-packed\n  prune pack Llama-3-8B-2of4 --values "
+      "int8\n  prune pack pruned --format bsr "
       "--pattern 16x16\n");
   line.positional("model");
   line.options()("format", po::value<std::string>()->default_value("auto")->value_name("F"), "see below")(
       "pattern,p", po::value<std::string>()->value_name("P"),
-      "N:M for nm, RxC for bsr (default: found from the zeros)");
+      "N:M for nm, RxC for bsr (default: found from the zeros)")(
+      "values", po::value<std::string>()->default_value("plain")->value_name("V"),
+      "plain: as they are; int8: rounded, with a scale for every output row");
   add_selection_options(line);
   add_output_options(line);
   add_running_options(line);
   return line;
 }
 
+StoredValues parse_values(const std::string& text) {
+  if (text == "plain") return StoredValues::kPlain;
+  if (text == "int8") return StoredValues::kInt8;
+  throw_usage("values '" + printable(text) + "': expected plain or int8");
+}
+
 PackOptions read_options(const CommandLine& line) {
   PackOptions options;
   if (line.text("format") != "auto") options.request.format = parse_packed_format(line.text("format"));
   if (const auto pattern = line.maybe_text("pattern")) options.request.pattern = parse_pattern(*pattern);
+  options.values = parse_values(line.text("values"));
   options.include = line.texts("include");
   options.exclude = line.texts("exclude");
   options.threads = line.threads();
@@ -94,6 +106,16 @@ void note_lost_signs(const PackReport& report) {
       fmt::format("note: {} of the zeros are -0.0 in nm groups that have no place for them, and will be "
                   "unpacked as +0.0 (--format bitmask keeps them)\n",
                   lost));
+}
+
+void note_rounded(const Checkpoint& checkpoint) {
+  const PackedCheckpoint packed(checkpoint);
+  const auto rounded = std::ranges::count(packed.weights(), StoredValues::kInt8, &PackedWeight::values);
+  if (rounded == 0) return;
+  say(fmt::format(
+      "note: {} weights were rounded to int8 when they were packed; the dense ones hold the rounded "
+      "values\n",
+      rounded));
 }
 
 CommandLine make_unpack_line() {
@@ -149,6 +171,7 @@ int unpack_command(const Arguments& arguments) {
   } catch (const AlreadyComplete&) {
     return print_complete(line, output);
   }
+  if (!line.flag("quiet")) note_rounded(checkpoint);
   if (line.flag("json")) {
     fmt::print("{}", json_text(to_json(report)));
   } else {

@@ -10,6 +10,7 @@
 #include "libprune/model/elapsed.h"
 #include "libprune/model/job.h"
 #include "libprune/model/parallel.h"
+#include "libprune/model/quantized_values.h"
 #include "libprune/model/repacking.h"
 #include "libprune/model/sparsity_profile.h"
 #include "libprune/model/tensor_error.h"
@@ -47,29 +48,35 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
   return std::as_bytes(std::span(values));
 }
 
-// Writes the components of a packed weight as tensors first, first + 1, first + 2 of the file.
+// Writes the components of a packed weight as tensors first, first + 1, ... of the file.
 template <class T>
 void write_packed(const PackedWeight& weight, ConstView<T> dense, SafetensorsWriter& writer, size_t first) {
   const auto put = [&](auto&... component) {
     size_t index = first;
     (writer.write(index++, 0, bytes_of(component)), ...);
   };
+  const auto put_values = [&](const auto& p, const auto&... places) {
+    if (weight.values == StoredValues::kPlain) return put(p.values, places...);
+    const std::vector<float> scales = row_scales(dense);
+    const std::vector<int8_t> values = quantize(p, scales).values;
+    put(values, places..., scales);
+  };
   switch (weight.format) {
     case PackedFormat::kNm: {
       const auto p = pack_nm(dense, weight.nm);
-      return put(p.values, p.indices);
+      return put_values(p, p.indices);
     }
     case PackedFormat::kBitmask: {
       const auto p = pack_bitmask(dense);
-      return put(p.values, p.bitmask, p.row_offsets);
+      return put_values(p, p.bitmask, p.row_offsets);
     }
     case PackedFormat::kCsr: {
       const auto p = pack_csr(dense);
-      return put(p.values, p.indices, p.indptr);
+      return put_values(p, p.indices, p.indptr);
     }
     case PackedFormat::kBsr: {
       const auto p = pack_bsr(dense, weight.block);
-      return put(p.values, p.indices, p.indptr);
+      return put_values(p, p.indices, p.indptr);
     }
   }
 }
@@ -154,6 +161,7 @@ class ShardPacker {
     PackedWeight base;
     base.tensor = tensor.name;
     base.dtype = tensor.dtype;
+    base.values = options_.values;
     base.orientation = selected.orientation;
     base.shard = shard_number_;
     visit_dtype(tensor.dtype, [&]<class T>() {
@@ -163,7 +171,8 @@ class ShardPacker {
       base.in = zeros.in;
       fill_report(tensor, zeros, choice.report);
       choose_form(tensor, base, zeros, choice);
-      if (choice.packed && choice.packed->weight.format == PackedFormat::kNm && zeros.has_negative_zeros())
+      if (choice.packed && choice.packed->weight.format == PackedFormat::kNm &&
+          options_.values == StoredValues::kPlain && zeros.has_negative_zeros())
         choice.report.lost_signs = lost_signs<T>(weights.view(), choice.packed->weight.nm);
     });
     return choice;
@@ -251,6 +260,7 @@ std::vector<ShardPacker> make_packers(const Checkpoint& checkpoint, const Weight
 nlohmann::json options_json(const PackOptions& options) {
   return {{"format", options.request.format ? std::string(name(*options.request.format)) : "auto"},
           {"pattern", options.request.pattern ? to_string(*options.request.pattern) : ""},
+          {"values", options.values == StoredValues::kInt8 ? "int8" : "plain"},
           {"include", options.include},
           {"exclude", options.exclude}};
 }

@@ -13,7 +13,8 @@
 namespace prune {
 
 struct PackOptions {
-  FormatRequest request = {};             // without a format: for each tensor the smallest that holds it
+  FormatRequest request = {};  // without a format: for each tensor the smallest that holds it
+  StoredValues values = StoredValues::kPlain;
   std::vector<std::string> include = {};  // these weights; empty: those the architecture names
   std::vector<std::string> exclude = {};
   int threads = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -11,6 +12,7 @@
 
 #include "libprune/io/json.h"
 #include "libprune/io/text.h"
+#include "libprune/model/quantized_values.h"
 
 namespace prune {
 namespace {
@@ -54,6 +56,12 @@ PackedFormat read_format(const std::string& text) {
   return PackedFormat(found - kFormatNames.begin());
 }
 
+StoredValues read_values(const nlohmann::json& entry) {
+  if (!entry.contains("values")) return StoredValues::kPlain;
+  if (read_text(entry, "values") != "int8") throw_input("its values are of an unknown kind");
+  return StoredValues::kInt8;
+}
+
 Pattern read_pattern(const nlohmann::json& entry) {
   const std::string& text = read_text(entry, "pattern");
   try {
@@ -72,6 +80,7 @@ PackedWeight parse_entry(const std::string& name, const nlohmann::json& entry, s
   const auto dtype = parse_dtype(read_text(entry, "dtype"));
   if (!dtype || !is_prunable(*dtype)) throw_input("its dtype holds no weights");
   weight.dtype = *dtype;
+  weight.values = read_values(entry);
   const auto shape = entry.find("shape");
   if (shape == entry.end() || !shape->is_array() || shape->size() != 2)
     throw_input("its shape is not [out, in]");
@@ -166,6 +175,13 @@ void check_bitmask(const PackedWeight& weight, const std::vector<uint8_t>& bitma
   }
 }
 
+void check_scales(const std::vector<float>& scales) {
+  for (size_t i = 0; i < scales.size(); ++i) {
+    if (!std::isfinite(scales[i]) || scales[i] < 0)
+      throw_input("scales[" + std::to_string(i) + "] is negative or not finite");
+  }
+}
+
 }  // namespace
 
 std::string_view name(PackedFormat format) { return kFormatNames[size_t(format)]; }
@@ -182,6 +198,7 @@ std::string format_in_words(const PackedWeight& weight) {
   std::string words(name(weight.format));
   if (weight.format == PackedFormat::kNm) words += " " + to_string(Pattern(weight.nm));
   if (weight.format == PackedFormat::kBsr) words += " " + to_string(Pattern(weight.block));
+  if (weight.values == StoredValues::kInt8) words += " int8";
   return words;
 }
 
@@ -190,23 +207,33 @@ std::vector<int64_t> PackedWeight::dense_shape() const {
 }
 
 std::vector<TensorInfo> packed_tensors(const PackedWeight& w, int64_t stored) {
+  std::vector<TensorInfo> tensors;
+  const auto add = [&](std::string_view suffix, DType dtype, std::vector<int64_t> shape) {
+    tensors.push_back(tensor(w, suffix, dtype, std::move(shape)));
+  };
   switch (w.format) {
     case PackedFormat::kNm:
-      return {tensor(w, "values", w.dtype, {w.out, w.in / w.nm.group * w.nm.keep}),
-              tensor(w, "indices", DType::kU8, {w.out, index_bytes_per_row(w.nm, w.in)})};
+      add("values", w.stored_dtype(), {w.out, w.in / w.nm.group * w.nm.keep});
+      add("indices", DType::kU8, {w.out, index_bytes_per_row(w.nm, w.in)});
+      break;
     case PackedFormat::kBitmask:
-      return {tensor(w, "values", w.dtype, {stored}),
-              tensor(w, "bitmask", DType::kU8, {w.out, (w.in + 7) / 8}),
-              tensor(w, "row_offsets", DType::kI64, {w.out + 1})};
+      add("values", w.stored_dtype(), {stored});
+      add("bitmask", DType::kU8, {w.out, (w.in + 7) / 8});
+      add("row_offsets", DType::kI64, {w.out + 1});
+      break;
     case PackedFormat::kCsr:
-      return {tensor(w, "values", w.dtype, {stored}), tensor(w, "indices", DType::kI32, {stored}),
-              tensor(w, "indptr", DType::kI64, {w.out + 1})};
+      add("values", w.stored_dtype(), {stored});
+      add("indices", DType::kI32, {stored});
+      add("indptr", DType::kI64, {w.out + 1});
+      break;
     case PackedFormat::kBsr:
-      return {tensor(w, "values", w.dtype, {stored, w.block.rows, w.block.cols}),
-              tensor(w, "indices", DType::kI32, {stored}),
-              tensor(w, "indptr", DType::kI64, {w.out / w.block.rows + 1})};
+      add("values", w.stored_dtype(), {stored, w.block.rows, w.block.cols});
+      add("indices", DType::kI32, {stored});
+      add("indptr", DType::kI64, {w.out / w.block.rows + 1});
+      break;
   }
-  return {};
+  if (w.values == StoredValues::kInt8) add("scales", DType::kF32, {w.out});
+  return tensors;
 }
 
 uint64_t packed_bytes(const PackedWeight& weight, int64_t stored) {
@@ -220,6 +247,7 @@ nlohmann::json layout_json(const std::vector<PackedWeight>& weights) {
   nlohmann::json layout = nlohmann::json::object();
   for (const PackedWeight& w : weights) {
     nlohmann::json entry = {{"format", name(w.format)}, {"dtype", name(w.dtype)}, {"shape", {w.out, w.in}}};
+    if (w.values == StoredValues::kInt8) entry["values"] = "int8";
     if (w.format == PackedFormat::kNm) entry["pattern"] = to_string(Pattern(w.nm));
     if (w.format == PackedFormat::kBsr) entry["pattern"] = to_string(Pattern(w.block));
     if (w.orientation == Orientation::kInOut) entry["dense_order"] = "in_out";
@@ -309,9 +337,17 @@ int64_t PackedCheckpoint::stored(const PackedWeight& weight) const {
   return weight.format == PackedFormat::kNm ? values.numel() : values.shape[0];
 }
 
+std::span<const std::byte> PackedCheckpoint::data(const PackedWeight& weight, std::string_view suffix) const {
+  return checkpoint_.shards()[weight.shard].data(component(weight, suffix));
+}
+
+std::vector<float> PackedCheckpoint::scales(const PackedWeight& weight) const {
+  return array<float>(weight, "scales");
+}
+
 template <class T>
 std::vector<T> PackedCheckpoint::array(const PackedWeight& weight, std::string_view suffix) const {
-  const std::span<const std::byte> bytes = checkpoint_.shards()[weight.shard].data(component(weight, suffix));
+  const std::span<const std::byte> bytes = data(weight, suffix);
   std::vector<T> copy(bytes.size() / sizeof(T));
   if (!copy.empty()) std::memcpy(static_cast<void*>(copy.data()), bytes.data(), copy.size() * sizeof(T));
   return copy;
@@ -319,41 +355,58 @@ std::vector<T> PackedCheckpoint::array(const PackedWeight& weight, std::string_v
 
 void PackedCheckpoint::check(const PackedWeight& weight) const {
   try {
-    switch (weight.format) {
-      case PackedFormat::kNm:
-        return check_nm_indices(weight, array<uint8_t>(weight, "indices"));
-      case PackedFormat::kBitmask: {
-        const auto offsets = array<int64_t>(weight, "row_offsets");
-        check_offsets(offsets, stored(weight), "row_offsets");
-        return check_bitmask(weight, array<uint8_t>(weight, "bitmask"), offsets);
-      }
-      case PackedFormat::kCsr:
-      case PackedFormat::kBsr: {
-        const auto indptr = array<int64_t>(weight, "indptr");
-        check_offsets(indptr, stored(weight), "indptr");
-        const Index width = weight.format == PackedFormat::kBsr ? weight.block.cols : 1;
-        return check_indices(array<int32_t>(weight, "indices"), indptr, weight.in / width);
-      }
-    }
+    if (weight.values == StoredValues::kInt8) check_scales(scales(weight));
+    check_places(weight);
   } catch (const Error& fault) {
     refuse(weight, fault.what());
   }
 }
 
+void PackedCheckpoint::check_places(const PackedWeight& weight) const {
+  switch (weight.format) {
+    case PackedFormat::kNm:
+      return check_nm_indices(weight, array<uint8_t>(weight, "indices"));
+    case PackedFormat::kBitmask: {
+      const auto offsets = array<int64_t>(weight, "row_offsets");
+      check_offsets(offsets, stored(weight), "row_offsets");
+      return check_bitmask(weight, array<uint8_t>(weight, "bitmask"), offsets);
+    }
+    case PackedFormat::kCsr:
+    case PackedFormat::kBsr: {
+      const auto indptr = array<int64_t>(weight, "indptr");
+      check_offsets(indptr, stored(weight), "indptr");
+      const Index width = weight.format == PackedFormat::kBsr ? weight.block.cols : 1;
+      return check_indices(array<int32_t>(weight, "indices"), indptr, weight.in / width);
+    }
+  }
+}
+
 template <class T>
 NmPacked<T> PackedCheckpoint::nm(const PackedWeight& w) const {
+  if constexpr (!std::is_same_v<T, int8_t>) {
+    if (w.values == StoredValues::kInt8) return dequantize<T>(nm<int8_t>(w), scales(w));
+  }
   return {w.nm, w.out, w.in, array<T>(w, "values"), array<uint8_t>(w, "indices")};
 }
 template <class T>
 BitmaskPacked<T> PackedCheckpoint::bitmask(const PackedWeight& w) const {
+  if constexpr (!std::is_same_v<T, int8_t>) {
+    if (w.values == StoredValues::kInt8) return dequantize<T>(bitmask<int8_t>(w), scales(w));
+  }
   return {w.out, w.in, array<T>(w, "values"), array<uint8_t>(w, "bitmask"), array<int64_t>(w, "row_offsets")};
 }
 template <class T>
 Csr<T> PackedCheckpoint::csr(const PackedWeight& w) const {
+  if constexpr (!std::is_same_v<T, int8_t>) {
+    if (w.values == StoredValues::kInt8) return dequantize<T>(csr<int8_t>(w), scales(w));
+  }
   return {w.out, w.in, array<T>(w, "values"), array<int32_t>(w, "indices"), array<int64_t>(w, "indptr")};
 }
 template <class T>
 Bsr<T> PackedCheckpoint::bsr(const PackedWeight& w) const {
+  if constexpr (!std::is_same_v<T, int8_t>) {
+    if (w.values == StoredValues::kInt8) return dequantize<T>(bsr<int8_t>(w), scales(w));
+  }
   return {
       w.block, w.out, w.in, array<T>(w, "values"), array<int32_t>(w, "indices"), array<int64_t>(w, "indptr")};
 }
@@ -380,6 +433,10 @@ Matrix<T> PackedCheckpoint::unpack(const PackedWeight& w) const {
   template Csr<T> PackedCheckpoint::csr(const PackedWeight&) const;               \
   template Bsr<T> PackedCheckpoint::bsr(const PackedWeight&) const;               \
   template Matrix<T> PackedCheckpoint::unpack(const PackedWeight&) const;
+template NmPacked<int8_t> PackedCheckpoint::nm(const PackedWeight&) const;
+template BitmaskPacked<int8_t> PackedCheckpoint::bitmask(const PackedWeight&) const;
+template Csr<int8_t> PackedCheckpoint::csr(const PackedWeight&) const;
+template Bsr<int8_t> PackedCheckpoint::bsr(const PackedWeight&) const;
 PRUNE_INSTANTIATE(double)
 PRUNE_INSTANTIATE(float)
 PRUNE_INSTANTIATE(f16)

@@ -22,11 +22,15 @@ enum class PackedFormat { kNm, kBitmask, kCsr, kBsr };
 std::string_view name(PackedFormat format);               // "nm", "bitmask", "csr", "bsr"
 PackedFormat parse_packed_format(std::string_view name);  // throws Error(kUsage)
 
+// How a packed weight's values are stored: in the weight's own type, or as int8 with a scale per output row.
+enum class StoredValues { kPlain, kInt8 };
+
 // One packed weight, as the layout describes it.
 struct PackedWeight {
   std::string tensor;  // the dense tensor it stands for, "model.layers.0.mlp.up_proj.weight"
   PackedFormat format = PackedFormat::kNm;
-  DType dtype = DType::kBF16;
+  DType dtype = DType::kBF16;  // of the dense weight
+  StoredValues values = StoredValues::kPlain;
   Index out = 0;
   Index in = 0;
   NM nm;                                          // kNm
@@ -34,11 +38,12 @@ struct PackedWeight {
   Orientation orientation = Orientation::kOutIn;  // of the dense tensor in its file
   size_t shard = 0;
 
+  DType stored_dtype() const { return values == StoredValues::kInt8 ? DType::kI8 : dtype; }
   std::vector<int64_t> dense_shape() const;  // as in the dense file
   uint64_t dense_bytes() const { return uint64_t(out) * uint64_t(in) * uint64_t(bits(dtype)) / 8; }
 };
 
-// "nm 2:4", "bsr 16x16", "bitmask", "csr".
+// "nm 2:4", "bsr 16x16", "bitmask", "csr"; with " int8" behind where values are.
 std::string format_in_words(const PackedWeight& weight);
 
 // The tensors that hold a packed weight, in the order of the file. `stored` is the number of values (nm:
@@ -67,11 +72,19 @@ class PackedCheckpoint {
   uint64_t bytes(const PackedWeight& weight) const;  // of all its tensors
   int64_t stored(const PackedWeight& weight) const;  // values (nm, bitmask, csr) or blocks (bsr)
 
-  // Every index in range and ascending, every offset in order, counts in agreement. Throws Error(kInput)
+  // Every index in range and ascending, every offset in order, counts in agreement, no scale negative or not
+  // finite. Throws Error(kInput)
   // naming the tensor and the position.
   void check(const PackedWeight& weight) const;
 
-  // The arrays of a checked weight, copied to aligned memory. T must be the weight's type.
+  // The bytes of one of its tensors ("values", "indices", "scales", ...) as they lie in the mapped file,
+  // aligned or not.
+  std::span<const std::byte> data(const PackedWeight& weight, std::string_view suffix) const;
+  // Of int8 values, [out].
+  std::vector<float> scales(const PackedWeight& weight) const;
+
+  // The arrays of a checked weight, copied to aligned memory. T must be the weight's type, into which int8
+  // values are scaled, or for int8 values int8_t.
   template <class T>
   NmPacked<T> nm(const PackedWeight& weight) const;
   template <class T>
@@ -92,6 +105,7 @@ class PackedCheckpoint {
   void read_layout(size_t shard, const std::string& text);
   void check_tensors(const PackedWeight& weight) const;
   const TensorInfo& component(const PackedWeight& weight, std::string_view suffix) const;
+  void check_places(const PackedWeight& weight) const;
   template <class T>
   std::vector<T> array(const PackedWeight& weight, std::string_view suffix) const;
   [[noreturn]] void refuse(const PackedWeight& weight, const std::string& fault) const;

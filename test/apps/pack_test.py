@@ -116,6 +116,38 @@ class Formats(PackTest):
                 self.assertTrue(all(after[n] == t for n, t in before.items()))
 
 
+class Int8(PackTest):
+    def test_values_are_rounded_with_a_scale_per_row(self):
+        for pattern in ("2:4", "unstructured", "16x16"):
+            self.prune(pattern, "--sparsity", 0.5)
+            self.pack("--values", "int8")
+            dense = tensors_of(self.pruned)
+            stored = weights = 0
+            for path in shard_paths(self.packed):
+                file = safetensors_files.File(path)
+                for name, entry in packed_files.layout(file.metadata).items():
+                    self.assertEqual((entry["values"], entry["dtype"]), ("int8", "BF16"))
+                    scales = file[name + ".scales"].bits.view(np.float32)
+                    wanted = (dense[name].bits.astype(np.uint32) << 16).view(np.float32)
+                    self.assertTrue(np.array_equal(scales, np.abs(wanted).max(axis=1) / np.float32(127)))
+                    values = packed_files.unpack(file, name, entry).view(np.int8).astype(np.float32)
+                    steps = np.divide(wanted, scales[:, None], out=np.zeros_like(wanted), where=scales[:, None] > 0)
+                    self.assertTrue(np.array_equal(values, np.rint(steps)))
+                    stored += sum(file[n].bits.nbytes for n in file.names() if n.startswith(name + "."))
+                    weights += wanted.size
+            if pattern == "2:4":
+                self.assertLess(stored / (2 * weights), 0.33)  # rows of 256 weights: 0.3125 and 4 / 512 for scales
+            self.expect(DONE, "verify", self.packed, "--against", self.pruned)
+            self.expect(DONE, "inspect", self.packed)
+            run = self.expect(DONE, "unpack", self.packed, "-o", self.dense, "--force")
+            self.assert_one_line(run.stderr, "rounded to int8")
+            self.expect(DONE, "verify", self.dense, "--pattern", pattern, "--sparsity", 0.5)
+
+    def test_other_values_are_refused(self):
+        self.prune("2:4")
+        self.expect(USAGE, "pack", self.pruned, "-o", self.packed, "--values", "int4")
+
+
 class LostSigns(PackTest):
     """What multiplying weights by a mask leaves: -0.0 wherever a negative weight was."""
 

@@ -53,7 +53,7 @@ def _unpack_bsr(parts, shape, pattern):
 
 
 def unpack(file, name, entry):
-    """The bits of a packed weight as [out, in]."""
+    """The stored values of a packed weight as [out, in]: bits, or int8 to be scaled."""
     prefix = name + "."
     parts = {n.removeprefix(prefix): file[n].bits for n in file.names() if n.startswith(prefix)}
     shape = tuple(entry["shape"])

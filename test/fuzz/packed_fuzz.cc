@@ -7,7 +7,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <vector>
 
+#include "libprune/model/packed_arrays.h"
 #include "libprune/model/packed_checkpoint.h"
 #include "libprune/model/packed_kernels.h"
 #include "libprune/model/tensor_visit.h"
@@ -67,6 +69,9 @@ void visit(const PackedCheckpoint& packed, const PackedWeight& weight) {
   visit_dtype(weight.dtype, [&]<class T>() { unpack_and_pack<T>(packed, weight); });
   const kernels::Plan plan = prepare(packed, weight);
   require(plan.rows() == weight.out && plan.cols() == weight.in);
+  const PackedArrays arrays(packed, weight);
+  std::vector<float> rows(static_cast<size_t>(weight.out * weight.in));
+  arrays.expand(0, weight.out, rows.data());
 }
 
 }  // namespace

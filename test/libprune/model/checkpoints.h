@@ -32,6 +32,7 @@ std::string dtype_name() {
   if constexpr (std::is_same_v<T, f8_e4m3>) return "F8_E4M3";
   if constexpr (std::is_same_v<T, f8_e5m2>) return "F8_E5M2";
   if constexpr (std::is_same_v<T, uint8_t>) return "U8";
+  if constexpr (std::is_same_v<T, int8_t>) return "I8";
   if constexpr (std::is_same_v<T, int32_t>) return "I32";
   if constexpr (std::is_same_v<T, int64_t>) return "I64";
 }

@@ -1,5 +1,6 @@
 #include "libprune/model/packed_checkpoint.h"
 
+#include <cmath>
 #include <functional>
 #include <optional>
 
@@ -82,6 +83,16 @@ PackedFile bsr_file() {
 const Matrix<float> kBsrDense{
     {1, 2, 0, 0, 5, 6}, {3, 4, 0, 0, 7, 8}, {0, 0, 9, 10, 0, 0}, {0, 0, 11, 12, 0, 0}};
 
+// The CSR weight above with int8 values: scales 0.5, 0 and 2.
+PackedFile int8_file() {
+  return {
+      {{"w.weight", {{"format", "csr"}, {"values", "int8"}, {"dtype", "F32"}, {"shape", {3, 4}}}}},
+      {},
+      {list_of<int8_t>("w.weight.values", {1, -127, 3}), list_of<int32_t>("w.weight.indices", {0, 3, 2}),
+       list_of<int64_t>("w.weight.indptr", {0, 2, 2, 3}), list_of<float>("w.weight.scales", {0.5F, 0, 2})}};
+}
+const Matrix<float> kInt8Dense{{0.5F, 0, 0, -63.5F}, {0, 0, 0, 0}, {0, 0, 6, 0}};
+
 // Opens, checks and unpacks everything.
 Matrix<float> open_and_unpack(const PackedFile& file) {
   const TempFolder folder;
@@ -97,6 +108,7 @@ TEST(PackedCheckpoint, UnpacksByHand) {
   EXPECT_TRUE(testing::same_bits(open_and_unpack(bitmask_file()), kBitmaskDense));
   EXPECT_TRUE(testing::same_bits(open_and_unpack(csr_file()), kCsrDense));
   EXPECT_TRUE(testing::same_bits(open_and_unpack(bsr_file()), kBsrDense));
+  EXPECT_TRUE(testing::same_bits(open_and_unpack(int8_file()), kInt8Dense));
 }
 
 TEST(PackedCheckpoint, DescribesItsWeights) {
@@ -191,6 +203,12 @@ std::vector<Damage> damage_to_values() {
       {"bsr_index_repeated", bsr_file, [](auto& f) { f.set("indices", 1, 0); }, "indices[1] does not ascend"},
       {"bsr_last_offset", bsr_file, [](auto& f) { f.template set<int64_t>("indptr", 2, 2); },
        "the last of indptr is 2, not the 3"},
+      {"scale_nan", int8_file, [](auto& f) { f.set("scales", 1, std::nanf("")); },
+       "scales[1] is negative or not finite"},
+      {"scale_infinite", int8_file, [](auto& f) { f.set("scales", 0, HUGE_VALF); },
+       "scales[0] is negative or not finite"},
+      {"scale_negative", int8_file, [](auto& f) { f.set("scales", 2, -1.0F); },
+       "scales[2] is negative or not finite"},
   };
 }
 
@@ -202,6 +220,14 @@ std::vector<Damage> damage_to_tensors() {
       {"indptr_missing", csr_file, [](auto& f) { f.remove("indptr"); }, "its 'indptr' is missing"},
       {"bitmask_missing", bitmask_file, [](auto& f) { f.remove("bitmask"); }, "its 'bitmask' is missing"},
       {"nm_indices_missing", nm_file, [](auto& f) { f.remove("indices"); }, "its 'indices' is missing"},
+      {"scales_missing", int8_file, [](auto& f) { f.remove("scales"); }, "its 'scales' is missing"},
+      {"scales_of_another_shape", int8_file,
+       [](auto& f) {
+         f.tensor("scales").shape = {3, 1};
+       },
+       shape},
+      {"scales_of_another_type", int8_file, [](auto& f) { f.tensor("scales").dtype = "I32"; }, shape},
+      {"int8_values_of_another_type", int8_file, [](auto& f) { f.tensor("values").dtype = "U8"; }, shape},
       {"values_of_another_type", csr_file, [](auto& f) { f.tensor("values").dtype = "I32"; }, shape},
       {"indices_of_another_type", csr_file, [](auto& f) { f.tensor("indices").dtype = "F32"; }, shape},
       {"indptr_of_another_type", csr_file, [](auto& f) { f.tensor("indptr").dtype = "F64"; }, shape},

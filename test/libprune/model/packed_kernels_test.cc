@@ -114,6 +114,49 @@ TYPED_TEST(PackedKernels, EveryFormatMultiplies) {
                               {.request = {.format = PackedFormat::kBsr, .pattern = Block{3, 5}}});
 }
 
+// The product is that of the rounded weights, which lie within half a step of the given ones.
+TEST(PackedKernelsInt8, EveryFormatMultipliesRoundedWeights) {
+  std::mt19937 rng(testing::test_seed());
+  const std::pair<PackOptions, Matrix<float>> cases[] = {
+      {{.request = {.format = PackedFormat::kNm, .pattern = NM{2, 4}}},
+       pruned_weights<float>(33, 64, NM{2, 4}, 0.5, rng)},
+      {{.request = {.format = PackedFormat::kBitmask}},
+       pruned_weights<float>(33, 77, Unstructured{}, 0.6, rng)},
+      {{.request = {.format = PackedFormat::kCsr}}, pruned_weights<float>(33, 77, Unstructured{}, 0.9, rng)},
+      {{.request = {.format = PackedFormat::kBsr, .pattern = Block{8, 4}}},
+       pruned_weights<float>(32, 36, Block{8, 4}, 0.5, rng)}};
+  for (auto [options, w] : cases) {
+    for (Index i = 0; i < w.size(); ++i) w.data()[i] *= 1 + float(rng() % 100) / 300;
+    const TempFolder folder;
+    testing::write_file(folder / "in.safetensors", testing::file_of({testing::tensor_of("dense.weight", w)}));
+    options.values = StoredValues::kInt8;
+    pack_checkpoint(Checkpoint(folder / "in.safetensors"), options, folder / "packed.safetensors", {}, {});
+    const Checkpoint checkpoint(folder / "packed.safetensors");
+    const PackedCheckpoint packed(checkpoint);
+    ASSERT_EQ(packed.weights().size(), 1u);
+    const PackedWeight& weight = packed.weights()[0];
+    const Matrix<float> rounded = packed.unpack<float>(weight);
+    for (Index r = 0; r < w.rows(); ++r) {
+      const float step = w.row(r).cwiseAbs().maxCoeff() / 127;
+      EXPECT_LE((w.row(r) - rounded.row(r)).cwiseAbs().maxCoeff(), step * 0.5001F) << format_in_words(weight);
+    }
+    expect_product(prepare(packed, weight), rounded, rng);
+  }
+}
+
+TEST(PackedKernelsInt8, WeightsThatAreNotFiniteAreRefused) {
+  const TempFolder folder;
+  const Matrix<float> w{{1, 0, 0, 2}, {0, 0, HUGE_VALF, 0}};
+  testing::write_file(folder / "in.safetensors", testing::file_of({testing::tensor_of("dense.weight", w)}));
+  const PackOptions options{.request = {.format = PackedFormat::kCsr}, .values = StoredValues::kInt8};
+  EXPECT_EQ(testing::refusal(ErrorKind::kInput, "row 1, column 2: a weight that is not finite",
+                             [&] {
+                               pack_checkpoint(Checkpoint(folder / "in.safetensors"), options,
+                                               folder / "packed.safetensors", {}, {});
+                             }),
+            "");
+}
+
 TYPED_TEST(PackedKernels, NothingButZeros) {
   using T = TypeParam;
   const Matrix<T> zeros = detail::zeros<T>(16, 32);
