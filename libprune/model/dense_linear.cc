@@ -24,23 +24,6 @@ dnnl::engine& cpu() {
   return engine;
 }
 
-// oneDNN has products of bf16 from AVX-512 on. Below, its reference code would take their place.
-bool has_bf16_products() {
-  switch (dnnl::get_effective_cpu_isa()) {
-    case dnnl::cpu_isa::all:
-    case dnnl::cpu_isa::sse41:
-    case dnnl::cpu_isa::avx:
-    case dnnl::cpu_isa::avx2:
-      return false;
-#if DNNL_VERSION_MAJOR >= 3
-    case dnnl::cpu_isa::avx2_vnni:
-      return false;
-#endif
-    default:
-      return true;
-  }
-}
-
 constexpr int64_t kSharedRounding = int64_t{1} << 15;  // elements of X from which threads round them together
 
 // The upper half of a float, ties to even. NaN stays NaN.
@@ -91,11 +74,82 @@ struct Product {
   std::string implementation;
 };
 
+// What the primitives of plain products differ in.
+using PlainKey = std::tuple<DenseType, int64_t, int64_t, int64_t, int64_t, int64_t, int>;
+
+// Prompts end in batches of any size, so there is no end of keys.
+constexpr size_t kMostPlainProducts = 256;
+
+struct PlainProduct {
+  dnnl::matmul primitive;
+  dnnl::matmul::primitive_desc desc;
+};
+
+PlainProduct plan_plain(const PlainKey& key) {
+  const auto [type, n, rows, cols, ldx, ldy, threads] = key;
+  const auto data = type == DenseType::kBf16 ? memory::data_type::bf16 : memory::data_type::f32;
+  const auto desc = describe(memory::desc({n, cols}, data, memory::dims{ldx, 1}),
+                             memory::desc({cols, rows}, data, memory::dims{1, cols}), memory::desc(),
+                             memory::desc({n, rows}, memory::data_type::f32, memory::dims{ldy, 1}));
+  return {dnnl::matmul(desc), desc};
+}
+
+PlainProduct plain_product(const PlainKey& key) {
+  static std::mutex mutex;
+  static std::map<PlainKey, PlainProduct> products;
+  const std::lock_guard lock(mutex);
+  if (const auto found = products.find(key); found != products.end()) return found->second;
+  if (products.size() >= kMostPlainProducts) products.clear();
+  return products.emplace(key, plan_plain(key)).first->second;
+}
+
 }  // namespace
+
+// oneDNN has products of bf16 from AVX-512 on. Below, its reference code would take their place.
+bool has_bf16_products() {
+  switch (dnnl::get_effective_cpu_isa()) {
+    case dnnl::cpu_isa::all:
+    case dnnl::cpu_isa::sse41:
+    case dnnl::cpu_isa::avx:
+    case dnnl::cpu_isa::avx2:
+      return false;
+#if DNNL_VERSION_MAJOR >= 3
+    case dnnl::cpu_isa::avx2_vnni:
+      return false;
+#endif
+    default:
+      return true;
+  }
+}
+
+void multiply_plain(DenseType type, const void* x, int64_t ldx, const void* weights, int64_t rows,
+                    int64_t cols, float* y, int64_t ldy, int64_t n) try {
+  const PlainProduct p = plain_product({type, n, rows, cols, ldx, ldy, omp_get_max_threads()});
+  dnnl::stream stream(cpu());
+  p.primitive.execute(
+      stream, {{DNNL_ARG_SRC, memory(p.desc.src_desc(), cpu(), const_cast<void*>(x))},
+               {DNNL_ARG_WEIGHTS, memory(p.desc.weights_desc(), cpu(), const_cast<void*>(weights))},
+               {DNNL_ARG_DST, memory(p.desc.dst_desc(), cpu(), y)},
+               {DNNL_ARG_SCRATCHPAD,
+                memory(p.desc.scratchpad_desc(), cpu(), scratch(p.desc.scratchpad_desc().get_size()))}});
+  stream.wait();
+} catch (const dnnl::error& error) {
+  fail(error);
+}
+
+const uint16_t* round_rows_to_bf16(const float* x, int64_t ldx, int64_t n, int64_t cols) {
+  uint16_t* rounded = bf16_scratch(static_cast<size_t>(n * cols));
+  // A part of the product, so on as many threads; a few rows are done before threads are awake.
+#pragma omp parallel for if (n * cols >= kSharedRounding)
+  for (int64_t i = 0; i < n; ++i)
+    std::transform(x + i * ldx, x + i * ldx + cols, rounded + i * cols, round_to_bf16);
+  return rounded;
+}
 
 struct DenseLinear::State {
   int64_t rows, cols;
   memory::data_type type;
+  DenseCopies copies;
   std::vector<float> bias;
   std::vector<char> plain;  // [rows, cols], as the constructor was given them or widened
   std::mutex mutex;         // of products
@@ -123,7 +177,9 @@ struct DenseLinear::State {
     const auto key = std::tuple(n, ldx, ldy, int64_t(omp_get_max_threads()));
     if (const auto found = products.find(key); found != products.end()) return found->second;
     const memory::desc x({n, cols}, type, memory::dims{ldx, 1});
-    const memory::desc w({cols, rows}, type, memory::format_tag::any);
+    const bool is_laid_out = copies == DenseCopies::kOne && !layouts.empty();
+    const memory::desc w =
+        is_laid_out ? layouts.front().get_desc() : memory::desc({cols, rows}, type, memory::format_tag::any);
     const memory::desc y({n, rows}, memory::data_type::f32, memory::dims{ldy, 1});
     const memory::desc b = bias.empty()
                                ? memory::desc()
@@ -149,10 +205,12 @@ struct DenseLinear::State {
   }
 };
 
-DenseLinear::DenseLinear(const void* weights, DenseType type, int64_t rows, int64_t cols, const float* bias)
+DenseLinear::DenseLinear(const void* weights, DenseType type, int64_t rows, int64_t cols, const float* bias,
+                         DenseCopies copies)
     : state_(new State{.rows = rows,
                        .cols = cols,
                        .type = memory::data_type::f32,
+                       .copies = copies,
                        .bias = {},
                        .plain = {},
                        .mutex = {},
@@ -172,6 +230,10 @@ DenseLinear::DenseLinear(const void* weights, DenseType type, int64_t rows, int6
     state_->plain.resize(count * 4);
     for (size_t i = 0; i < count; ++i) std::memcpy(&state_->plain[4 * i + 2], bytes + 2 * i, 2);
   }
+  if (copies == DenseCopies::kOne) {
+    implementation(1);
+    state_->plain = {};
+  }
 }
 
 DenseLinear::~DenseLinear() = default;
@@ -180,17 +242,19 @@ DenseLinear& DenseLinear::operator=(DenseLinear&&) noexcept = default;
 
 int64_t DenseLinear::rows() const { return state_->rows; }
 int64_t DenseLinear::cols() const { return state_->cols; }
+size_t DenseLinear::bytes() const {
+  const std::lock_guard lock(state_->mutex);
+  size_t sum = state_->plain.size() + state_->bias.size() * sizeof(float);
+  for (const memory& layout : state_->layouts) sum += layout.get_desc().get_size();
+  return sum;
+}
+
 bool DenseLinear::takes_bf16() const { return state_->type == memory::data_type::bf16; }
 
 void DenseLinear::run(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const try {
   if (!takes_bf16()) return state_->execute(x, ldx, y, ldy, n);
   const int64_t cols = state_->cols;
-  uint16_t* rounded = bf16_scratch(static_cast<size_t>(n * cols));
-  // A part of the product, so on as many threads; a few rows are done before threads are awake.
-#pragma omp parallel for if (n * cols >= kSharedRounding)
-  for (int64_t i = 0; i < n; ++i)
-    std::transform(x + i * ldx, x + i * ldx + cols, rounded + i * cols, round_to_bf16);
-  state_->execute(rounded, cols, y, ldy, n);
+  state_->execute(round_rows_to_bf16(x, ldx, n, cols), cols, y, ldy, n);
 } catch (const dnnl::error& error) {
   fail(error);
 }

@@ -9,13 +9,33 @@ namespace prune {
 
 enum class DenseType { kF32, kBf16 };
 
+// Y[n, rows] = X[n, cols] W^T with W [rows, cols] as it lies, row-major: for weights that are used once. X
+// and W are floats, or bf16 bit patterns where has_bf16_products(); Y is float. Threads may call it at once.
+// Throws Error(kRuntime) where oneDNN fails.
+void multiply_plain(DenseType type, const void* x, int64_t ldx, const void* weights, int64_t rows,
+                    int64_t cols, float* y, int64_t ldy, int64_t n);
+
+// Whether oneDNN has fast products of bf16 on this processor: AVX-512 and later.
+bool has_bf16_products();
+
+// X [n, cols] rounded to bf16, ties to even, rows next to each other. The memory is the calling thread's,
+// until its next call.
+const uint16_t* round_rows_to_bf16(const float* x, int64_t ldx, int64_t n, int64_t cols);
+
+// How many copies of its weights a dense layer may hold.
+enum class DenseCopies {
+  kFastest,  // as given, and one in each layout that oneDNN asks for
+  kOne,      // in the layout that oneDNN asks for with one row of X; every n runs on that
+};
+
 // Y[n, rows] = X[n, cols] W^T + bias with float X, Y and bias. With kBf16 the weights are bf16 bit patterns
 // and X is rounded to bf16 first, as far as the processor has bf16 products; where it has none, the weights
 // are widened to float and X is not rounded.
 class DenseLinear {
  public:
   // weights [rows, cols] row-major, of floats or of bf16 bit patterns; bias [rows] or null. Both are copied.
-  DenseLinear(const void* weights, DenseType type, int64_t rows, int64_t cols, const float* bias = nullptr);
+  DenseLinear(const void* weights, DenseType type, int64_t rows, int64_t cols, const float* bias = nullptr,
+              DenseCopies copies = DenseCopies::kFastest);
   ~DenseLinear();
   DenseLinear(DenseLinear&&) noexcept;
   DenseLinear& operator=(DenseLinear&&) noexcept;
@@ -31,6 +51,8 @@ class DenseLinear {
   // The same with X as bf16 bit patterns: no conversion is left in the product. Only where takes_bf16().
   void run_bf16(const uint16_t* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
   bool takes_bf16() const;
+  // Memory of the weights and the bias.
+  size_t bytes() const;
 
   // oneDNN's name of the code that a batch of n rows runs on, such as "brg:avx512_core"; plans it if need be.
   const char* implementation(int64_t n) const;

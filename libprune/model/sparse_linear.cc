@@ -1,0 +1,197 @@
+#include "libprune/model/sparse_linear.h"
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <string>
+
+#include <prune/error.h>
+#include <prune/packed.h>
+
+#include "kernels/sparse/expand/expand.h"
+#include "libprune/model/dense_linear.h"
+#include "libprune/model/elapsed.h"
+#include "libprune/model/format_choice.h"
+#include "libprune/model/sparsity_profile.h"
+#include "libprune/model/tuning.h"
+
+namespace prune {
+namespace {
+
+// Of expanded rows at a time: stays in the caches that two products share, and is enough work for one.
+constexpr int64_t kTileBytes = int64_t{4} << 20;
+// Sizes of batches at which the two ways are compared.
+constexpr int64_t kTried[] = {4, 8, 16, 32, 64, 128, 256};
+constexpr int kTrials = 5;
+// A dense product that is not faster by as much is no reason to leave the sparse one.
+constexpr double kClearly = 0.95;
+
+DenseType dense_type(kernels::WeightType type) {
+  return kernels::expanded_type(type) == kernels::WeightType::kBf16 ? DenseType::kBf16 : DenseType::kF32;
+}
+
+// Whether the product of expanded rows exists here: below AVX-512 there is none of bf16.
+bool can_multiply_dense(kernels::WeightType type) {
+  return dense_type(type) == DenseType::kF32 || has_bf16_products();
+}
+
+kernels::PrepareOptions prepare_options(const SparseLinearOptions& options) {
+  kernels::PrepareOptions prepare;
+  prepare.use = options.second_layout ? kernels::Use::kAny : kernels::Use::kFewRows;
+  return prepare;
+}
+
+void* tile_memory(size_t bytes) {
+  thread_local std::vector<std::byte> memory;
+  if (memory.size() < bytes + 64) memory.resize(bytes + 64);
+  const uintptr_t misaligned = reinterpret_cast<uintptr_t>(memory.data()) % 64;
+  return memory.data() + (misaligned != 0 ? 64 - misaligned : 0);
+}
+
+// Layers whose times are alike: format, type, shape to a power of two, and share of stored weights to a
+// tenth.
+std::string kind_of(const std::string& format, const PackedArrays& arrays, bool second_layout) {
+  const auto power = [](int64_t size) { return std::to_string(std::bit_width(uint64_t(size))); };
+  const int64_t tenths = 10 * arrays.stored() / std::max<int64_t>(1, arrays.rows() * arrays.cols());
+  return "dense_from " + format + " type " + std::to_string(int(arrays.type())) + " shape 2^" +
+         power(arrays.rows()) + "x2^" + power(arrays.cols()) + " stored " + std::to_string(tenths) + "/10" +
+         (second_layout ? " two layouts" : "");
+}
+
+template <class Run>
+double shortest_seconds(Run&& run) {
+  double best = std::numeric_limits<double>::infinity();
+  for (int trial = 0; trial < kTrials; ++trial) {
+    const auto start = std::chrono::steady_clock::now();
+    run();
+    best = std::min(best, seconds_since(start));
+  }
+  return best;
+}
+
+// The masked weights in the format that takes the fewest bytes.
+template <class T>
+PackedArrays pack_masked(ConstView<T> weights, const Mask& mask) {
+  if (mask.rows() != weights.rows() || mask.cols() != weights.cols())
+    throw_usage("sparse layer: the mask has another shape than the weights");
+  if (weights.size() == 0) throw_usage("sparse layer of no rows or columns");
+  Matrix<T> kept = weights;
+  apply(mask, kept);
+  PackedWeight base;
+  base.dtype = std::is_same_v<T, float> ? DType::kF32 : DType::kBF16;
+  base.out = kept.rows();
+  base.in = kept.cols();
+  const PackedWeight best = choose_format(base, profile<T>(view(kept)), {})->weight;
+  switch (best.format) {
+    case PackedFormat::kNm:
+      return PackedArrays(pack_nm(kept, best.nm));
+    case PackedFormat::kCsr:
+      return PackedArrays(pack_csr(kept));
+    case PackedFormat::kBsr:
+      return PackedArrays(pack_bsr(kept, best.block));
+    case PackedFormat::kBitmask:
+      break;
+  }
+  return PackedArrays(pack_bitmask(kept));
+}
+
+std::vector<float> copy_bias(const float* bias, int64_t out) {
+  return bias == nullptr ? std::vector<float>() : std::vector<float>(bias, bias + out);
+}
+
+}  // namespace
+
+SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeight& weight, const float* bias,
+                           const SparseLinearOptions& options)
+    : arrays_(PackedArrays(checkpoint, weight)), bias_(copy_bias(bias, weight.out)) {
+  plan_ = arrays_->prepare(prepare_options(options));
+  choose(options, kind_of(format_in_words(weight), *arrays_, options.second_layout));
+  if (arrays_) arrays_->release_pages();
+}
+
+SparseLinear::SparseLinear(ConstView<float> weights, const Mask& mask, const float* bias,
+                           const SparseLinearOptions& options)
+    : plan_(pack_masked(weights, mask).prepare(prepare_options(options))),
+      bias_(copy_bias(bias, weights.rows())) {}
+
+SparseLinear::SparseLinear(ConstView<bf16> weights, const Mask& mask, const float* bias,
+                           const SparseLinearOptions& options)
+    : plan_(pack_masked(weights, mask).prepare(prepare_options(options))),
+      bias_(copy_bias(bias, weights.rows())) {}
+
+void SparseLinear::choose(const SparseLinearOptions& options, const std::string& kind) {
+  if (!can_multiply_dense(arrays_->type())) {
+    dense_from_ = kNever;
+  } else if (options.dense_from) {
+    dense_from_ = std::max<int64_t>(1, *options.dense_from);
+  } else {
+    TuningTable& table = options.tuning != nullptr ? *options.tuning : TuningTable::of_user();
+    dense_from_ = std::max<int64_t>(1, table.get(kind, [&] { return measure_dense_from(); }));
+  }
+  if (dense_from_ == kNever) arrays_.reset();
+}
+
+// The first of the sizes from which the dense product stays clearly faster.
+int64_t SparseLinear::measure_dense_from() const {
+  const int64_t most = kTried[std::size(kTried) - 1];
+  std::vector<float> x(static_cast<size_t>(most * in())), y(static_cast<size_t>(most * out()));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 31) - 15;
+  int64_t from = kNever;
+  for (size_t i = std::size(kTried); i-- > 0;) {
+    const int64_t n = kTried[i];
+    const double sparse = shortest_seconds([&] { plan_.run({x.data(), in(), y.data(), out(), n}); });
+    const double dense = shortest_seconds([&] { forward_dense(x.data(), in(), y.data(), out(), n); });
+    if (dense >= kClearly * sparse) break;
+    from = n;
+  }
+  return from;
+}
+
+void SparseLinear::forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const {
+  if (n <= 0) return;
+  if (n >= dense_from_) return forward_dense(x, ldx, y, ldy, n);
+  plan_.run({x, ldx, y, ldy, n, bias_.empty() ? nullptr : bias_.data()});
+}
+
+void SparseLinear::forward_dense(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const {
+  const DenseType type = dense_type(arrays_->type());
+  const int64_t row_bytes = in() * (type == DenseType::kBf16 ? 2 : 4), step = arrays_->row_step();
+  const int64_t tile = std::min(out(), std::max<int64_t>(1, kTileBytes / row_bytes / step) * step);
+  void* weights = tile_memory(static_cast<size_t>(tile * row_bytes));
+  const void* inputs = x;
+  if (type == DenseType::kBf16) {
+    inputs = round_rows_to_bf16(x, ldx, n, in());
+    ldx = in();
+  }
+  for (int64_t first = 0; first < out(); first += tile) {
+    const int64_t count = std::min(tile, out() - first);
+    arrays_->expand(first, count, weights);
+    multiply_plain(type, inputs, ldx, weights, count, in(), y + first, ldy, n);
+  }
+  arrays_->release_pages();
+  finish_rows(y, ldy, n);
+}
+
+// The scales and the bias, which plain products leave out.
+void SparseLinear::finish_rows(float* y, int64_t ldy, int64_t n) const {
+  const float* scales = arrays_->scales();
+  if (scales == nullptr && bias_.empty()) return;
+#pragma omp parallel for if (n * out() >= int64_t{1} << 16)
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t r = 0; r < out(); ++r) {
+      const float scale = scales == nullptr ? 1.0F : scales[r];
+      const float shift = bias_.empty() ? 0.0F : bias_[static_cast<size_t>(r)];
+      y[i * ldy + r] = y[i * ldy + r] * scale + shift;
+    }
+  }
+}
+
+size_t SparseLinear::bytes() const {
+  return plan_.bytes() + (arrays_ ? arrays_->bytes() : 0) + bias_.size() * sizeof(float);
+}
+
+const char* SparseLinear::kernel_name(int64_t n) const {
+  return n >= dense_from_ ? "dense" : plan_.kernel_name(n);
+}
+
+}  // namespace prune

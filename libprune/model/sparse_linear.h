@@ -1,0 +1,80 @@
+// A pruned linear layer: the drop-in for a dense one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <prune/mask.h>
+
+#include "kernels/sparse/plan.h"
+#include "libprune/model/packed_arrays.h"
+
+namespace prune {
+
+class TuningTable;
+
+struct SparseLinearOptions {
+  // Beside the layout for a few rows of X, hold a second one for many. Without, a layer takes the memory of
+  // its stored weights once.
+  bool second_layout = false;
+  // Batches of at least this many rows run on a dense product, tile by tile of expanded rows. Not given:
+  // looked up in `tuning`, and measured if it is not there (a few hundred milliseconds for each kind of
+  // layer).
+  std::optional<int64_t> dense_from = {};
+  TuningTable* tuning = nullptr;  // nullptr: TuningTable::of_user()
+};
+
+// Y[n, out] = X[n, in] W^T + bias with float X, Y and bias. W is float, bf16, or int8 times a scale for every
+// row; where the kernel or the dense product multiplies bf16, X is rounded to bf16 first.
+//
+// Which of its ways a batch takes depends on n alone, so equal calls give equal bits. Threads may run one
+// layer at once.
+class SparseLinear {
+ public:
+  static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+
+  // A weight of a packed checkpoint (checked first: Error(kInput)), laid out for this machine. Batches of
+  // many rows read the file's map again, so the checkpoint must outlive the layer. bias [out] or null,
+  // copied.
+  SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeight& weight, const float* bias = nullptr,
+               const SparseLinearOptions& options = {});
+  // The weights [out, in] that `mask` keeps, in the packed format that holds them in the fewest bytes.
+  // Copied. Without a file to read again there is no dense product: dense_from is kNever. Throws
+  // Error(kUsage) when the shapes differ.
+  SparseLinear(ConstView<float> weights, const Mask& mask, const float* bias = nullptr,
+               const SparseLinearOptions& options = {});
+  SparseLinear(ConstView<bf16> weights, const Mask& mask, const float* bias = nullptr,
+               const SparseLinearOptions& options = {});
+
+  SparseLinear(SparseLinear&&) noexcept = default;
+  SparseLinear& operator=(SparseLinear&&) noexcept = default;
+
+  int64_t out() const { return plan_.rows(); }
+  int64_t in() const { return plan_.cols(); }
+
+  // y[i * ldy + r] for i < n; n >= 0. Y must not overlap X. Throws Error(kRuntime) where oneDNN fails.
+  void forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
+
+  // Memory that the layer holds.
+  size_t bytes() const;
+  int64_t dense_from() const { return dense_from_; }
+  // What a batch of n rows runs on: "nm24_bf16_avx512bf16", or "dense".
+  const char* kernel_name(int64_t n) const;
+
+ private:
+  void choose(const SparseLinearOptions& options, const std::string& kind);
+  int64_t measure_dense_from() const;
+  void forward_dense(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
+  void finish_rows(float* y, int64_t ldy, int64_t n) const;
+
+  kernels::Plan plan_;
+  std::optional<PackedArrays> arrays_;  // to expand from; nothing where dense_from is kNever
+  std::vector<float> bias_;
+  int64_t dense_from_ = kNever;
+};
+
+}  // namespace prune

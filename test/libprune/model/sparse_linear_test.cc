@@ -1,0 +1,194 @@
+#include "libprune/model/sparse_linear.h"
+
+#include <cmath>
+#include <random>
+#include <thread>
+
+#include "libprune/model/pack_checkpoint.h"
+#include "libprune/model/tuning.h"
+#include "test/libprune/model/checkpoints.h"
+
+namespace prune {
+namespace {
+
+using testing::TempFolder;
+
+// Exact in bf16, and so are the products: every way of summing gives the same but for the order.
+Matrix<float> random_x(Index n, Index cols, std::mt19937& rng) {
+  Matrix<float> x(n, cols);
+  for (Index i = 0; i < x.size(); ++i) x.data()[i] = float(int(rng() % 65) - 32) / 8;
+  return x;
+}
+
+template <class T>
+void expect_forward(const SparseLinear& layer, const Matrix<T>& w, const std::vector<float>& bias, Index n,
+                    std::mt19937& rng) {
+  const Matrix<float> x = random_x(n, w.cols() + 3, rng);
+  Matrix<float> y = Matrix<float>::Constant(n, w.rows() + 2, -77);
+  layer.forward(x.data(), x.cols(), y.data(), y.cols(), n);
+  for (Index i = 0; i < n; ++i) {
+    for (Index r = 0; r < w.rows(); ++r) {
+      double sum = bias[size_t(r)], terms = std::abs(sum);
+      for (Index k = 0; k < w.cols(); ++k) {
+        const double term = double(x(i, k)) * double(float(w(r, k)));
+        sum += term;
+        terms += std::abs(term);
+      }
+      ASSERT_NEAR(y(i, r), sum, terms * double(w.cols() + 2) * std::ldexp(1.0, -24))
+          << layer.kernel_name(n) << ", row " << i << ", output " << r;
+    }
+    for (Index r = w.rows(); r < y.cols(); ++r) ASSERT_EQ(y(i, r), -77);
+  }
+}
+
+std::vector<float> some_bias(Index rows) {
+  std::vector<float> bias;
+  for (Index r = 0; r < rows; ++r) bias.push_back(float(r % 5) - 2);
+  return bias;
+}
+
+template <class T>
+class SparseLinearOf : public ::testing::Test {
+ protected:
+  // Every way of a packed weight gives the product, and few rows take the memory of one copy.
+  void expect_packed(Index rows, Index cols, const Pattern& pattern, double sparsity,
+                     const PackOptions& options) {
+    Matrix<T> w = testing::small_weights<T>(rows, cols, rng_);
+    apply(select_magnitude(w, pattern, sparsity), w);
+    const TempFolder folder;
+    testing::write_file(folder / "in.safetensors", testing::file_of({testing::tensor_of("dense.weight", w)}));
+    pack_checkpoint(Checkpoint(folder / "in.safetensors"), options, folder / "packed.safetensors", {}, {});
+    const Checkpoint checkpoint(folder / "packed.safetensors");
+    const PackedCheckpoint packed(checkpoint);
+    const PackedWeight& weight = packed.weights().at(0);
+    const Matrix<T> stored = packed.unpack<T>(weight);
+    const std::vector<float> bias = some_bias(rows);
+    for (const bool second_layout : {false, true}) {
+      const SparseLinear layer(packed, weight, bias.data(),
+                               {.second_layout = second_layout, .dense_from = 20});
+      for (const Index n : {1, 3, 19, 20, 50}) expect_forward(layer, stored, bias, n, rng_);
+    }
+  }
+  std::mt19937 rng_{testing::test_seed()};
+};
+using SparseLinearTypes = ::testing::Types<float, bf16>;
+TYPED_TEST_SUITE(SparseLinearOf, SparseLinearTypes);
+
+TYPED_TEST(SparseLinearOf, EveryPackedFormat) {
+  this->expect_packed(48, 64, NM{2, 4}, 0.5, {.request = {.format = PackedFormat::kNm, .pattern = NM{2, 4}}});
+  this->expect_packed(7, 36, NM{2, 4}, 0.5, {.request = {.format = PackedFormat::kNm, .pattern = NM{2, 4}}});
+  this->expect_packed(33, 77, Unstructured{}, 0.6, {.request = {.format = PackedFormat::kBitmask}});
+  this->expect_packed(33, 77, Unstructured{}, 0.9, {.request = {.format = PackedFormat::kCsr}});
+  this->expect_packed(64, 96, Block{16, 16}, 0.5,
+                      {.request = {.format = PackedFormat::kBsr, .pattern = Block{16, 16}}});
+}
+
+TYPED_TEST(SparseLinearOf, WeightsAndAMask) {
+  const Matrix<TypeParam> w = testing::small_weights<TypeParam>(40, 52, this->rng_);
+  const std::vector<float> bias = some_bias(40);
+  for (const Pattern& pattern : {Pattern(NM{2, 4}), Pattern(Unstructured{}), Pattern(Block{4, 4})}) {
+    const Mask mask = select_magnitude(w, pattern, 0.5);
+    Matrix<TypeParam> kept = w;
+    apply(mask, kept);
+    const SparseLinear layer(view(w), mask, bias.data());
+    EXPECT_EQ(layer.dense_from(), SparseLinear::kNever);
+    EXPECT_EQ(layer.out(), 40);
+    EXPECT_EQ(layer.in(), 52);
+    for (const Index n : {1, 9, 40}) expect_forward(layer, kept, bias, n, this->rng_);
+  }
+  EXPECT_EQ(testing::refusal(ErrorKind::kUsage, "the mask has another shape",
+                             [&] { SparseLinear(view(w), Mask(40, 51)); }),
+            "");
+}
+
+TEST(SparseLinear, Int8TakesTheSameWays) {
+  std::mt19937 rng(testing::test_seed());
+  Matrix<float> w = testing::small_weights<float>(32, 64, rng);
+  apply(select_magnitude(w, NM{2, 4}, 0.5), w);
+  // Powers of two times whole numbers up to 127: what is rounded stays exact.
+  w.col(0).setConstant(127.0F / 64);
+  apply(select_magnitude(w, NM{2, 4}, 0.5), w);
+  const TempFolder folder;
+  testing::write_file(folder / "in.safetensors", testing::file_of({testing::tensor_of("dense.weight", w)}));
+  pack_checkpoint(Checkpoint(folder / "in.safetensors"),
+                  {.request = {.format = PackedFormat::kNm}, .values = StoredValues::kInt8},
+                  folder / "packed.safetensors", {}, {});
+  const Checkpoint checkpoint(folder / "packed.safetensors");
+  const PackedCheckpoint packed(checkpoint);
+  const Matrix<float> stored = packed.unpack<float>(packed.weights()[0]);
+  const SparseLinear layer(packed, packed.weights()[0], some_bias(32).data(), {.dense_from = 20});
+  for (const Index n : {1, 8, 20}) expect_forward(layer, stored, some_bias(32), n, rng);
+}
+
+TEST(SparseLinear, HoldsOneCopyAndThreadsShareIt) {
+  std::mt19937 rng(testing::test_seed());
+  Matrix<bf16> w = testing::small_weights<bf16>(256, 512, rng);
+  const Mask mask = select_magnitude(w, NM{2, 4}, 0.5);
+  const SparseLinear one(view(w), mask), two(view(w), mask, nullptr, {.second_layout = true});
+  const double dense = 256 * 512 * 2;
+  EXPECT_LT(double(one.bytes()), 0.6 * dense);
+  EXPECT_GT(two.bytes(), one.bytes());
+  const Matrix<float> x = random_x(4, 512, rng);
+  Matrix<float> expected(4, 256);
+  one.forward(x.data(), 512, expected.data(), 256, 4);
+  std::vector<Matrix<float>> results(3, Matrix<float>::Zero(4, 256));
+  std::vector<std::thread> threads;
+  for (auto& y : results) threads.emplace_back([&] { one.forward(x.data(), 512, y.data(), 256, 4); });
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& y : results) EXPECT_EQ(y, expected);
+}
+
+// --- the table
+
+TEST(TuningTable, KeepsWhatWasMeasured) {
+  const TempFolder folder;
+  int measured = 0;
+  const auto measure = [&] { return 10 + measured++; };
+  {
+    TuningTable table(folder / "cache", "machine");
+    EXPECT_EQ(table.get("a", measure), 10);
+    EXPECT_EQ(table.get("a", measure), 10);
+    EXPECT_EQ(table.get("b", measure), 11);
+  }
+  EXPECT_EQ(TuningTable(folder / "cache", "machine").get("b", measure), 11);
+  EXPECT_EQ(TuningTable(folder / "cache", "another machine").get("b", measure), 12);
+  TuningTable table(folder / "cache", "machine");
+  table.clear();
+  EXPECT_EQ(table.get("b", measure), 13);
+}
+
+TEST(TuningTable, IgnoresWhatIsDamaged) {
+  const TempFolder folder;
+  const std::filesystem::path file = TuningTable(folder.path(), "machine").file();
+  for (const char* text : {"", "{", "[]", "7", R"({"version":2,"machine":"machine","numbers":{"a":1}})",
+                           R"({"version":1,"machine":"x","numbers":{"a":1}})",
+                           R"({"version":1,"machine":"machine","numbers":{"a":"1"}})",
+                           R"({"version":1,"machine":"machine","numbers":[1]})"}) {
+    testing::write_file(file, text);
+    EXPECT_EQ(TuningTable(folder.path(), "machine").get("a", [] { return 5; }), 5) << text;
+  }
+  EXPECT_EQ(TuningTable({}, "machine").get("a", [] { return 6; }), 6);
+  EXPECT_EQ(TuningTable("/proc/no such place", "machine").get("a", [] { return 7; }), 7);
+}
+
+TEST(SparseLinear, MeasuresOnce) {
+  const TempFolder folder;
+  std::mt19937 rng(testing::test_seed());
+  Matrix<float> w = testing::small_weights<float>(32, 64, rng);
+  apply(select_magnitude(w, NM{2, 4}, 0.5), w);
+  testing::write_file(folder / "in.safetensors", testing::file_of({testing::tensor_of("dense.weight", w)}));
+  pack_checkpoint(Checkpoint(folder / "in.safetensors"), {}, folder / "packed.safetensors", {}, {});
+  const Checkpoint checkpoint(folder / "packed.safetensors");
+  const PackedCheckpoint packed(checkpoint);
+  TuningTable table(folder / "cache");
+  const SparseLinear layer(packed, packed.weights()[0], nullptr, {.tuning = &table});
+  const std::string first = testing::read_file(table.file());
+  EXPECT_NE(first.find("dense_from nm 2:4"), std::string::npos);
+  TuningTable again(folder / "cache");
+  EXPECT_EQ(SparseLinear(packed, packed.weights()[0], nullptr, {.tuning = &again}).dense_from(),
+            layer.dense_from());
+  EXPECT_EQ(testing::read_file(table.file()), first);
+}
+
+}  // namespace
+}  // namespace prune
