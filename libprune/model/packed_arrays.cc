@@ -48,7 +48,7 @@ const T* PackedArrays::map_or_copy(std::span<const std::byte> bytes) {
     return reinterpret_cast<const T*>(bytes.data());
   }
   std::vector<T> copy(bytes.size() / sizeof(T));
-  std::memcpy(copy.data(), bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(copy.data(), bytes.data(), bytes.size());
   return keep(std::move(copy));
 }
 
