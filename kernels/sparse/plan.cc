@@ -32,15 +32,15 @@ void* thread_workspace(size_t bytes) {
 }
 
 std::unique_ptr<const Layout> make_lists(const RowSource& source, const PrepareOptions& options) {
-  const RowListsKernel* kernel = choose_row_lists_kernel(source.type, options);
+  const RowListsKernel* kernel = choose_row_lists_kernel(source, options);
   return kernel == nullptr ? nullptr : make_row_lists(source, *kernel);
 }
 
 // Weights without a pattern, for a few rows of X. Spreading values by a bitmask costs the same however few
 // stay, column numbers cost by the value; with vectors the two meet near one weight in five.
-std::unique_ptr<const Layout> make_few_unstructured(const RowSource& source, int64_t kept,
-                                                    const PrepareOptions& options) {
-  const bool dense_enough = kept * 5 > source.rows * source.cols && isa::runs_on(isa::kAvx2, options.isa);
+std::unique_ptr<const Layout> make_few_unstructured(const RowSource& source, const PrepareOptions& options) {
+  const bool dense_enough =
+      source.kept * 5 > source.rows * source.cols && isa::runs_on(isa::kAvx2, options.isa);
   if (dense_enough && options.kernel.empty()) return make_bitmask(source, options);
   return make_csr(source, options);
 }
@@ -102,7 +102,7 @@ Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options) {
   const RowSource source = read_rows(weights);
   return make_plan(
-      source, options, [&] { return make_few_unstructured(source, weights.indptr[weights.rows], options); },
+      source, options, [&] { return make_few_unstructured(source, options); },
       [&] { return make_lists(source, options); });
 }
 
@@ -111,9 +111,7 @@ Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
   // Blocks too low for a strip are but rows of nonzeros.
   const auto make_few = [&] {
     auto few = make_bsr_few(weights, options);
-    if (few != nullptr) return few;
-    const int64_t blocks = weights.indptr[weights.rows / weights.block_rows];
-    return make_few_unstructured(source, blocks * weights.block_rows * weights.block_cols, options);
+    return few != nullptr ? std::move(few) : make_few_unstructured(source, options);
   };
   const auto make_many = [&] {
     auto many = make_bsr_tiles(weights, options);

@@ -6,8 +6,8 @@ namespace prune::kernels {
 namespace {
 
 template <class W>
-RowSource describe(const W& w) {
-  RowSource source{.rows = w.rows, .cols = w.cols, .type = w.type, .scales = {}, .decode = {}};
+RowSource describe(const W& w, int64_t kept) {
+  RowSource source{.rows = w.rows, .cols = w.cols, .kept = kept, .type = w.type, .scales = {}, .decode = {}};
   if (w.scales != nullptr) source.scales.assign(w.scales, w.scales + w.rows);
   return source;
 }
@@ -51,7 +51,7 @@ void store_weight(void* values, WeightType type, int64_t i, float value) {
 }
 
 RowSource read_rows(const NmWeights& w) {
-  RowSource source = describe(w);
+  RowSource source = describe(w, w.rows * (w.cols / w.group * w.keep));
   source.decode = [w](int64_t r, int32_t* columns, float* values) {
     const int32_t bits = nm_index_bits(w.group);
     const int64_t count = w.cols / w.group * w.keep;
@@ -66,7 +66,7 @@ RowSource read_rows(const NmWeights& w) {
 }
 
 RowSource read_rows(const BitmaskWeights& w) {
-  RowSource source = describe(w);
+  RowSource source = describe(w, w.row_offsets[w.rows]);
   source.decode = [w](int64_t r, int32_t* columns, float* values) {
     const uint8_t* bits = w.bitmask + r * ((w.cols + 7) / 8);
     int64_t count = 0;
@@ -82,7 +82,7 @@ RowSource read_rows(const BitmaskWeights& w) {
 }
 
 RowSource read_rows(const CsrWeights& w) {
-  RowSource source = describe(w);
+  RowSource source = describe(w, w.indptr[w.rows]);
   source.decode = [w](int64_t r, int32_t* columns, float* values) {
     const int64_t begin = w.indptr[r], count = w.indptr[r + 1] - begin;
     for (int64_t i = 0; i < count; ++i) {
@@ -95,7 +95,7 @@ RowSource read_rows(const CsrWeights& w) {
 }
 
 RowSource read_rows(const BsrWeights& w) {
-  RowSource source = describe(w);
+  RowSource source = describe(w, w.indptr[w.rows / w.block_rows] * w.block_rows * w.block_cols);
   source.decode = [w](int64_t r, int32_t* columns, float* values) {
     const int64_t block_row = r / w.block_rows, inner = r % w.block_rows;
     int64_t count = 0;

@@ -12,6 +12,7 @@ namespace prune::kernels {
 struct RowSource {
   int64_t rows = 0;
   int64_t cols = 0;
+  int64_t kept = 0;  // weights that the format stores
   WeightType type = WeightType::kF32;
   std::vector<float> scales;  // empty: every row times one
 

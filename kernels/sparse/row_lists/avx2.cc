@@ -6,6 +6,6 @@ namespace prune::kernels {
 
 // 2 x 6 accumulators.
 constexpr RowListsKernel row_lists_f32_avx2 =
-    make_row_lists_kernel<Avx2F32, /*R=*/2, /*NV=*/6, /*K=*/128>("row_lists_f32_avx2");
+    make_float_lists_kernel<Avx2F32, /*NV=*/6, /*K=*/128>("row_lists_f32_avx2", /*densest=*/1.0);
 
 }  // namespace prune::kernels

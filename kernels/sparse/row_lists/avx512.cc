@@ -4,8 +4,11 @@
 
 namespace prune::kernels {
 
-// 4 x 4 accumulators.
+// 2 x 8 accumulators, a block's panel in 32 KiB. Where little stays, half the columns and longer blocks: more
+// products for each time that a pair's sums are fetched and put back.
 constexpr RowListsKernel row_lists_f32_avx512 =
-    make_row_lists_kernel<Avx512F32, /*R=*/4, /*NV=*/4, /*K=*/128>("row_lists_f32_avx512");
+    make_float_lists_kernel<Avx512F32, /*NV=*/8, /*K=*/64>("row_lists_f32_avx512", /*densest=*/1.0);
+constexpr RowListsKernel row_lists_sparse_f32_avx512 =
+    make_float_lists_kernel<Avx512F32, /*NV=*/4, /*K=*/160>("row_lists_sparse_f32_avx512", /*densest=*/0.25);
 
 }  // namespace prune::kernels

@@ -6,6 +6,6 @@ namespace prune::kernels {
 
 // 2 x 4 accumulators.
 constexpr RowListsKernel row_lists_f32_generic =
-    make_row_lists_kernel<PortableF32, /*R=*/2, /*NV=*/4, /*K=*/128>("row_lists_f32_generic");
+    make_float_lists_kernel<PortableF32, /*NV=*/4, /*K=*/128>("row_lists_f32_generic", /*densest=*/1.0);
 
 }  // namespace prune::kernels

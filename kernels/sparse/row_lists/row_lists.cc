@@ -1,6 +1,8 @@
 #include "kernels/sparse/row_lists/row_lists.h"
 
 #include <algorithm>
+#include <bit>
+#include <utility>
 #include <vector>
 
 #include "kernels/sparse/buffer.h"
@@ -16,13 +18,15 @@ class ListBuilder {
   ListBuilder(const RowSource& source, const RowListsKernel& kernel)
       : source_(source),
         kernel_(kernel),
+        per_entry_(kernel.bf16 ? 2 : 1),
         columns_(static_cast<size_t>(kListChunkRows), std::vector<int32_t>(source.cols)),
         weights_(static_cast<size_t>(kListChunkRows), std::vector<float>(source.cols)),
-        lists_(size_t{1} << kernel.group_rows) {}
+        block_(kListChunkRows),
+        lists_(kListChunkRows / 2) {}
 
-  std::vector<uint16_t> counts, offsets;
-  std::vector<float> floats;
-  std::vector<uint32_t> pairs;
+  std::vector<ListPair> pairs;
+  std::vector<uint16_t> offsets;
+  std::vector<uint32_t> values;
 
   void add_chunk(int64_t first_row) {
     const int64_t rows = std::min(kListChunkRows, source_.rows - first_row);
@@ -30,73 +34,115 @@ class ListBuilder {
       ends_[r] = r < rows ? source_.decode(first_row + r, columns_[r].data(), weights_[r].data()) : 0;
       cursors_[r] = 0;
     }
-    const int64_t groups = divide_up(rows, kernel_.group_rows);
-    for (int64_t k0 = 0; k0 < source_.cols; k0 += kernel_.block_inputs) {
-      for (int64_t g = 0; g < groups; ++g) add_group(g * kernel_.group_rows, k0);
-    }
+    for (int64_t k0 = 0; k0 < source_.cols; k0 += kernel_.block_inputs) add_block(k0, divide_up(rows, 2));
   }
 
  private:
-  struct Entry {
+  // A weight that stays, of input k of the block.
+  struct Weight {
     int64_t k;
-    float weights[4];  // of the rows in the pattern, ascending
+    float value;
+  };
+  struct Shared {
+    int64_t k;
+    float values[2];
+  };
+  struct Lists {
+    ListPair pair;
+    std::vector<Shared> shared;
+    std::vector<Weight> single[2];
   };
 
-  // Sorts the inputs k0 .. k0 + block_inputs - 1 of one group of rows into the lists of their patterns.
-  void add_group(int64_t first, int64_t k0) {
-    for (auto& list : lists_) list.clear();
-    const int64_t end = std::min<int64_t>(k0 + kernel_.block_inputs, source_.cols);
-    for (int64_t k = k0; k < end; ++k) {
-      Entry entry{k - k0, {}};
-      uint32_t pattern = 0;
-      int kept = 0;
-      for (int32_t r = 0; r < kernel_.group_rows; ++r) {
-        int64_t& cursor = cursors_[first + r];
-        if (cursor == ends_[first + r] || columns_[first + r][cursor] != k) continue;
-        const float weight = weights_[first + r][cursor++];
-        if (weight == 0.0f) continue;  // stored to fill a group or a block
-        entry.weights[kept++] = weight;
-        pattern |= 1u << r;
+  void add_block(int64_t k0, int64_t pair_count) {
+    const int64_t rows = 2 * pair_count, end = k0 + kernel_.block_inputs;
+    uint8_t order[kListChunkRows];
+    for (int64_t r = 0; r < rows; ++r) {
+      order[r] = static_cast<uint8_t>(r);
+      block_[r].clear();
+      for (int64_t& c = cursors_[r]; c < ends_[r] && columns_[r][c] < end; ++c) {
+        // A zero is stored to fill a group or a block.
+        if (weights_[r][c] != 0.0f) block_[r].push_back({columns_[r][c] - k0, weights_[r][c]});
       }
-      if (pattern != 0) lists_[pattern].push_back(entry);
     }
-    for (size_t pattern = 1; pattern < lists_.size(); ++pattern) {
-      append(lists_[pattern], __builtin_popcount(static_cast<uint32_t>(pattern)));
+    // Rows of equal counts make pairs without filling.
+    std::stable_sort(order, order + rows,
+                     [&](uint8_t a, uint8_t b) { return block_[a].size() > block_[b].size(); });
+    for (int64_t i = 0; i < pair_count; ++i) split_pair(order[2 * i], order[2 * i + 1], lists_[i]);
+    std::stable_sort(lists_.begin(), lists_.begin() + pair_count, [](const Lists& a, const Lists& b) {
+      return std::pair(a.pair.shared, a.pair.single) > std::pair(b.pair.shared, b.pair.single);
+    });
+    for (int64_t i = 0; i < pair_count; ++i) append(lists_[i]);
+  }
+
+  void split_pair(uint8_t row0, uint8_t row1, Lists& lists) const {
+    const std::vector<Weight>&a = block_[row0], &b = block_[row1];
+    lists.shared.clear();
+    lists.single[0].clear();
+    lists.single[1].clear();
+    for (size_t i = 0, j = 0; i < a.size() || j < b.size();) {
+      if (j == b.size() || (i < a.size() && a[i].k < b[j].k)) {
+        lists.single[0].push_back(a[i++]);
+      } else if (i == a.size() || b[j].k < a[i].k) {
+        lists.single[1].push_back(b[j++]);
+      } else {
+        lists.shared.push_back({a[i].k, {a[i].value, b[j].value}});
+        ++i, ++j;
+      }
+    }
+    // What does not fill a step is single for both.
+    const size_t step = 2 * static_cast<size_t>(per_entry_);
+    while (lists.shared.size() % step != 0) {
+      const Shared& last = lists.shared.back();
+      for (int r = 0; r < 2; ++r) lists.single[r].push_back({last.k, last.values[r]});
+      lists.shared.pop_back();
+    }
+    const size_t most = std::max(lists.single[0].size(), lists.single[1].size());
+    lists.pair = {.rows = {row0, row1},
+                  .shared = static_cast<uint8_t>(lists.shared.size() / step),
+                  .single = static_cast<uint8_t>((most + step - 1) / step)};
+    for (int r = 0; r < 2; ++r) fill(lists.single[r], lists.pair.single * step, lists.single[1 - r]);
+  }
+
+  // Zero weights, of an input that the row or its partner wants anyway.
+  static void fill(std::vector<Weight>& list, size_t size, const std::vector<Weight>& partner) {
+    if (list.size() == size) return;
+    const int64_t k = list.empty() ? partner.front().k : list.front().k;
+    list.resize(size, {k, 0.0f});
+  }
+
+  void append(const Lists& lists) {
+    pairs.push_back(lists.pair);
+    for (size_t i = 0; i < lists.shared.size(); i += per_entry_) {
+      const Shared* entry = &lists.shared[i];
+      for (int32_t j = 0; j < per_entry_; ++j) push_offset(entry[j].k);
+      for (int r = 0; r < 2; ++r) push_value(entry[0].values[r], entry[per_entry_ - 1].values[r]);
+    }
+    for (size_t i = 0; i < lists.single[0].size(); i += per_entry_) {
+      for (const auto& list : lists.single) {
+        const Weight* entry = &list[i];
+        for (int32_t j = 0; j < per_entry_; ++j) push_offset(entry[j].k);
+        push_value(entry[0].value, entry[per_entry_ - 1].value);
+      }
     }
   }
 
-  void append(const std::vector<Entry>& list, int kept) {
-    const int64_t row_bytes = int64_t{kernel_.panel.panel_columns} * kernel_.panel.input_bytes;
-    if (!kernel_.bf16) {
-      counts.push_back(static_cast<uint16_t>(list.size()));
-      for (const Entry& e : list) {
-        offsets.push_back(static_cast<uint16_t>(e.k * row_bytes));
-        floats.insert(floats.end(), e.weights, e.weights + kept);
-      }
-      return;
-    }
-    // Two inputs an entry; an odd one out is paired with itself, its second weight zero.
-    counts.push_back(static_cast<uint16_t>((list.size() + 1) / 2));
-    for (size_t i = 0; i < list.size(); i += 2) {
-      const Entry& a = list[i];
-      const bool paired = i + 1 < list.size();
-      const Entry& b = paired ? list[i + 1] : a;
-      offsets.push_back(static_cast<uint16_t>(a.k * row_bytes));
-      offsets.push_back(static_cast<uint16_t>(b.k * row_bytes));
-      for (int r = 0; r < kept; ++r) {
-        const uint32_t high = paired ? exact_bf16(b.weights[r]) : 0u;
-        pairs.push_back(exact_bf16(a.weights[r]) | high << 16);
-      }
-    }
+  void push_offset(int64_t k) {
+    offsets.push_back(static_cast<uint16_t>(k * kernel_.panel.panel_columns * kernel_.panel.input_bytes));
+  }
+  void push_value(float first, float last) {
+    values.push_back(kernel_.bf16 ? exact_bf16(first) | uint32_t{exact_bf16(last)} << 16
+                                  : std::bit_cast<uint32_t>(first));
   }
 
   const RowSource& source_;
   const RowListsKernel& kernel_;
+  int32_t per_entry_;
   std::vector<std::vector<int32_t>> columns_;
   std::vector<std::vector<float>> weights_;
   int64_t cursors_[kListChunkRows] = {};
   int64_t ends_[kListChunkRows] = {};
-  std::vector<std::vector<Entry>> lists_;
+  std::vector<std::vector<Weight>> block_;  // of each row
+  std::vector<Lists> lists_;
 };
 
 template <class T>
@@ -115,33 +161,32 @@ class RowLists final : public ManyRows {
         blocks_(divide_up(source.cols, kernel.block_inputs)) {
     ListBuilder builder(source, kernel);
     for (int64_t r = 0; r < rows_; r += kListChunkRows) {
-      starts_.push_back({builder.counts.size(), builder.offsets.size(),
-                         kernel.bf16 ? builder.pairs.size() : builder.floats.size()});
+      starts_.push_back({builder.pairs.size(), builder.offsets.size(), builder.values.size()});
       builder.add_chunk(r);
     }
-    counts_ = to_buffer(builder.counts);
+    pairs_ = to_buffer(builder.pairs);
     offsets_ = to_buffer(builder.offsets);
-    values_ = kernel.bf16 ? to_buffer(builder.pairs) : to_buffer(builder.floats);
+    values_ = to_buffer(builder.values);
   }
 
   const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override {
-    return counts_.size() + offsets_.size() + values_.size() + starts_.size() * sizeof(ChunkStart) +
+    return pairs_.size() + offsets_.size() + values_.size() + starts_.size() * sizeof(ChunkStart) +
            frame_bytes();
   }
 
  private:
   struct ChunkStart {
-    size_t counts, offsets, values;
+    size_t pairs, offsets, values;
   };
 
   void multiply(int64_t chunk, const void* panel, int64_t columns, float* tile) const override {
     const ChunkStart& start = starts_[chunk];
     const int64_t rows = std::min(kListChunkRows, rows_ - chunk * kListChunkRows);
-    const ListStream stream{.counts = counts_.as<uint16_t>() + start.counts,
+    const ListStream stream{.pairs = pairs_.as<ListPair>() + start.pairs,
                             .offsets = offsets_.as<uint16_t>() + start.offsets,
                             .values = values_.as<uint32_t>() + start.values,
-                            .groups = divide_up(rows, kernel_.group_rows),
+                            .pair_count = divide_up(rows, 2),
                             .blocks = blocks_};
     // The first block sets the tile; without inputs there is none.
     if (blocks_ == 0) std::fill_n(tile, kListChunkRows * kernel_.panel.panel_columns, 0.0f);
@@ -152,12 +197,12 @@ class RowLists final : public ManyRows {
   int64_t rows_;
   int64_t blocks_;
   std::vector<ChunkStart> starts_;
-  Buffer counts_, offsets_, values_;
+  Buffer pairs_, offsets_, values_;
 };
 
 }  // namespace
 
-const RowListsKernel* choose_row_lists_kernel(WeightType type, const PrepareOptions& options) {
+const RowListsKernel* choose_row_lists_kernel(const RowSource& source, const PrepareOptions& options) {
   static const struct {
     const RowListsKernel* kernel;
     uint32_t needs;
@@ -166,11 +211,14 @@ const RowListsKernel* choose_row_lists_kernel(WeightType type, const PrepareOpti
 #include "kernels/sparse/row_lists/kernels.inc"
 #undef PRUNE_ROW_LISTS_KERNEL
   };
+  const double stays = static_cast<double>(source.kept) / static_cast<double>(source.rows * source.cols);
   for (const auto& entry : kKernels) {
     if (!isa::runs_on(entry.needs, options.isa)) continue;
     // A bf16 kernel would round float weights; bf16 and int8 weights it holds exactly.
-    if (entry.kernel->bf16 && type == WeightType::kF32) continue;
-    if (options.kernel.empty() || options.kernel == entry.kernel->name) return entry.kernel;
+    if (entry.kernel->bf16 && source.type == WeightType::kF32) continue;
+    if (options.kernel.empty() ? stays > entry.kernel->densest : options.kernel != entry.kernel->name)
+      continue;
+    return entry.kernel;
   }
   return nullptr;
 }

@@ -1,9 +1,12 @@
-// The float algorithm of row_lists/kernel.h, against a vector type V of simd/. R rows x NV vectors of
-// accumulators stay in registers over the lists of one group and block.
+// The algorithm of row_lists/kernel.h, against a vector type V of simd/ and a way to read inputs:
+//   Inputs::kPerEntry   inputs of an entry
+//   Inputs::kVectors    vectors that one load yields
+//   Inputs::load        those vectors of an entry's inputs, from vector v of their rows of the panel
+//   Inputs::multiply    acc + x * w
+// 2 rows x NV vectors of accumulators stay in registers over the lists of one pair and block.
 #pragma once
 
 #include <cstdint>
-#include <utility>
 
 #include "kernels/sparse/row_lists/kernel.h"
 #include "kernels/sparse/simd/panel.h"
@@ -11,95 +14,175 @@
 namespace prune::kernels {
 namespace {
 
-template <class V, int R, int NV>
-struct ListTile {
+// An input of an entry is a row of floats.
+template <class V>
+struct FloatInputs {
   using Reg = typename V::Reg;
-  static constexpr int kPatterns = (1 << R) - 1;
+  static constexpr int kPerEntry = 1;
+  static constexpr int kVectors = 1;
 
-  Reg acc[R][NV];
-  const uint16_t* counts;
+  static PRUNE_INLINE void load(const char* const (&rows)[1], int v, Reg (&x)[1]) {
+    x[0] = V::load(reinterpret_cast<const float*>(rows[0]) + v * V::kWidth);
+  }
+  static PRUNE_INLINE Reg multiply(Reg x, Reg w, Reg acc) { return V::fma(w, x, acc); }
+};
+
+template <class V, class Inputs, int NV>
+struct PairTile {
+  using Reg = typename V::Reg;
+  // Few columns make few sums: the two entries of a step then go to sums of their own, or each would wait for
+  // the one before.
+  static constexpr int kSets = NV <= 4 ? 2 : 1;
+  static constexpr int kPerEntry = Inputs::kPerEntry;
+  static constexpr int kEntryBits = 16 * kPerEntry;
+
+  // The rows of the panel that the lowest offsets of a word point to.
+  struct Rows {
+    const char* at[kPerEntry];
+    PRUNE_INLINE Rows(const char* panel, uint64_t offsets) {
+      for (int i = 0; i < kPerEntry; ++i) at[i] = panel + static_cast<uint16_t>(offsets >> 16 * i);
+    }
+  };
+
+  Reg acc[kSets][2][NV];
   const uint16_t* offsets;
   const float* values;
 
-  template <int Pattern>
-  PRUNE_INLINE void run_list(const char* panel) {
-    for (uint32_t left = *counts++; left != 0; --left) {
-      const float* row = reinterpret_cast<const float*>(panel + *offsets++);
-      // The weights first: they are few, and each vector of the panel is then needed but once.
-      Reg w[R];
+  PRUNE_INLINE void begin(bool first, const float* row0, const float* row1) {
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        if ((Pattern >> r & 1) != 0) w[r] = V::broadcast(values++);
+    for (int v = 0; v < NV; ++v) {
+      acc[0][0][v] = first ? V::zero() : V::load(row0 + v * V::kWidth);
+      acc[0][1][v] = first ? V::zero() : V::load(row1 + v * V::kWidth);
+      if constexpr (kSets == 2) acc[1][0][v] = acc[1][1][v] = V::zero();
+    }
+  }
+
+  PRUNE_INLINE void end(float* row0, float* row1) {
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) {
+      if constexpr (kSets == 2) {
+        acc[0][0][v] = V::add(acc[0][0][v], acc[1][0][v]);
+        acc[0][1][v] = V::add(acc[0][1][v], acc[1][1][v]);
       }
+      V::store(row0 + v * V::kWidth, acc[0][0][v]);
+      V::store(row1 + v * V::kWidth, acc[0][1][v]);
+    }
+  }
+
+  // Four offsets in one load: a load of sixteen bits takes as much of the processor as one of a vector.
+  static PRUNE_INLINE uint64_t load_offsets(const uint16_t* p) {
+    uint64_t word;
+    __builtin_memcpy(&word, p, sizeof word);
+    __asm__("" : "+r"(word));
+    return word;
+  }
+
+  // The inputs of one entry for both rows.
+  template <int Set>
+  PRUNE_INLINE void multiply_both(const char* panel, uint64_t offsets, Reg w0, Reg w1) {
+    const Rows rows(panel, offsets);
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) {
-        const Reg x = V::load(row + v * V::kWidth);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) {
-          if ((Pattern >> r & 1) != 0) acc[r][v] = V::fma(w[r], x, acc[r][v]);
-        }
+    for (int v = 0; v < NV; v += Inputs::kVectors) {
+      Reg x[Inputs::kVectors];
+      Inputs::load(rows.at, v, x);
+      for (int i = 0; i < Inputs::kVectors; ++i) {
+        V::keep(x[i]);
+        acc[Set][0][v + i] = Inputs::multiply(x[i], w0, acc[Set][0][v + i]);
+        acc[Set][1][v + i] = Inputs::multiply(x[i], w1, acc[Set][1][v + i]);
       }
     }
   }
 
-  template <int... I>
-  PRUNE_INLINE void run_lists(const char* panel, std::integer_sequence<int, I...>) {
-    (run_list<I + 1>(panel), ...);
-  }
-
-  PRUNE_INLINE void run_group(const char* panel, bool first, int64_t stride, float* tile) {
+  // The inputs of one entry for one row.
+  template <int Set, int Row>
+  PRUNE_INLINE void multiply_one(const char* panel, uint64_t offsets, Reg w) {
+    const Rows rows(panel, offsets);
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) {
-        acc[r][v] = first ? V::zero() : V::load(tile + r * stride + v * V::kWidth);
+    for (int v = 0; v < NV; v += Inputs::kVectors) {
+      Reg x[Inputs::kVectors];
+      Inputs::load(rows.at, v, x);
+      for (int i = 0; i < Inputs::kVectors; ++i) {
+        acc[Set][Row][v + i] = Inputs::multiply(x[i], w, acc[Set][Row][v + i]);
       }
     }
-    run_lists(panel, std::make_integer_sequence<int, kPatterns>{});
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) V::store(tile + r * stride + v * V::kWidth, acc[r][v]);
+  }
+
+  PRUNE_INLINE void run_shared(const char* panel, int steps) {
+    for (; steps != 0; --steps, offsets += 2 * kPerEntry, values += 4) {
+      const auto w = V::load_four(values);
+      const uint64_t word = load_offsets(offsets);
+      multiply_both<0>(panel, word, V::template spread<0>(w), V::template spread<1>(w));
+      multiply_both<kSets - 1>(panel, word >> kEntryBits, V::template spread<2>(w), V::template spread<3>(w));
+    }
+  }
+
+  PRUNE_INLINE void run_single(const char* panel, int steps) {
+    for (; steps != 0; --steps, offsets += 4 * kPerEntry, values += 4) {
+      const auto w = V::load_four(values);
+      const uint64_t word = load_offsets(offsets);
+      // Of entries of two inputs, a word holds two.
+      const uint64_t next = kPerEntry == 1 ? word >> 32 : load_offsets(offsets + 4);
+      multiply_one<0, 0>(panel, word, V::template spread<0>(w));
+      multiply_one<0, 1>(panel, word >> kEntryBits, V::template spread<1>(w));
+      multiply_one<kSets - 1, 0>(panel, next, V::template spread<2>(w));
+      multiply_one<kSets - 1, 1>(panel, next >> kEntryBits, V::template spread<3>(w));
     }
   }
 };
 
-template <class V, int R, int NV, int Stride, int K>
+template <class V, class Inputs, int NV, int Stride, int BlockBytes>
 void multiply_lists(const ListStream& stream, const void* panel, float* tile) {
-  ListTile<V, R, NV> state;
-  state.counts = stream.counts;
+  PairTile<V, Inputs, NV> state;
   state.offsets = stream.offsets;
   state.values = static_cast<const float*>(stream.values);
+  const ListPair* pair = stream.pairs;
   const char* block_panel = static_cast<const char*>(panel);
-  for (int64_t b = 0; b < stream.blocks; ++b, block_panel += int64_t{K} * Stride * 4) {
-    for (int64_t g = 0; g < stream.groups; ++g) {
-      state.run_group(block_panel, b == 0, Stride, tile + g * R * Stride);
+  const int64_t share = BlockBytes / (stream.pair_count * 64) * 64 + 64;
+  for (int64_t b = 0; b < stream.blocks; ++b, block_panel += BlockBytes) {
+    const char* next = block_panel + BlockBytes;
+    for (int64_t i = 0; i < stream.pair_count; ++i, ++pair) {
+      float* row0 = tile + pair->rows[0] * Stride;
+      float* row1 = tile + pair->rows[1] * Stride;
+      // A share of the next block's panel comes nearer while this one is worked on.
+      for (int64_t at = 0; at < share; at += 64) __builtin_prefetch(next + at);
+      next += share;
+      state.begin(b == 0, row0, row1);
+      state.run_shared(block_panel, pair->shared);
+      state.run_single(block_panel, pair->single);
+      state.end(row0, row1);
     }
   }
 }
 
 // Picks the code for the number of vectors that the columns fill, from MaxNV down.
-template <class V, int R, int MaxNV, int NV, int K>
+template <class V, class Inputs, int MaxNV, int NV, int BlockBytes>
 void multiply_columns(const ListStream& stream, const void* panel, int64_t columns, float* tile) {
-  if constexpr (NV > 1) {
-    if (columns <= (NV - 1) * V::kWidth) {
-      return multiply_columns<V, R, MaxNV, NV - 1, K>(stream, panel, columns, tile);
+  constexpr int kFewer = NV - Inputs::kVectors;
+  if constexpr (kFewer > 0) {
+    if (columns <= kFewer * V::kWidth) {
+      return multiply_columns<V, Inputs, MaxNV, kFewer, BlockBytes>(stream, panel, columns, tile);
     }
   }
-  multiply_lists<V, R, NV, MaxNV * V::kWidth, K>(stream, panel, tile);
+  multiply_lists<V, Inputs, NV, MaxNV * V::kWidth, BlockBytes>(stream, panel, tile);
 }
 
-template <class V, int R, int NV, int K>
-constexpr RowListsKernel make_row_lists_kernel(const char* name) {
-  constexpr int kStride = NV * V::kWidth;
-  static_assert(K * kStride * 4 <= 65536, "offsets are 16 bits");
-  static_assert(kListChunkRows % R == 0);
+template <class V, class Inputs, int NV, int K>
+constexpr RowListsKernel make_row_lists_kernel(const char* name, const PanelCode& panel, double densest) {
+  constexpr int kRowBytes = NV * V::kWidth * 4 / Inputs::kPerEntry;
+  static_assert(K * kRowBytes <= 65536, "offsets are 16 bits");
+  static_assert(K / (2 * Inputs::kPerEntry) < 256, "list lengths are 8 bits");
   return {.name = name,
-          .bf16 = false,
-          .group_rows = R,
+          .bf16 = Inputs::kPerEntry == 2,
+          .densest = densest,
           .block_inputs = K,
-          .panel = make_panel_code<V, kStride>(),
-          .multiply = multiply_columns<V, R, NV, NV, K>};
+          .panel = panel,
+          .multiply = multiply_columns<V, Inputs, NV, NV, K * kRowBytes>};
+}
+
+// Floats, NV vectors wide.
+template <class V, int NV, int K>
+constexpr RowListsKernel make_float_lists_kernel(const char* name, double densest) {
+  return make_row_lists_kernel<V, FloatInputs<V>, NV, K>(name, make_panel_code<V, NV * V::kWidth>(), densest);
 }
 
 }  // namespace

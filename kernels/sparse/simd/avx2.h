@@ -16,8 +16,16 @@ struct Avx2F32 {
 
   static PRUNE_INLINE Reg zero() { return _mm256_setzero_ps(); }
   static PRUNE_INLINE Reg load(const float* p) { return _mm256_loadu_ps(p); }
+  static PRUNE_INLINE void keep(Reg& r) { __asm__("" : "+x"(r)); }
   static PRUNE_INLINE void store(float* p, Reg r) { _mm256_storeu_ps(p, r); }
   static PRUNE_INLINE Reg broadcast(const float* p) { return _mm256_broadcast_ss(p); }
+  static PRUNE_INLINE Reg load_four(const float* p) {
+    return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p));
+  }
+  template <int I>
+  static PRUNE_INLINE Reg spread(Reg four) {
+    return _mm256_permute_ps(four, I * 0x55);
+  }
   static PRUNE_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
   static PRUNE_INLINE Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
   static PRUNE_INLINE Reg widen(const float* p) { return load(p); }

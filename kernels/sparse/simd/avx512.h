@@ -16,8 +16,14 @@ struct Avx512F32 {
 
   static PRUNE_INLINE Reg zero() { return _mm512_setzero_ps(); }
   static PRUNE_INLINE Reg load(const float* p) { return _mm512_loadu_ps(p); }
+  static PRUNE_INLINE void keep(Reg& r) { __asm__("" : "+v"(r)); }
   static PRUNE_INLINE void store(float* p, Reg r) { _mm512_storeu_ps(p, r); }
   static PRUNE_INLINE Reg broadcast(const float* p) { return _mm512_set1_ps(*p); }
+  static PRUNE_INLINE Reg load_four(const float* p) { return _mm512_broadcast_f32x4(_mm_loadu_ps(p)); }
+  template <int I>
+  static PRUNE_INLINE Reg spread(Reg four) {
+    return _mm512_permute_ps(four, I * 0x55);
+  }
   static PRUNE_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
   static PRUNE_INLINE Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
   static PRUNE_INLINE Reg widen(const float* p) { return load(p); }

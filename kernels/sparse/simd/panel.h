@@ -38,25 +38,27 @@ template <class V>
 PRUNE_INLINE void store_tile(const float* tile, int64_t stride, int64_t rows, int64_t columns,
                              const float* scales, const float* bias, float* y, int64_t ldy) {
   constexpr int kWidth = V::kWidth;
-  int64_t r = 0;
-  for (; r + kWidth <= rows; r += kWidth) {
-    float ones[kWidth], zeros[kWidth];
-    for (int i = 0; i < kWidth; ++i) ones[i] = 1.0f, zeros[i] = 0.0f;
-    const typename V::Reg scale = V::load(scales != nullptr ? scales + r : ones);
-    const typename V::Reg shift = V::load(bias != nullptr ? bias + r : zeros);
-    for (int64_t c = 0; c < columns; c += kWidth) {
-      const int64_t present = columns - c < kWidth ? columns - c : kWidth;
+  const int64_t whole = rows - rows % kWidth;
+  // Rows innermost: a row of Y is then written from one end to the other.
+  for (int64_t c = 0; c < columns; c += kWidth) {
+    const int64_t present = columns - c < kWidth ? columns - c : kWidth;
+    for (int64_t r = 0; r < whole; r += kWidth) {
       typename V::Reg t[kWidth];
       for (int i = 0; i < kWidth; ++i) t[i] = V::load(tile + (r + i) * stride + c);
       V::transpose(t);
+      const typename V::Reg scale = scales != nullptr ? V::load(scales + r) : V::zero();
+      const typename V::Reg shift = bias != nullptr ? V::load(bias + r) : V::zero();
       for (int i = 0; i < kWidth; ++i) {
-        if (i < present) V::store(y + (c + i) * ldy + r, V::fma(t[i], scale, shift));
+        if (i >= present) break;
+        V::store(y + (c + i) * ldy + r, scales != nullptr ? V::fma(t[i], scale, shift) : V::add(t[i], shift));
       }
     }
-  }
-  for (; r < rows; ++r) {
-    const float scale = scales != nullptr ? scales[r] : 1.0f, shift = bias != nullptr ? bias[r] : 0.0f;
-    for (int64_t c = 0; c < columns; ++c) y[c * ldy + r] = tile[r * stride + c] * scale + shift;
+    for (int64_t r = whole; r < rows; ++r) {
+      const float scale = scales != nullptr ? scales[r] : 1.0f, shift = bias != nullptr ? bias[r] : 0.0f;
+      for (int64_t i = 0; i < present; ++i) {
+        y[(c + i) * ldy + r] = tile[r * stride + c + i] * scale + shift;
+      }
+    }
   }
 }
 

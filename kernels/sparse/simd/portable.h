@@ -1,8 +1,10 @@
 // Four floats through the compilers' vector extension: SSE2, NEON or whatever the target has.
 //
 // Every file under simd/ offers the same vector type to the kernel templates:
-//   Reg, kWidth, zero, load, store, broadcast, add, fma(a, b, c) = a * b + c,
-//   widen (weights of any type), transpose of kWidth registers.
+//   Reg, kWidth, zero, load, keep (in a register what is used again: gcc would rather fold a load into every
+//   instruction that wants it, and so load it as often), store, broadcast, load_four and spread<i> (the i-th
+//   of four floats to every lane: one load for four broadcasts), add, fma(a, b, c) = a * b + c, widen
+//   (weights of any type), transpose of kWidth registers.
 // They live in anonymous namespaces: a file built for one instruction set must not lend its code to another.
 #pragma once
 
@@ -24,8 +26,14 @@ struct PortableF32 {
     std::memcpy(&r, p, sizeof r);
     return r;
   }
+  static PRUNE_INLINE void keep(Reg&) {}
   static PRUNE_INLINE void store(float* p, Reg r) { std::memcpy(p, &r, sizeof r); }
   static PRUNE_INLINE Reg broadcast(const float* p) { return Reg{*p, *p, *p, *p}; }
+  static PRUNE_INLINE Reg load_four(const float* p) { return load(p); }
+  template <int I>
+  static PRUNE_INLINE Reg spread(Reg four) {
+    return Reg{four[I], four[I], four[I], four[I]};
+  }
   static PRUNE_INLINE Reg fma(Reg a, Reg b, Reg c) { return a * b + c; }
   static PRUNE_INLINE Reg add(Reg a, Reg b) { return a + b; }
   // kWidth weights of any type as floats.

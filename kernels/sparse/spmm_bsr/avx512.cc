@@ -4,8 +4,10 @@
 
 namespace prune::kernels {
 
-constexpr BsrTileKernel bsr_tile_f32_avx512 =
-    make_bsr_tile_kernel<Avx512F32, /*NV=*/4, /*Tiles=*/2>("bsr_tile_f32_avx512");
+constexpr BsrTileKernel bsr_tile8_f32_avx512 =
+    make_float_bsr_tile_kernel<Avx512F32, /*R=*/8, /*NV=*/2, /*Tiles=*/2>("bsr_tile8_f32_avx512");
+constexpr BsrTileKernel bsr_tile4_f32_avx512 =
+    make_float_bsr_tile_kernel<Avx512F32, /*R=*/4, /*NV=*/4, /*Tiles=*/1>("bsr_tile4_f32_avx512");
 constexpr BsrFewKernel bsr16_f32_avx512 =
     make_bsr_few_kernel<Avx512F32, float>("bsr16_f32_avx512", WeightType::kF32);
 constexpr BsrFewKernel bsr16_bf16_avx512 =

@@ -1,13 +1,12 @@
 #include "kernels/sparse/simd/avx512bf16.h"
 // The vector type comes first: the templates below are written against it.
-#include "kernels/sparse/simd/panel.h"
-#include "kernels/sparse/spmm_bsr/kernel.h"
+// The vector type comes first: the templates below are written against it.
+#include "kernels/sparse/spmm_bsr/tile.h"
 
 namespace prune::kernels {
 namespace {
 
 constexpr int kColumns = 128;
-constexpr int kRows = kBsrTileRows;
 
 // Inputs 2 p and 2 p + 1 lie in the lower and upper half of each 32 bits: panel[p][c], 128 columns a row.
 void pack(const float* x, int64_t ldx, int64_t columns, int64_t depth, void* packed) {
@@ -25,63 +24,29 @@ void pack(const float* x, int64_t ldx, int64_t columns, int64_t depth, void* pac
   }
 }
 
-template <int NV>
-PRUNE_INLINE void multiply_strip(const uint32_t* values, const int32_t* block_columns, int64_t blocks,
-                                 int64_t block_pairs, const uint32_t* panel, float* tile) {
-  __m512 acc[kRows][NV];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) acc[r][v] = _mm512_setzero_ps();
+// The two products of a pair go to one sum.
+struct PairProduct {
+  static constexpr int kInputs = 2;
+  static PRUNE_INLINE __m512 multiply(__m512 x, __m512 w, __m512 acc) {
+    return dot_pairs(acc, _mm512_castps_si512(x), _mm512_castps_si512(w));
   }
-  for (int64_t b = 0; b < blocks; ++b) {
-    const uint32_t* row = panel + block_columns[b] * block_pairs * kColumns;
-    for (int64_t j = 0; j < block_pairs; ++j, row += kColumns, values += kRows) {
-      __m512i x[NV];
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) x[v] = _mm512_loadu_si512(row + 16 * v);
-#pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) {
-        const __m512i w = _mm512_set1_epi32(static_cast<int>(values[r]));
-#pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) acc[r][v] = dot_pairs(acc[r][v], x[v], w);
-      }
-    }
-  }
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) _mm512_storeu_ps(tile + r * kColumns + 16 * v, acc[r][v]);
-  }
-}
-
-void multiply(const void* packed_values, const int32_t* block_columns, int64_t blocks, int64_t block_cols,
-              const void* packed, int64_t columns, float* tile) {
-  const auto* values = static_cast<const uint32_t*>(packed_values);
-  const auto* panel = static_cast<const uint32_t*>(packed);
-  const int64_t pairs = block_cols / 2;
-  int64_t c = 0;
-  for (; c + 48 < columns; c += 64)
-    multiply_strip<4>(values, block_columns, blocks, pairs, panel + c, tile + c);
-  for (; c + 16 < columns; c += 32)
-    multiply_strip<2>(values, block_columns, blocks, pairs, panel + c, tile + c);
-  if (c < columns) multiply_strip<1>(values, block_columns, blocks, pairs, panel + c, tile + c);
-}
+};
 
 void store(const float* tile, int64_t rows, int64_t columns, const float* scales, const float* bias, float* y,
            int64_t ldy) {
   store_tile<Avx512F32>(tile, kColumns, rows, columns, scales, bias, y, ldy);
 }
 
+constexpr PanelCode kPanel{
+    .vector_columns = 16, .panel_columns = kColumns, .input_bytes = 2, .pack = pack, .store = store};
+
 }  // namespace
 
-constexpr BsrTileKernel bsr_tile_bf16_avx512bf16{.name = "bsr_tile_bf16_avx512bf16",
-                                                 .bf16 = true,
-                                                 .panel = {.vector_columns = 16,
-                                                           .panel_columns = kColumns,
-                                                           .input_bytes = 2,
-                                                           .pack = pack,
-                                                           .store = store},
-                                                 .multiply = multiply};
+constexpr BsrTileKernel bsr_tile8_bf16_avx512bf16 =
+    make_bsr_tile_kernel<Avx512F32, PairProduct, /*R=*/8, /*NV=*/2, /*Tiles=*/kColumns / 32>(
+        "bsr_tile8_bf16_avx512bf16", kPanel);
+constexpr BsrTileKernel bsr_tile4_bf16_avx512bf16 =
+    make_bsr_tile_kernel<Avx512F32, PairProduct, /*R=*/4, /*NV=*/4, /*Tiles=*/kColumns / 64>(
+        "bsr_tile4_bf16_avx512bf16", kPanel);
 
 }  // namespace prune::kernels

@@ -4,8 +4,8 @@
 
 namespace prune::kernels {
 
-constexpr BsrTileKernel bsr_tile_f32_generic =
-    make_bsr_tile_kernel<PortableF32, /*NV=*/2, /*Tiles=*/2>("bsr_tile_f32_generic");
+constexpr BsrTileKernel bsr_tile4_f32_generic =
+    make_float_bsr_tile_kernel<PortableF32, /*R=*/4, /*NV=*/2, /*Tiles=*/2>("bsr_tile4_f32_generic");
 constexpr BsrFewKernel bsr4_f32_generic =
     make_bsr_few_kernel<PortableF32, float>("bsr4_f32_generic", WeightType::kF32);
 constexpr BsrFewKernel bsr4_bf16_generic =

@@ -2,11 +2,10 @@
 //
 // Rows of W are worked off in strips of equal height within a block. A strip's weights lie block after block,
 // input after input, the rows of the strip side by side:
-//   many rows of X: strips of 4; an input's row of the panel is loaded once and multiplied into the
+//   many rows of X: strips of 8 or 4; an input's row of the panel is loaded once and multiplied into the
 //     accumulators of the strip's rows, which stay in registers over the whole row of blocks;
 //   few rows of X: strips as high as a vector is wide; the weights of an input are one vector, multiplied by
-//   one
-//     element of X.
+//     one element of X.
 #pragma once
 
 #include <cstdint>
@@ -16,15 +15,14 @@
 
 namespace prune::kernels {
 
-inline constexpr int32_t kBsrTileRows = 4;
-
 struct BsrTileKernel {
   const char* name;
-  bool
-      bf16;  // values and panel in bf16, inputs in pairs: values[b][j / 2][r][j % 2]; block_cols must be even
+  // Values and panel in bf16, inputs in pairs: values[b][j / 2][r][j % 2]; block_cols must be even.
+  bool bf16;
+  int32_t strip_rows;  // a multiple of 4; block heights are multiples of this
   PanelCode panel;
   // tile[r][c] = sum over blocks b and inputs j of values[b][j][r] panel[columns[b] * block_cols + j][c], for
-  // r < 4.
+  // r < strip_rows.
   void (*multiply)(const void* values, const int32_t* block_columns, int64_t blocks, int64_t block_cols,
                    const void* panel, int64_t columns, float* tile);
 };

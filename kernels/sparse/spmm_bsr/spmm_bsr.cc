@@ -117,8 +117,8 @@ class BsrTiles final : public ManyRows {
       : ManyRows(w.rows, w.cols, round_up(kLeastChunkRows, w.block_rows), kernel.panel, copy_scales(w)),
         kernel_(kernel),
         block_cols_(w.block_cols),
-        chunk_strips_(round_up(kLeastChunkRows, w.block_rows) / kBsrTileRows),
-        strips_(w, kBsrTileRows, kernel.bf16 ? WeightType::kBf16 : WeightType::kF32, kernel.bf16) {}
+        chunk_strips_(round_up(kLeastChunkRows, w.block_rows) / kernel.strip_rows),
+        strips_(w, kernel.strip_rows, kernel.bf16 ? WeightType::kBf16 : WeightType::kF32, kernel.bf16) {}
 
   const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override { return strips_.bytes() + frame_bytes(); }
@@ -126,7 +126,7 @@ class BsrTiles final : public ManyRows {
  private:
   void multiply(int64_t chunk, const void* panel, int64_t columns, float* tile) const override {
     const int64_t first = chunk * chunk_strips_, end = std::min(first + chunk_strips_, strips_.count());
-    for (int64_t s = first; s < end; ++s, tile += kBsrTileRows * kernel_.panel.panel_columns) {
+    for (int64_t s = first; s < end; ++s, tile += kernel_.strip_rows * kernel_.panel.panel_columns) {
       kernel_.multiply(strips_.values(s), strips_.columns(s), strips_.blocks(s), block_cols_, panel, columns,
                        tile);
     }
@@ -172,7 +172,8 @@ std::unique_ptr<const Layout> make_bsr_tiles(const BsrWeights& weights, const Pr
 #undef PRUNE_BSR_FEW_KERNEL
   };
   for (const auto& entry : kKernels) {
-    if (!isa::runs_on(entry.needs, options.isa) || weights.block_rows % kBsrTileRows != 0) continue;
+    if (!isa::runs_on(entry.needs, options.isa) || weights.block_rows % entry.kernel->strip_rows != 0)
+      continue;
     // A bf16 kernel would round float weights; bf16 and int8 weights it holds exactly.
     if (entry.kernel->bf16 && (weights.type == WeightType::kF32 || weights.block_cols % 2 != 0)) continue;
     if (!options.kernel.empty() && options.kernel != entry.kernel->name) continue;

@@ -9,45 +9,71 @@
 namespace prune::kernels {
 namespace {
 
-// One strip against NV vectors of columns.
-template <class V, int NV, int Stride>
-PRUNE_INLINE void multiply_strip(const float* values, const int32_t* block_columns, int64_t blocks,
-                                 int64_t block_cols, const float* panel, float* tile) {
+// How the weights of an input, or of a pair of inputs in bf16, multiply its row of the panel.
+template <class V>
+struct FloatProduct {
   using Reg = typename V::Reg;
-  Reg acc[kBsrTileRows][NV];
+  static constexpr int kInputs = 1;
+  static PRUNE_INLINE Reg multiply(Reg x, Reg w, Reg acc) { return V::fma(w, x, acc); }
+};
+
+// The next four rows' worth of products: R - 4 Q rows are left.
+template <class V, class Product, int R, int NV, int Q = 0>
+PRUNE_INLINE void multiply_input(const float* values, typename V::Reg (&x)[NV],
+                                 typename V::Reg (&acc)[R][NV]) {
+  const auto w = V::load_four(values + 4 * Q);
+  const auto multiply_row = [&]<int I>() __attribute__((always_inline)) {
+    const auto weight = V::template spread<I>(w);
 #pragma GCC unroll 8
-  for (int r = 0; r < kBsrTileRows; ++r) {
+    for (int v = 0; v < NV; ++v) acc[4 * Q + I][v] = Product::multiply(x[v], weight, acc[4 * Q + I][v]);
+  };
+  multiply_row.template operator()<0>();
+  multiply_row.template operator()<1>();
+  multiply_row.template operator()<2>();
+  multiply_row.template operator()<3>();
+  if constexpr (4 * Q + 4 < R) multiply_input<V, Product, R, NV, Q + 1>(values, x, acc);
+}
+
+// One strip of R rows against NV vectors of columns. `steps` is the inputs, or pairs of inputs, of a block.
+template <class V, class Product, int R, int NV, int Stride>
+PRUNE_INLINE void multiply_strip(const float* values, const int32_t* block_columns, int64_t blocks,
+                                 int64_t steps, const float* panel, float* tile) {
+  using Reg = typename V::Reg;
+  Reg acc[R][NV];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) acc[r][v] = V::zero();
   }
   for (int64_t b = 0; b < blocks; ++b) {
-    const float* row = panel + block_columns[b] * block_cols * Stride;
-    for (int64_t j = 0; j < block_cols; ++j, row += Stride, values += kBsrTileRows) {
+    const float* row = panel + block_columns[b] * steps * Stride;
+    // Which block comes next no hardware can guess.
+    const float* ahead = panel + block_columns[b + 2 < blocks ? b + 2 : b] * steps * Stride;
+    for (int64_t j = 0; j < steps; ++j, row += Stride, ahead += Stride, values += R) {
       Reg x[NV];
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) x[v] = V::load(row + v * V::kWidth);
-#pragma GCC unroll 8
-      for (int r = 0; r < kBsrTileRows; ++r) {
-        const Reg w = V::broadcast(values + r);
-#pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(w, x[v], acc[r][v]);
+      for (int v = 0; v < NV; ++v) {
+        x[v] = V::load(row + v * V::kWidth);
+        V::keep(x[v]);
+        if (v * V::kWidth % 16 == 0) __builtin_prefetch(ahead + v * V::kWidth);
       }
+      multiply_input<V, Product, R, NV>(values, x, acc);
     }
   }
 #pragma GCC unroll 8
-  for (int r = 0; r < kBsrTileRows; ++r) {
+  for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) V::store(tile + r * Stride + v * V::kWidth, acc[r][v]);
   }
 }
 
 // Columns by the widest tile, then by narrower ones. A strip's weights are in cache after the first.
-template <class V, int NV, int Stride>
+template <class V, class Product, int R, int NV, int Stride>
 void multiply_tile(const void* packed_values, const int32_t* block_columns, int64_t blocks,
                    int64_t block_cols, const void* packed, int64_t columns, float* tile) {
   const float* values = static_cast<const float*>(packed_values);
   const float* panel = static_cast<const float*>(packed);
-  const int64_t vectors = (columns + V::kWidth - 1) / V::kWidth;
+  const int64_t vectors = (columns + V::kWidth - 1) / V::kWidth, steps = block_cols / Product::kInputs;
   for (int64_t v = 0; v < vectors;) {
     const float* x = panel + v * V::kWidth;
     float* out = tile + v * V::kWidth;
@@ -55,26 +81,33 @@ void multiply_tile(const void* packed_values, const int32_t* block_columns, int6
     // NOLINTBEGIN(bugprone-branch-clone): NV is 2 on some processors
     // Four left of three-vector tiles go as two and two: one vector alone would wait for its own sums.
     if (left >= NV && left != NV + 1) {
-      multiply_strip<V, NV, Stride>(values, block_columns, blocks, block_cols, x, out);
+      multiply_strip<V, Product, R, NV, Stride>(values, block_columns, blocks, steps, x, out);
       v += NV;
     } else if (left >= 2) {
-      multiply_strip<V, 2, Stride>(values, block_columns, blocks, block_cols, x, out);
+      multiply_strip<V, Product, R, 2, Stride>(values, block_columns, blocks, steps, x, out);
       v += 2;
     } else {
-      multiply_strip<V, 1, Stride>(values, block_columns, blocks, block_cols, x, out);
+      multiply_strip<V, Product, R, 1, Stride>(values, block_columns, blocks, steps, x, out);
       v += 1;
     }
     // NOLINTEND(bugprone-branch-clone)
   }
 }
 
-template <class V, int NV, int Tiles>
-constexpr BsrTileKernel make_bsr_tile_kernel(const char* name) {
-  constexpr int kStride = NV * Tiles * V::kWidth;
+template <class V, class Product, int R, int NV, int Tiles>
+constexpr BsrTileKernel make_bsr_tile_kernel(const char* name, const PanelCode& panel) {
   return {.name = name,
-          .bf16 = false,
-          .panel = make_panel_code<V, kStride>(),
-          .multiply = multiply_tile<V, NV, kStride>};
+          .bf16 = Product::kInputs == 2,
+          .strip_rows = R,
+          .panel = panel,
+          .multiply = multiply_tile<V, Product, R, NV, NV * Tiles * V::kWidth>};
+}
+
+// Floats, strips of R rows against Tiles times NV vectors.
+template <class V, int R, int NV, int Tiles>
+constexpr BsrTileKernel make_float_bsr_tile_kernel(const char* name) {
+  return make_bsr_tile_kernel<V, FloatProduct<V>, R, NV, Tiles>(name,
+                                                                make_panel_code<V, NV * Tiles * V::kWidth>());
 }
 
 // B rows of X against one strip; U inputs go to separate sums, so that they need not wait for each other.
