@@ -91,11 +91,6 @@ std::optional<std::string> CommandLine::maybe_text(const std::string& name) cons
   return many ? many->front() : values_[name].as<std::string>();
 }
 
-std::optional<double> CommandLine::maybe_number(const std::string& name) const {
-  if (values_.count(name) == 0) return std::nullopt;
-  return values_[name].as<double>();
-}
-
 std::vector<std::string> CommandLine::texts(const std::string& name) const {
   return values_.count(name) == 0 ? std::vector<std::string>() : values_[name].as<std::vector<std::string>>();
 }

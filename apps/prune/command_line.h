@@ -31,7 +31,16 @@ class CommandLine {
   bool flag(const std::string& name) const { return values_[name].as<bool>(); }
   std::string text(const std::string& name) const { return values_[name].as<std::string>(); }
   std::optional<std::string> maybe_text(const std::string& name) const;
-  std::optional<double> maybe_number(const std::string& name) const;
+  std::optional<double> maybe_number(const std::string& name) const { return maybe<double>(name); }
+  template <class T>
+  T get(const std::string& name) const {
+    return values_[name].as<T>();
+  }
+  template <class T>
+  std::optional<T> maybe(const std::string& name) const {
+    if (values_.count(name) == 0) return std::nullopt;
+    return values_[name].as<T>();
+  }
   std::vector<std::string> texts(const std::string& name) const;
   std::vector<int> numbers(const std::string& name) const;
   // A whole number of at least `least`; 0 when not given. Throws Error(kUsage).

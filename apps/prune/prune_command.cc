@@ -5,6 +5,7 @@
 
 #include <prune/error.h>
 
+#include "apps/prune/calibration.h"
 #include "apps/prune/command.h"
 #include "apps/prune/exit_codes.h"
 #include "apps/prune/filters.h"
@@ -13,6 +14,8 @@
 #include "apps/prune/output_place.h"
 #include "apps/prune/terminal.h"
 #include "apps/prune/text_file.h"
+#include "libprune/model/calibrated/layer_method.h"
+#include "libprune/model/calibrated/memory_estimate.h"
 #include "libprune/model/checkpoint_rewrite.h"
 #include "libprune/model/method.h"
 #include "libprune/model/packed_checkpoint.h"
@@ -28,7 +31,7 @@ std::string help_text() {
       "1 - N/M\n"
       "  unstructured         any weight may go\n"
       "  16x16, RxC           blocks of R rows x C columns go or stay as one\n"
-      "\nMethods (--method):\n";
+      "\nMethods (--method); all but magnitude need --calib:\n";
   for (const Method& method : methods()) text += fmt::format("  {:<20} {}\n", method.name, method.summary);
   text += "\nCommands (prune COMMAND --help):\n";
   for (const Command& command : kCommands)
@@ -39,6 +42,7 @@ std::string help_text() {
       "  prune Llama-3-8B -o sparse --pattern 2:4 --dry-run     show what would be pruned\n"
       "  prune Llama-3-8B --sparsity 0.7 --pattern unstructured --scope global\n"
       "  prune Llama-3-8B --pattern 16x16 --sparsity 0.5 --exclude '*.down_proj'\n"
+      "  prune Llama-3-8B --pattern 2:4 --method admm --calib ids.npy --samples 256\n"
       "\nExit codes: 0 done, 1 failed while running, 2 usage, 3 input refused, 4 verify or bench found a "
       "mismatch,\n130 interrupted.\n"
       "A model in a folder that is named like a command is ./NAME.";
@@ -63,6 +67,7 @@ CommandLine make_line() {
       "over what unstructured and block patterns share the sparsity")(
       "block-norm", po::value<std::string>()->default_value("l2")->value_name("l1|l2"),
       "by which norm magnitude scores a block");
+  add_calibration_options(line);
   add_selection_options(line);
   line.options()("skip-unfit", po::bool_switch(),
                  "leave tensors dense that can't take the pattern, instead of refusing");
@@ -85,6 +90,15 @@ PruneOptions read_options(const CommandLine& line) {
   options.exclude = line.texts("exclude");
   options.skip_unfit = line.flag("skip-unfit");
   options.threads = line.threads();
+  options.calibration = read_calibration(line);
+  if (const LayerMethod* method = find_layer_method(options.method)) {
+    if (line.has("scope")) throw_usage("--scope: method " + options.method + " has its own");
+    if (line.has("block-norm")) throw_usage("--block-norm: method " + options.method + " has its own");
+    if (!std::holds_alternative<Block>(options.pattern)) options.scope = method->scope;
+    if (std::holds_alternative<NM>(options.pattern)) options.scope = Scope::kLayer;
+  } else {
+    refuse_calibration_options(line, options.method);
+  }
   resolve_sparsity(options.pattern, options.sparsity);
   return options;
 }
@@ -118,6 +132,22 @@ std::string title(const PrunePlan& plan) {
       scoped ? fmt::format(", per {}", o.scope == Scope::kGlobal ? "model" : to_string(o.scope)) : "");
 }
 
+nlohmann::json memory_json(const MemoryEstimate& memory) {
+  return {{"states", memory.states}, {"pruned", memory.pruned},   {"spilled", memory.spilled},
+          {"layers", memory.layers}, {"moments", memory.moments}, {"batch", memory.batch},
+          {"solver", memory.solver}, {"program", memory.program}, {"resident", memory.resident()}};
+}
+
+std::string memory_text(const MemoryEstimate& memory) {
+  return fmt::format(
+      "{} of memory: {} hidden states, {} pruned weights, less {} in a temporary file; {} weights of a "
+      "layer, {} "
+      "moments of its\ninputs, {} activations, {} for the largest matrix, {} program and libraries\n",
+      human_bytes(memory.resident()), human_bytes(memory.states), human_bytes(memory.pruned),
+      human_bytes(memory.spilled), human_bytes(memory.layers), human_bytes(memory.moments),
+      human_bytes(memory.batch), human_bytes(memory.solver), human_bytes(memory.program));
+}
+
 int show_plan(const CommandLine& line, const Checkpoint& checkpoint, const PrunePlan& plan,
               const std::filesystem::path& output) {
   nlohmann::json list = nlohmann::json::array();
@@ -135,21 +165,38 @@ int show_plan(const CommandLine& line, const Checkpoint& checkpoint, const Prune
                     {"prune", planned.prune},
                     {"reason", planned.reason}});
   }
+  std::optional<MemoryEstimate> memory;
+  if (find_method(plan.options.method).needs_calibration) memory = estimate_memory(checkpoint, plan);
   if (line.flag("json")) {
-    const nlohmann::json document = {{"dry_run", true},           {"model", checkpoint.path().string()},
-                                     {"output", output.string()}, {"options", to_json(plan.options)},
-                                     {"weights", plan.weights()}, {"tensors", list}};
+    nlohmann::json document = {{"dry_run", true},           {"model", checkpoint.path().string()},
+                               {"output", output.string()}, {"options", to_json(plan.options)},
+                               {"weights", plan.weights()}, {"tensors", list}};
+    if (memory) document["memory"] = memory_json(*memory);
     fmt::print("{}", json_text(document));
     return kDone;
   }
   fmt::print("{}\n{}\n{} of {} tensors would be pruned, {} weights; {} would be written to {}\n", title(plan),
              table.text(), plan.matrices(), plan.tensors.size(), human_count(plan.weights()),
              human_bytes(checkpoint.tensor_bytes()), shown(output));
+  if (memory) fmt::print("{}", memory_text(*memory));
   return kDone;
 }
 
+// The mean error of some tensors' outputs, where their method knows it.
+std::optional<double> mean_error(const std::vector<const TensorReport*>& tensors) {
+  double sum = 0;
+  for (const TensorReport* tensor : tensors) {
+    if (!tensor->error_after) return std::nullopt;
+    sum += *tensor->error_after;
+  }
+  return sum / double(tensors.size());
+}
+
 std::string result_table(const PruneReport& report) {
-  Table table({"layer", "matrices", "weights", "zeros before", "zeros after"});
+  std::vector<std::string> titles = {"layer", "matrices", "weights", "zeros before", "zeros after"};
+  const bool has_errors = find_method(report.method).needs_calibration;
+  if (has_errors) titles.push_back("output error");
+  Table table(std::move(titles));
   std::vector<TensorReport> pruned;
   std::ranges::copy_if(report.tensors, std::back_inserter(pruned), &TensorReport::pruned);
   int64_t before_in_all = 0;
@@ -164,12 +211,21 @@ std::string result_table(const PruneReport& report) {
       after += tensor->zeros_after;
     }
     before_in_all += before;
-    table.add({printable(layer), std::to_string(tensors.size()), human_count(weights), share(before, weights),
-               share(after, weights)});
+    std::vector<std::string> cells = {printable(layer), std::to_string(tensors.size()), human_count(weights),
+                                      share(before, weights), share(after, weights)};
+    if (has_errors) cells.push_back(percent(mean_error(tensors).value_or(0)));
+    table.add(std::move(cells));
   }
   table.add_rule();
-  table.add({"total", std::to_string(pruned.size()), human_count(report.pruned_weights()),
-             share(before_in_all, report.pruned_weights()), percent(report.achieved_sparsity())});
+  std::vector<std::string> cells = {
+      "total", std::to_string(pruned.size()), human_count(report.pruned_weights()),
+      share(before_in_all, report.pruned_weights()), percent(report.achieved_sparsity())};
+  if (has_errors) {
+    std::vector<const TensorReport*> all;
+    for (const TensorReport& tensor : pruned) all.push_back(&tensor);
+    cells.push_back(percent(mean_error(all).value_or(0)));
+  }
+  table.add(std::move(cells));
   return table.text();
 }
 

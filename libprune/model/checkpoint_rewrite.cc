@@ -126,7 +126,10 @@ TensorReport describe_tensor(const Checkpoint& checkpoint, const PlannedTensor& 
 }
 
 nlohmann::json describe_pruning(const Checkpoint& checkpoint, const PrunePlan& plan) {
-  return describe_job("prune", checkpoint, to_json(plan.options));
+  nlohmann::json job = describe_job("prune", checkpoint, to_json(plan.options));
+  const std::filesystem::path& text = plan.options.calibration.file;
+  if (!text.empty()) job["calibration"] = describe_file("", std::filesystem::absolute(text));
+  return job;
 }
 
 PruneReport rewrite_checkpoint(const Checkpoint& checkpoint, const PrunePlan& plan,

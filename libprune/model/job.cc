@@ -7,9 +7,8 @@
 #include "libprune/io/text.h"
 
 namespace prune {
-namespace {
 
-nlohmann::json file_identity(const std::filesystem::path& folder, const std::filesystem::path& name) {
+nlohmann::json describe_file(const std::filesystem::path& folder, const std::filesystem::path& name) {
   const std::filesystem::path file = folder / name;
   struct stat status {};
   if (::stat(file.c_str(), &status) != 0) throw_input(shown(file) + ": can't be read");
@@ -18,16 +17,14 @@ nlohmann::json file_identity(const std::filesystem::path& folder, const std::fil
           {"mtime_ns", int64_t(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec}};
 }
 
-}  // namespace
-
 nlohmann::json describe_job(std::string_view kind, const Checkpoint& checkpoint,
                             const nlohmann::json& options) {
   nlohmann::json inputs = nlohmann::json::array();
   for (const SafetensorsFile& shard : checkpoint.shards()) {
-    inputs.push_back(file_identity(shard.path().parent_path(), shard.path().filename()));
+    inputs.push_back(describe_file(shard.path().parent_path(), shard.path().filename()));
   }
   for (const std::filesystem::path& file : checkpoint.other_files()) {
-    inputs.push_back(file_identity(checkpoint.path(), file));
+    inputs.push_back(describe_file(checkpoint.path(), file));
   }
   return {{"job", kind},
           {"version", PRUNE_VERSION},

@@ -2,6 +2,7 @@
 // finished.
 #pragma once
 
+#include <filesystem>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
@@ -14,5 +15,8 @@ namespace prune {
 // other file that is copied, and the options that decide the result.
 nlohmann::json describe_job(std::string_view kind, const Checkpoint& checkpoint,
                             const nlohmann::json& options);
+
+// Of one file: name, size and time of last change. Throws Error(kInput) where it can't be read.
+nlohmann::json describe_file(const std::filesystem::path& folder, const std::filesystem::path& name);
 
 }  // namespace prune

@@ -1,17 +1,30 @@
 #include "libprune/model/method.h"
 
 #include <algorithm>
+#include <vector>
 
 #include <prune/error.h>
 
+#include "libprune/model/calibrated/calibrated_pass.h"
 #include "libprune/model/magnitude_pass.h"
 
 namespace prune {
 
-std::span<const Method> methods() {
-  static constexpr Method kMethods[] = {
+namespace {
+
+std::vector<Method> list_methods() {
+  std::vector<Method> list = {
       {"magnitude", "|w|; blocks by their norm. Needs no data.", prune_by_magnitude},
   };
+  for (const LayerMethod& method : layer_methods())
+    list.push_back({method.name, method.summary, prune_calibrated, true});
+  return list;
+}
+
+}  // namespace
+
+std::span<const Method> methods() {
+  static const std::vector<Method> kMethods = list_methods();
   return kMethods;
 }
 

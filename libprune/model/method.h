@@ -21,9 +21,11 @@ struct Method {
   std::string_view name;
   std::string_view summary;
   PrunePass run;
+  bool needs_calibration = false;
 };
 
-// A new method is its own file with a PrunePass, and one line in method.cc.
+// A method that needs no data is its own file with a PrunePass, and one line in method.cc; one that works
+// with the inputs of each layer is a LayerMethod.
 std::span<const Method> methods();
 // Throws Error(kUsage) naming the methods there are.
 const Method& find_method(std::string_view name);

@@ -1,8 +1,10 @@
 #include "libprune/model/prune_plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
+#include "libprune/model/calibrated/layer_method.h"
 #include "libprune/model/data_order.h"
 #include "libprune/model/method.h"
 #include "libprune/model/tensor_error.h"
@@ -55,8 +57,36 @@ class Planner {
   int unfit_ = 0;
 };
 
+void check_calibration(const PruneOptions& options) {
+  const CalibrationOptions& calibration = options.calibration;
+  const std::string method = "method " + options.method;
+  if (!find_method(options.method).needs_calibration) {
+    if (!calibration.file.empty()) throw_usage(method + " looks at no data: --calib is for the others");
+    return;
+  }
+  if (calibration.file.empty())
+    throw_usage(method + " needs --calib FILE: text, or token ids, that the model is run on");
+  const LayerMethod& layer_method = *find_layer_method(options.method);
+  if (!layer_method.takes_blocks && std::holds_alternative<Block>(options.pattern))
+    throw_usage(method + " takes no blocks: use admm");
+  const auto require = [&](bool holds, const char* what) {
+    if (!holds) throw_usage(method + ": " + what);
+  };
+  if (calibration.damping) {
+    require(layer_method.damping > 0, "has no damping");
+    require(*calibration.damping > 0 && std::isfinite(*calibration.damping),
+            "expected a damping above 0, as a share of the mean diagonal");
+  }
+  if (calibration.follow) {
+    require(layer_method.follows_dense, "does not follow the dense model");
+    require(*calibration.follow >= 0 && *calibration.follow <= 1, "expected a --follow of 0 to 1");
+  }
+  require(calibration.steps >= 1, "expected 1 or more --steps");
+  require(calibration.samples >= 1, "expected 1 or more --samples");
+}
+
 void check_options(const PruneOptions& options) {
-  find_method(options.method);
+  check_calibration(options);
   if (options.scope != Scope::kLayer && std::holds_alternative<NM>(options.pattern)) {
     throw_usage("a scope has no meaning for N:M: every group keeps its own weights");
   }

@@ -10,6 +10,7 @@
 
 #include "libprune/io/checkpoint.h"
 #include "libprune/model/architecture.h"
+#include "libprune/model/calibrated/calibration_options.h"
 
 namespace prune {
 
@@ -23,6 +24,7 @@ struct PruneOptions {
   std::vector<std::string> exclude = {};  // never prune these
   bool skip_unfit = false;  // leave a tensor alone that can't take the pattern, instead of refusing
   int threads = 0;          // 0: all
+  CalibrationOptions calibration = {};
 };
 
 struct PlannedTensor {

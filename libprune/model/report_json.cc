@@ -16,15 +16,47 @@ std::string_view to_string(Scope scope) {
 
 std::string_view to_string(BlockNorm norm) { return norm == BlockNorm::kL1 ? "l1" : "l2"; }
 
+namespace {
+
+nlohmann::json to_json(const CalibrationOptions& options) {
+  nlohmann::json json = {{"file", options.file.string()},
+                         {"samples", options.samples},
+                         {"steps", options.steps},
+                         {"keep_zeros", options.keep_zeros},
+                         {"true_sequential", options.true_sequential}};
+  if (options.length) json["seqlen"] = *options.length;
+  if (options.seed) json["seed"] = *options.seed;
+  if (options.damping) json["damping"] = *options.damping;
+  if (options.follow) json["follow"] = *options.follow;
+  return json;
+}
+
+void add_calibrated(const TensorReport& t, nlohmann::json& entry) {
+  if (t.error_before) entry["error_before"] = *t.error_before;
+  if (t.error_after) entry["error_after"] = *t.error_after;
+  if (t.damping > 0) entry["damping"] = t.damping;
+  if (t.damping_retries > 0) entry["damping_retries"] = t.damping_retries;
+  if (!t.note.empty()) entry["note"] = t.note;
+}
+
+std::optional<double> maybe_number(const nlohmann::json& entry, const char* key) {
+  if (!entry.contains(key) || !entry.at(key).is_number()) return std::nullopt;
+  return entry.at(key).get<double>();
+}
+
+}  // namespace
+
 nlohmann::json to_json(const PruneOptions& options) {
-  return {{"method", options.method},
-          {"pattern", to_string(options.pattern)},
-          {"sparsity", resolve_sparsity(options.pattern, options.sparsity)},
-          {"scope", to_string(options.scope)},
-          {"block_norm", to_string(options.block_norm)},
-          {"include", options.include},
-          {"exclude", options.exclude},
-          {"skip_unfit", options.skip_unfit}};
+  nlohmann::json json = {{"method", options.method},
+                         {"pattern", to_string(options.pattern)},
+                         {"sparsity", resolve_sparsity(options.pattern, options.sparsity)},
+                         {"scope", to_string(options.scope)},
+                         {"block_norm", to_string(options.block_norm)},
+                         {"include", options.include},
+                         {"exclude", options.exclude},
+                         {"skip_unfit", options.skip_unfit}};
+  if (!options.calibration.file.empty()) json["calibration"] = to_json(options.calibration);
+  return json;
 }
 
 nlohmann::json to_json(const std::vector<TensorReport>& tensors) {
@@ -38,6 +70,7 @@ nlohmann::json to_json(const std::vector<TensorReport>& tensors) {
       entry["zeros_after"] = t.zeros_after;
       entry["sparsity"] = numel > 0 ? double(t.zeros_after) / numel : 0.0;
       entry["seconds"] = t.seconds;
+      add_calibrated(t, entry);
     } else {
       entry["reason"] = t.reason;
     }
@@ -59,6 +92,11 @@ std::vector<TensorReport> tensor_reports_from_json(const nlohmann::json& json) {
     t.zeros_before = entry.value("zeros_before", int64_t(0));
     t.zeros_after = entry.value("zeros_after", int64_t(0));
     t.seconds = entry.value("seconds", 0.0);
+    t.error_before = maybe_number(entry, "error_before");
+    t.error_after = maybe_number(entry, "error_after");
+    t.damping = entry.value("damping", 0.0);
+    t.damping_retries = entry.value("damping_retries", 0);
+    t.note = entry.value("note", "");
     tensors.push_back(std::move(t));
   }
   return tensors;

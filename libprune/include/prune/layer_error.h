@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <prune/dense_product.h>
 #include <prune/error.h>
 #include <prune/finite.h>
 #include <prune/matrix.h>
@@ -107,12 +108,12 @@ inline void output_residual(const ConstView<float>& weights, const ConstView<flo
   residual.resize(weights.rows(), weights.cols());
   if (!target.rhs) {
     const Matrix<float> difference = target.dense - weights;
-    residual.noalias() = difference * gram;
+    multiply(1, view(difference), gram, 0, view(residual.data(), residual.rows(), residual.cols()));
     for (Index i = 0; i < weights.rows(); ++i) errors[i] = dot(residual.row(i), difference.row(i));
     return;
   }
   residual = *target.rhs;
-  residual.noalias() -= weights * gram;
+  multiply(-1, weights, gram, 1, view(residual.data(), residual.rows(), residual.cols()));
   for (Index i = 0; i < weights.rows(); ++i) {
     errors[i] = -dot(residual.row(i), weights.row(i)) - dot(target.rhs->row(i), weights.row(i));
   }
@@ -125,7 +126,8 @@ inline double energy_of(const ConstView<float>& gram, const LayerTarget& target)
   Matrix<float> product;
   for (Index begin = 0; begin < target.dense.rows(); begin += kPanelRows) {
     const auto panel = rows_of(target.dense, begin, std::min(kPanelRows, target.dense.rows() - begin));
-    product.noalias() = panel * gram;
+    product.resize(panel.rows(), panel.cols());
+    multiply(1, panel, gram, 0, view(product.data(), product.rows(), product.cols()));
     for (Index i = 0; i < panel.rows(); ++i) energy += dot(product.row(i), panel.row(i));
   }
   return energy;

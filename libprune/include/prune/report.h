@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,13 @@ struct TensorReport {
   int64_t zeros_before = 0;  // counted in pruned tensors
   int64_t zeros_after = 0;
   double seconds = 0;  // selecting and applying, without writing
+  // Of calibrated methods: the relative squared error of the layer's outputs on its inputs with the pruned
+  // weights gone, and after the others were changed.
+  std::optional<double> error_before = {};
+  std::optional<double> error_after = {};
+  double damping = 0;       // of the Gram matrix, a share of its mean diagonal; 0: none
+  int damping_retries = 0;  // with ten times the damping each
+  std::string note = {};    // what is unusual about this tensor
 
   int64_t numel() const {
     int64_t n = 1;

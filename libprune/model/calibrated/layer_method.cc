@@ -14,6 +14,8 @@ std::span<const LayerMethod> layer_methods() {
       {"swap", "refit, then exchanges of kept and pruned weights while the error falls.", layer::swap, 1e-3,
        true, Scope::kRow, false},
       {"admm", "mask and weights found together, then least squares.", layer::admm, 1e-3, true},
+      {"best", "admm, then each decoder layer is trained to give what the dense one gave. Slow.", layer::admm,
+       1e-3, true, Scope::kLayer, true, true},
   };
   return kMethods;
 }

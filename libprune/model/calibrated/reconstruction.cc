@@ -60,8 +60,10 @@ class Reconstruction {
          {&layer_.attention_norm, &layer_.q_norm, &layer_.k_norm, &layer_.feed_forward_norm}) {
       if (values == norm->weight.data() || values == norm->bias.data()) return options_.trains_norms;
     }
-    for (const Linear* linear : std::as_const(layer_).linears()) {
-      if (values == linear->bias.data()) return options_.trains_biases;
+    const std::vector<Linear*> linears = layer_.linears();
+    for (size_t i = 0; i < linears.size(); ++i) {
+      if (values == linears[i]->bias.data()) return options_.trains_biases && masks_[i].size() > 0;
+      if (values == linears[i]->weight.data()) return masks_[i].size() > 0;
     }
     return true;
   }
@@ -145,6 +147,7 @@ class Reconstruction {
   void apply_masks() {
     const std::vector<LinearGradient*> linears = gradients_.linears();
     for (size_t i = 0; i < linears.size(); ++i) {
+      if (masks_[i].size() == 0) continue;
       FloatMatrix& weight = linears[i]->weight;
       apply(masks_[i], view(weight.data(), weight.rows(), weight.cols()));
     }
@@ -168,7 +171,7 @@ void check(const DecoderLayer& layer, std::span<const Mask> masks, const Reconst
   const std::vector<const Linear*> linears = layer.linears();
   bool fits = masks.size() == linears.size();
   for (size_t i = 0; fits && i < masks.size(); ++i)
-    fits = masks[i].rows() == linears[i]->out && masks[i].cols() == linears[i]->in;
+    fits = masks[i].size() == 0 || (masks[i].rows() == linears[i]->out && masks[i].cols() == linears[i]->in);
   if (!fits) throw_usage("reconstruct_layer: one mask of its own shape for each linear layer");
   if (data.count < 1 || data.length < 1) throw_usage("reconstruct_layer: no calibration sequences");
 }

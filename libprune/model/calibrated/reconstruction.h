@@ -43,9 +43,10 @@ struct ReconstructionData {
   std::function<void(int64_t s, float* x, float* t)> read;
 };
 
-// `masks` of layer.linears(), in that order; weights that they prune must be 0, and stay so. Routers are not
-// trained. Where the last weights are no better than the first, the layer is left as it was. Calls `progress`
-// after each step, from which Interrupted may be thrown. Throws Error(kInput) when the loss is not finite.
+// `masks` of layer.linears(), in that order; weights that they prune must be 0, and stay so. A linear layer
+// whose mask is empty is not trained, nor are routers. Where the last weights are no better than the first,
+// the layer is left as it was. Calls `progress` after each step, from which Interrupted may be thrown. Throws
+// Error(kInput) when the loss is not finite.
 ReconstructionResult reconstruct_layer(DecoderLayer& layer, std::span<const Mask> masks,
                                        const RopeTable& rope, const ReconstructionData& data,
                                        const ReconstructionOptions& options,

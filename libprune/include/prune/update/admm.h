@@ -7,6 +7,7 @@
 
 #include <prune/score/magnitude.h>
 #include <prune/select.h>
+#include <prune/triangular.h>
 #include <prune/update/damped_gram.h>
 
 namespace prune::update {
@@ -48,7 +49,7 @@ class Admm {
     if (target.rhs)
       rhs_ += *target.rhs;
     else
-      rhs_.noalias() += target.dense * gram;
+      prune::detail::multiply(1, target.dense, gram, 1, view(rhs_.data(), rhs_.rows(), rhs_.cols()));
     rhs_.array().rowwise() *= scaled_.scale.array();
     const auto& scale = scaled_.scale.array();
     unscale_ = (scale > 0).select(scale.inverse(), 0);
@@ -61,10 +62,10 @@ class Admm {
   double step() {
     free_ = rhs_;
     for_each([this](bool keep, float& b, float& t) { b += (keep ? rho_ : -dual_rho_) * t; });
-    // The system is symmetric, and [out, in] by rows is [in, out] by columns.
-    Eigen::Map<Eigen::MatrixXf> columns(free_.data(), free_.cols(), free_.rows());
-    factor_.matrixL().solveInPlace(columns);
-    factor_.matrixU().solveInPlace(columns);
+    // B H = rhs with H = V V^T
+    const View<float> free = view(free_.data(), free_.rows(), free_.cols());
+    prune::detail::solve_right_transposed(view(factor_), free);
+    prune::detail::solve_right(view(factor_), free);
     const double all = std::max(double(free_.squaredNorm()), 1e-30);
     for_each([this](bool keep, float& b, float& t) { t = b + (keep ? 0 : dual_rho_ / rho_ * t); });
     dual_rho_ = rho_;
@@ -117,9 +118,10 @@ class Admm {
   // for in = 14336, out = 4096 it is 0.7 in^3 against 1.1 in^3. Nor does a factor of H + rho I with rho >=
   // 0.1 need doubles.
   void factor() {
-    factor_.compute(scaled_.matrix +
-                    rho_ * Eigen::MatrixXf::Identity(scaled_.matrix.rows(), scaled_.matrix.cols()));
-    if (factor_.info() != Eigen::Success) throw_not_positive("G + (damping + rho) I");
+    factor_ = scaled_.matrix;
+    factor_.diagonal().array() += rho_;
+    if (!prune::detail::factor_upper(view(factor_.data(), factor_.rows(), factor_.cols())))
+      throw_not_positive("G + (damping + rho) I");
   }
 
   ScaledGram scaled_;
@@ -134,7 +136,7 @@ class Admm {
   Matrix<float> state_;
   Mask mask_;
   Eigen::RowVectorXf unscale_;
-  Eigen::LLT<Eigen::MatrixXf> factor_;
+  Matrix<float> factor_;  // V
 };
 
 inline Index difference(const Mask& a, const Mask& b) {

@@ -1,11 +1,11 @@
 // The triangular factor of a damped Gram matrix that optimal brain surgery in a fixed order needs.
 #pragma once
 
-#include <Eigen/Cholesky>
 #include <string>
 
 #include <prune/layer_error.h>
 #include <prune/pattern.h>
+#include <prune/triangular.h>
 #include <prune/update/damping.h>
 
 namespace prune {
@@ -21,38 +21,6 @@ struct DampedFactor {
   double damping = 0;  // the one that it worked with
   int retries = 0;     // with ten times the damping each
 };
-
-namespace detail {
-
-inline View<float> part(View<float> m, Index row, Index col, Index rows, Index cols) {
-  return {m.data() + row * m.outerStride() + col, rows, cols, Eigen::OuterStride<>(m.outerStride())};
-}
-
-// Overwrites the upper triangle of a symmetric matrix with V, H = V V^T. False when it is not positive
-// definite. Turned by 180 degrees an upper triangle is a lower one, and this factor the usual one.
-inline bool factor_small(View<float> h) {
-  const Eigen::LLT<Eigen::MatrixXf> turned(h.reverse());
-  if (turned.info() != Eigen::Success) return false;
-  h.triangularView<Eigen::Upper>() = Eigen::MatrixXf(turned.matrixL()).reverse();
-  return true;
-}
-
-// The same for any size, in place, by halves: nearly all of the work is in large products.
-inline bool factor_upper(const View<float>& h) {
-  constexpr Index kSmall = 128;
-  const Index n = h.rows();
-  if (n <= kSmall) return factor_small(h);
-  const Index half = (n / 2 + kSmall - 1) / kSmall * kSmall;
-  const View<float> later = part(h, half, half, n - half, n - half);
-  if (!factor_upper(later)) return false;
-  View<float> cross = part(h, 0, half, half, n - half);
-  later.triangularView<Eigen::Upper>().transpose().solveInPlace<Eigen::OnTheRight>(cross);
-  View<float> first = part(h, 0, 0, half, half);
-  first.selfadjointView<Eigen::Upper>().rankUpdate(cross, -1.0f);
-  return factor_upper(first);
-}
-
-}  // namespace detail
 
 // Of G [in, in], symmetric, of which only the upper triangle is read and checked. An input that was never
 // other than 0 (G_jj = 0) gets the diagonal 1 instead. Where H is not positive definite in float, once more

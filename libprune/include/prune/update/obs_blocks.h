@@ -1,6 +1,7 @@
 // Which blocks to prune when the rest of the layer makes up for them.
 #pragma once
 
+#include <exception>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -86,7 +87,7 @@ inline BlockScores losses_of_blocks(const Matrix<float>& start, const ScaledGram
   const Eigen::RowVectorXd unscale =
       (scaled.scale.array() > 0).select(scaled.scale.array().inverse(), 0).matrix().cast<double>();
   BlockScores losses{block, Matrix<double>(start.rows() / block.rows, start.cols() / block.cols)};
-  for (Index band = 0; band < losses.values.rows(); ++band) {
+  const auto eliminate_band = [&](Index band) {
     BandElimination elimination(
         start.middleRows(band * block.rows, block.rows).cast<double>().array().rowwise() * unscale.array(),
         inverse, block.cols);
@@ -97,7 +98,22 @@ inline BlockScores losses_of_blocks(const Matrix<float>& start, const ScaledGram
       least = std::max(loss, std::nextafter(least, std::numeric_limits<double>::infinity()));
       losses.values(band, column) = least;
     }
+  };
+  std::exception_ptr fault;
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic)
+#endif
+  for (Index band = 0; band < losses.values.rows(); ++band) {
+    try {
+      eliminate_band(band);
+    } catch (...) {
+#ifdef _OPENMP
+#pragma omp critical(prune_obs_blocks)
+#endif
+      fault = std::current_exception();
+    }
   }
+  if (fault) std::rethrow_exception(fault);
   return losses;
 }
 

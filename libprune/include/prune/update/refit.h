@@ -43,7 +43,8 @@ class RowSolver {
     int step = 0;
     for (; step < max_steps && !rows_.empty(); ++step) {
       const Index active = Index(rows_.size());
-      product_.topRows(active).noalias() = direction_.topRows(active) * gram_;
+      prune::detail::multiply(1, rows_of(view(direction_), 0, active), gram_, 0,
+                              view(product_.data(), active, product_.cols()));
       for (Index i = active - 1; i >= 0; --i) {
         if (!advance(i, weights, mask, mask_begin, residual)) retire(i, residual);
       }

@@ -130,9 +130,9 @@ class SparsegptSweep {
     const Index steps = (end - begin + step - 1) / step;
     const Index middle = begin + steps / 2 * step;
     halve(begin, middle, step, leaf);
-    const auto earlier = changes_.middleRows(begin, middle - begin);
-    changes_.middleRows(middle, end - middle).noalias() +=
-        factor_.unit_upper.block(begin, middle, middle - begin, end - middle).transpose() * earlier;
+    multiply(1, Transposed{part(view(factor_.unit_upper), begin, middle, middle - begin, end - middle)},
+             as_const(part(changes_, begin, 0, middle - begin, changes_.cols())), 1,
+             part(changes_, middle, 0, end - middle, changes_.cols()));
     halve(middle, end, step, leaf);
   }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <prune/pattern.h>
+#include <prune/triangular.h>
 #include <prune/update/refit.h>
 
 namespace prune::update {
@@ -32,13 +33,17 @@ struct SwapValues {
 
   SwapValues(const ConstView<float>& gram, double share) : damping(gram, share), cost(gram.cols()) {
     const ScaledGram scaled(gram, share);
-    const Eigen::LLT<Eigen::MatrixXf> factor(scaled.matrix);
-    if (factor.info() != Eigen::Success) throw_not_positive("G + damping I");
-    Eigen::MatrixXf inverse = Eigen::MatrixXf::Identity(gram.rows(), gram.cols());
-    factor.matrixL().solveInPlace(inverse);  // [H^-1]_jj is the square of column j of L^-1
+    Matrix<float> factor = scaled.matrix;
+    const View<float> upper = view(factor.data(), factor.rows(), factor.cols());
+    if (!prune::detail::factor_upper(upper)) throw_not_positive("G + damping I");
+    Matrix<float> inverse = Matrix<float>::Identity(gram.rows(), gram.cols());
+    prune::detail::solve_right(prune::detail::as_const(upper),
+                               view(inverse.data(), inverse.rows(), inverse.cols()));
+    // [H^-1]_jj is the square of column j of V^-1, H = V V^T.
+    const Eigen::RowVectorXf squares = inverse.colwise().squaredNorm();
     for (Index j = 0; j < gram.cols(); ++j) {
       const float scale = scaled.scale[j];
-      cost[j] = scale > 0 ? 1 / (scale * scale * inverse.col(j).squaredNorm()) : 0;
+      cost[j] = scale > 0 ? 1 / (scale * scale * squares[j]) : 0;
     }
   }
 };

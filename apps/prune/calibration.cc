@@ -1,0 +1,70 @@
+#include "apps/prune/calibration.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <string_view>
+
+#include <prune/error.h>
+
+namespace prune::app {
+
+void add_calibration_options(CommandLine& line) {
+  line.options()("calib", po::value<std::string>()->value_name("FILE"),
+                 "token ids that methods with calibration run the model on: .npy or .safetensors")(
+      "samples", po::value<int64_t>()->default_value(128)->value_name("N"), "sequences of it")(
+      "seqlen", po::value<int64_t>()->value_name("N"),
+      "tokens of each (default: the model's maximum, at most 2048)")(
+      "seed", po::value<uint64_t>()->value_name("N"),
+      "take them from random places (default: the first ones, in order)")(
+      "damping", po::value<double>()->value_name("D"),
+      "added to the diagonal of the inputs' moments, as a share of its mean (default: the method's)")(
+      "follow", po::value<double>()->value_name("F"),
+      "0 to 1: how far refit, swap and admm aim at what the dense model's own inputs give (default: 0.5)")(
+      "steps", po::value<int64_t>()->default_value(200)->value_name("N"),
+      "of training each decoder layer, with method best")(
+      "keep-zeros", po::bool_switch(), "weights that are zero stay zero, and count as pruned")(
+      "true-sequential", po::bool_switch(),
+      "also within a decoder layer, later matrices see the earlier ones pruned")(
+      "memory", po::value<std::string>()->value_name("SIZE"),
+      "of hidden states and pruned weights in memory, 512M or 8G; the rest goes to a temporary file "
+      "(default: "
+      "4G)");
+}
+
+uint64_t parse_bytes(const std::string& text) {
+  double value = 0;
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string_view unit(end, size_t(text.data() + text.size() - end));
+  constexpr std::string_view kUnits[] = {"", "K", "M", "G", "T"};
+  for (int power = 0; power < 5 && fault == std::errc(); ++power) {
+    const double bytes = value * std::pow(1024.0, power);
+    if (unit == kUnits[power] && bytes >= 0 && bytes < 1e18) return uint64_t(bytes);
+  }
+  throw_usage("size '" + text.substr(0, 40) + "': expected a number of bytes, or one with K, M, G or T");
+}
+
+CalibrationOptions read_calibration(const CommandLine& line) {
+  CalibrationOptions options;
+  options.file = line.maybe_text("calib").value_or("");
+  options.samples = line.get<int64_t>("samples");
+  options.length = line.maybe<int64_t>("seqlen");
+  options.seed = line.maybe<uint64_t>("seed");
+  options.damping = line.maybe_number("damping");
+  options.follow = line.maybe_number("follow");
+  options.steps = line.get<int64_t>("steps");
+  options.keep_zeros = line.flag("keep-zeros");
+  options.true_sequential = line.flag("true-sequential");
+  if (const auto memory = line.maybe_text("memory")) options.memory = parse_bytes(*memory);
+  return options;
+}
+
+void refuse_calibration_options(const CommandLine& line, const std::string& method) {
+  for (const char* name : {"calib", "samples", "seqlen", "seed", "damping", "follow", "steps", "keep-zeros",
+                           "true-sequential", "memory"}) {
+    if (line.has(name)) throw_usage(fmt::format("method {} has no use for --{}", method, name));
+  }
+}
+
+}  // namespace prune::app

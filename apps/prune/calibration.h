@@ -1,0 +1,20 @@
+// The options of methods that look at what a model does with some text.
+#pragma once
+
+#include <string>
+
+#include "apps/prune/command_line.h"
+#include "libprune/model/calibrated/calibration_options.h"
+
+namespace prune::app {
+
+void add_calibration_options(CommandLine& line);
+// Throws Error(kUsage) for values that are none.
+CalibrationOptions read_calibration(const CommandLine& line);
+// Throws Error(kUsage) where one of them is given to a method that has no use for it.
+void refuse_calibration_options(const CommandLine& line, const std::string& method);
+
+// "512M", "1.5G", "4096": bytes, in powers of 1024. Throws Error(kUsage).
+uint64_t parse_bytes(const std::string& text);
+
+}  // namespace prune::app

@@ -1,0 +1,87 @@
+// Triangular factors and solves by halves, so that nearly all of their work is in dense products.
+#pragma once
+
+#include <Eigen/Cholesky>
+#include <algorithm>
+
+#include <prune/dense_product.h>
+#include <prune/matrix.h>
+
+namespace prune::detail {
+
+inline constexpr Index kSmallTriangle = 64;
+
+inline View<float> part(View<float> m, Index row, Index col, Index rows, Index cols) {
+  return {m.data() + row * m.outerStride() + col, rows, cols, Eigen::OuterStride<>(m.outerStride())};
+}
+inline ConstView<float> part(const ConstView<float>& m, Index row, Index col, Index rows, Index cols) {
+  return {m.data() + row * m.outerStride() + col, rows, cols, Eigen::OuterStride<>(m.outerStride())};
+}
+
+// Where to cut a triangle of n: at whole small ones.
+inline Index middle_of(Index n) { return (n / 2 + kSmallTriangle - 1) / kSmallTriangle * kSmallTriangle; }
+
+// X := X V^-1 for V [n, n] upper triangular, X [m, n]; below V's diagonal may be anything.
+inline void solve_right(const ConstView<float>& upper, View<float> x) {
+  const Index n = upper.cols();
+  if (n <= kSmallTriangle) {
+    upper.triangularView<Eigen::Upper>().solveInPlace<Eigen::OnTheRight>(x);
+    return;
+  }
+  const Index half = middle_of(n);
+  const View<float> first = part(x, 0, 0, x.rows(), half);
+  const View<float> later = part(x, 0, half, x.rows(), n - half);
+  solve_right(part(upper, 0, 0, half, half), first);
+  multiply(-1, as_const(first), part(upper, 0, half, half, n - half), 1, later);
+  solve_right(part(upper, half, half, n - half, n - half), later);
+}
+
+// X := X V^-T.
+inline void solve_right_transposed(const ConstView<float>& upper, View<float> x) {
+  const Index n = upper.cols();
+  if (n <= kSmallTriangle) {
+    upper.triangularView<Eigen::Upper>().transpose().solveInPlace<Eigen::OnTheRight>(x);
+    return;
+  }
+  const Index half = middle_of(n);
+  const View<float> first = part(x, 0, 0, x.rows(), half);
+  const View<float> later = part(x, 0, half, x.rows(), n - half);
+  solve_right_transposed(part(upper, half, half, n - half, n - half), later);
+  multiply(-1, as_const(later), Transposed{part(upper, 0, half, half, n - half)}, 1, first);
+  solve_right_transposed(part(upper, 0, 0, half, half), first);
+}
+
+// C -= A A^T in the upper triangle of C [n, n]; what is below is changed too.
+inline void subtract_square(const ConstView<float>& a, View<float> c) {
+  constexpr Index kPanel = 256;
+  for (Index i = 0; i < c.rows(); i += kPanel) {
+    const Index rows = std::min(kPanel, c.rows() - i);
+    multiply(-1, part(a, i, 0, rows, a.cols()), Transposed{part(a, i, 0, c.rows() - i, a.cols())}, 1,
+             part(c, i, i, rows, c.cols() - i));
+  }
+}
+
+// Overwrites the upper triangle of a symmetric matrix with V, H = V V^T. False when it is not positive
+// definite. Turned by 180 degrees an upper triangle is a lower one, and this factor the usual one.
+inline bool factor_small(View<float> h) {
+  const Eigen::LLT<Eigen::MatrixXf> turned(h.reverse());
+  if (turned.info() != Eigen::Success) return false;
+  h.triangularView<Eigen::Upper>() = Eigen::MatrixXf(turned.matrixL()).reverse();
+  return true;
+}
+
+// The same for any size, in place, by halves. What is below the diagonal is changed too.
+inline bool factor_upper(const View<float>& h) {
+  const Index n = h.rows();
+  if (n <= 2 * kSmallTriangle) return factor_small(h);
+  const Index half = middle_of(n);
+  const View<float> later = part(h, half, half, n - half, n - half);
+  if (!factor_upper(later)) return false;
+  const View<float> cross = part(h, 0, half, half, n - half);
+  solve_right_transposed(as_const(later), cross);
+  const View<float> first = part(h, 0, 0, half, half);
+  subtract_square(as_const(cross), first);
+  return factor_upper(first);
+}
+
+}  // namespace prune::detail

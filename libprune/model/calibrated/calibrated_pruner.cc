@@ -1,0 +1,288 @@
+#include "libprune/model/calibrated/calibrated_pruner.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <prune/error.h>
+#include <prune/layer_error.h>
+
+#include "libprune/io/staging.h"
+#include "libprune/io/text.h"
+#include "libprune/io/token_ids.h"
+#include "libprune/model/calibrated/matrix_pruner.h"
+#include "libprune/model/calibrated/reconstruction.h"
+#include "libprune/model/checkpoint_rewrite.h"
+#include "libprune/model/gemm.h"
+
+namespace prune {
+namespace {
+
+constexpr int64_t kBatchTokens = 2048;
+constexpr double kUsualFollow = 0.5;
+
+// What the readers at a place read, of a layer without experts.
+const FloatMatrix& inputs_at(const LayerActivations& activations, size_t place) {
+  switch (place) {
+    case 0:
+      return activations.attention_input;
+    case 1:
+      return activations.context;
+    case 2:
+      return activations.feed_forward_input;
+    default:
+      return activations.experts[0].inner;
+  }
+}
+
+// Attention comes first: places 0 and 1 see all tokens also where experts see theirs only.
+bool sees_all_tokens(const DecoderConfig& config, size_t place) { return place < 2 || !config.has_experts(); }
+
+std::map<std::string, const PlannedTensor*> planned_by_name(const Checkpoint& checkpoint,
+                                                            const PrunePlan& plan) {
+  std::map<std::string, const PlannedTensor*> planned;
+  for (const PlannedTensor& tensor : plan.tensors) {
+    if (tensor.prune) planned[checkpoint.tensor(tensor.ref).name] = &tensor;
+  }
+  return planned;
+}
+
+}  // namespace
+
+int64_t sequences_at_once(int64_t length) { return std::max<int64_t>(1, kBatchTokens / length); }
+
+CalibratedPruner::CalibratedPruner(const Checkpoint& checkpoint, const PrunePlan& plan,
+                                   std::filesystem::path folder)
+    : checkpoint_(checkpoint),
+      plan_(plan),
+      method_(*find_layer_method(plan.options.method)),
+      decoder_(checkpoint),
+      text_(choose_sequences(read_token_ids(plan.options.calibration.file), plan.options.calibration,
+                             decoder_.config())),
+      rope_(decoder_.config().rope, text_.length),
+      follow_(method_.follows_dense ? plan.options.calibration.follow.value_or(kUsualFollow) : 0),
+      planned_(planned_by_name(checkpoint, plan)),
+      scratch_(plan.options.calibration.memory, std::move(folder)) {}
+
+void CalibratedPruner::run(const Progress& progress) {
+  uint64_t bytes = 0;
+  for (const auto& [name, tensor] : planned_) bytes += checkpoint_.tensor(tensor->ref).size_bytes();
+  ProgressCounter counter(progress, bytes);
+  embed();
+  for (int64_t index = 0; index < decoder_.config().layers; ++index) prune_layer(index, counter);
+  for (const auto& [name, tensor] : planned_) {
+    if (pruned_.contains(name)) continue;
+    throw_input("tensor " + quote_name(name) + " is no linear layer of a decoder layer: method " +
+                std::string(method_.name) + " can't prune it");
+  }
+}
+
+template <class Body>
+void CalibratedPruner::for_each_batch(std::span<float> stream, Body&& body) {
+  const int64_t count = sequences_at_once(text_.length);
+  for (int64_t first = 0; first < text_.samples; first += count) {
+    check_interrupted();
+    const Sequences sequences(std::min(count, text_.samples - first), text_.length);
+    const int64_t begin = first * text_.length * decoder_.config().width;
+    const std::span<float> part =
+        stream.subspan(size_t(begin), size_t(sequences.tokens() * decoder_.config().width));
+    body(part, sequences, first);
+    scratch_.done_with(std::as_bytes(part));
+  }
+}
+
+void CalibratedPruner::embed() {
+  const auto size = uint64_t(text_.samples * text_.length * decoder_.config().width);
+  pruned_stream_ = scratch_.take_array<float>(size);
+  if (follow_ > 0) dense_stream_ = scratch_.take_array<float>(size);
+  if (method_.reconstructs) target_ = scratch_.take_array<float>(size);
+  for_each_batch(pruned_stream_, [&](std::span<float> hidden, const Sequences& sequences, int64_t first) {
+    decoder_.embed(text_.sequences(first, sequences.count()), sequences, hidden.data());
+    if (follow_ > 0)
+      std::ranges::copy(hidden, dense_stream_.begin() + (hidden.data() - pruned_stream_.data()));
+  });
+}
+
+std::vector<CalibratedPruner::Site> CalibratedPruner::sites_of(DecoderLayer& layer) const {
+  std::vector<Site> sites;
+  const auto add = [&](std::span<Linear> readers) {
+    sites.push_back({.readers = readers, .place = sites.size()});
+  };
+  add(layer.qkv);
+  add({&layer.output, 1});
+  for (FeedForward& expert : layer.experts) {
+    add(expert.expanding);
+    add({&expert.contracting, 1});
+  }
+  return sites;
+}
+
+void CalibratedPruner::prune_layer(int64_t index, ProgressCounter& progress) {
+  DecoderLayer layer = decoder_.load_layer(index);
+  std::vector<Site> sites = sites_of(layer);
+  const bool is_staged = plan_.options.calibration.true_sequential;
+  std::optional<DecoderLayer> dense;
+  if ((is_staged && follow_ > 0) || method_.reconstructs) dense = decoder_.load_layer(index);
+  const size_t step = is_staged ? 1 : sites.size();
+  for (size_t first = 0; first < sites.size(); first += step) {
+    const std::span<Site> stage(sites.data() + first, step);
+    collect(dense ? *dense : layer, layer, sites, stage);
+    for (Site& site : stage) prune_site(site, progress);
+  }
+  if (method_.reconstructs) reconstruct(layer, *dense, sites);
+  if (index + 1 < decoder_.config().layers) advance(layer);
+  release(layer);
+}
+
+// Both streams through the layer. In the first stage it is dense for both, which gives the target; after the
+// last one the dense stream goes on to the next layer.
+void CalibratedPruner::collect(const DecoderLayer& dense, const DecoderLayer& pruned, std::span<Site> sites,
+                               std::span<Site> stage) {
+  std::map<const Linear*, Site*> observed;
+  for (Site& site : stage) {
+    if (std::ranges::none_of(site.readers, [&](const Linear& linear) { return is_planned(linear); }))
+      continue;
+    const bool follows = follow_ > 0 && sees_all_tokens(decoder_.config(), site.place);
+    site.moments.emplace(site.readers.front().in, follows);
+    observed[site.readers.data()] = &site;
+  }
+  const InputObserver observer = [&](std::span<const Linear> readers, const float* x, int64_t n) {
+    const auto found = observed.find(readers.data());
+    if (found == observed.end()) return;
+    Site& site = *found->second;
+    const bool follows = site.moments->follows();
+    site.moments->add(x, follows ? inputs_at(dense_activations_, site.place).data() : nullptr, n);
+  };
+  const bool is_first = stage.data() == sites.data();
+  const bool is_last = &stage.back() == &sites.back();
+  for_each_batch(pruned_stream_, [&](std::span<float> hidden, const Sequences& sequences, int64_t) {
+    const int64_t begin = hidden.data() - pruned_stream_.data();
+    if (follow_ > 0) {
+      const std::span<float> from = dense_stream_.subspan(size_t(begin), hidden.size());
+      dense_outputs_.resize(sequences.tokens(), decoder_.config().width);
+      forward_layer(dense, rope_, sequences, from.data(), dense_outputs_.data(), dense_activations_);
+      if (is_last) std::copy_n(dense_outputs_.data(), from.size(), from.data());
+      scratch_.done_with(std::as_bytes(from));
+    }
+    pruned_outputs_.resize(sequences.tokens(), decoder_.config().width);
+    forward_layer(pruned, rope_, sequences, hidden.data(), pruned_outputs_.data(), pruned_activations_,
+                  observer);
+    if (method_.reconstructs && is_first) keep_target(target_.subspan(size_t(begin), hidden.size()));
+  });
+}
+
+// follow_ parts of what the dense layer makes of the dense stream, the rest of what it makes of the pruned.
+void CalibratedPruner::keep_target(std::span<float> target) {
+  for (size_t i = 0; i < target.size(); ++i) {
+    const float own = pruned_outputs_.data()[i];
+    target[i] = follow_ > 0 ? own + float(follow_) * (dense_outputs_.data()[i] - own) : own;
+  }
+  scratch_.done_with(std::as_bytes(target));
+}
+
+void CalibratedPruner::reconstruct(DecoderLayer& layer, const DecoderLayer& dense, std::span<Site> sites) {
+  std::vector<Mask> masks;
+  for (const Linear* linear : layer.linears()) {
+    masks.push_back(is_planned(*linear) ? nonzero_mask(view(linear->weight.data(), linear->out, linear->in))
+                                        : Mask());
+  }
+  const auto size = size_t(text_.length * decoder_.config().width);
+  const auto read = [&](int64_t s, float* x, float* t) {
+    check_interrupted();
+    const size_t begin = size_t(s) * size;
+    std::ranges::copy(pruned_stream_.subspan(begin, size), x);
+    std::ranges::copy(target_.subspan(begin, size), t);
+    scratch_.done_with(std::as_bytes(pruned_stream_.subspan(begin, size)));
+    scratch_.done_with(std::as_bytes(target_.subspan(begin, size)));
+  };
+  ReconstructionOptions options;
+  options.steps = plan_.options.calibration.steps;
+  reconstruct_layer(layer, masks, rope_, {text_.samples, text_.length, read}, options);
+  const std::vector<const Linear*> dense_linears = dense.linears();
+  const std::vector<Linear*> linears = layer.linears();
+  for (size_t i = 0; i < linears.size(); ++i) {
+    if (!is_planned(*linears[i])) continue;
+    const auto site = std::ranges::find_if(sites, [&](const Site& s) {
+      return linears[i] >= s.readers.data() && linears[i] < s.readers.data() + s.readers.size();
+    });
+    store_again(*linears[i], *dense_linears[i], *site->moments);
+  }
+}
+
+void CalibratedPruner::store_again(Linear& linear, const Linear& dense, const InputMoments& moments) {
+  PrunedTensor& result = pruned_.at(linear.weight_name);
+  const View<float> weights = view(linear.weight.data(), linear.out, linear.in);
+  store_matrix(stored(*planned_.at(linear.weight_name), result.bytes), weights, result.report);
+  result.report.error_after =
+      layer_error(detail::as_const(weights), view(dense.weight.data(), dense.out, dense.in), moments.gram());
+  scratch_.done_with(result.bytes);
+}
+
+StoredTensor CalibratedPruner::stored(const PlannedTensor& planned, std::span<std::byte> after) const {
+  return {.dtype = checkpoint_.tensor(planned.ref).dtype,
+          .orientation = planned.orientation,
+          .before = checkpoint_.data(planned.ref),
+          .after = after};
+}
+
+void CalibratedPruner::advance(const DecoderLayer& layer) {
+  for_each_batch(pruned_stream_, [&](std::span<float> hidden, const Sequences& sequences, int64_t) {
+    forward_layer(layer, rope_, sequences, hidden.data(), hidden.data(), pruned_activations_);
+  });
+}
+
+void CalibratedPruner::prune_site(Site& site, ProgressCounter& progress) {
+  if (!site.moments) return;
+  try {
+    site.moments->finish();
+  } catch (const Error& fault) {
+    throw_input("the inputs of " + quote_name(site.readers.front().weight_name) + ": " + fault.what());
+  }
+  const Matrix<float> blend = site.moments->follows() ? site.moments->blend(follow_) : Matrix<float>();
+  for (Linear& linear : site.readers) {
+    check_interrupted();
+    if (!is_planned(linear)) continue;
+    prune_linear(linear, *site.moments, blend);
+    progress.add(pruned_.at(linear.weight_name).bytes.size(), linear.weight_name);
+  }
+}
+
+void CalibratedPruner::prune_linear(Linear& linear, const InputMoments& moments, const Matrix<float>& blend) {
+  const PlannedTensor& planned = *planned_.at(linear.weight_name);
+  const TensorInfo& tensor = checkpoint_.tensor(planned.ref);
+  const Matrix<float> dense = view(linear.weight.data(), linear.out, linear.in);
+  LayerTask task{.dense = view(dense), .gram = moments.gram()};
+  task.pattern = plan_.options.pattern;
+  task.sparsity = plan_.sparsity;
+  task.damping = plan_.options.calibration.damping.value_or(method_.damping);
+  task.keep_zeros = plan_.options.calibration.keep_zeros;
+  Matrix<float> rhs;
+  if (blend.size() > 0) {
+    rhs.resize(linear.out, linear.in);
+    gemm({.m = linear.out, .n = linear.in, .k = linear.in}, dense.data(), linear.in, blend.data(), linear.in,
+         rhs.data(), linear.in);
+    task.rhs.emplace(view(rhs));
+  }
+  PrunedTensor& result = pruned_[linear.weight_name];
+  result.report = describe_tensor(checkpoint_, planned);
+  result.bytes = scratch_.take(tensor.size_bytes());
+  if (moments.tokens() == 0) result.report.note = "no token was routed here: inputs taken for equal";
+  try {
+    prune_matrix(method_, task, stored(planned, result.bytes),
+                 view(linear.weight.data(), linear.out, linear.in), result.report);
+  } catch (const Error& fault) {
+    throw_input(quote_name(linear.weight_name) + ": " + fault.what());
+  }
+  scratch_.done_with(result.bytes);
+}
+
+// The layer's tensors are not read again before they are written.
+void CalibratedPruner::release(const DecoderLayer& layer) const {
+  for (const Linear* linear : layer.linears()) {
+    const auto ref = checkpoint_.find(linear->weight_name);
+    const SafetensorsFile& shard = checkpoint_.shards()[ref->shard];
+    const TensorInfo& tensor = checkpoint_.tensor(*ref);
+    shard.map().done_with(shard.data_start() + tensor.begin, tensor.size_bytes());
+  }
+}
+
+}  // namespace prune

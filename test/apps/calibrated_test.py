@@ -1,0 +1,237 @@
+"""Methods that look at what the model does with some text, against a llama of NumPy in double precision."""
+
+import json
+import re
+import unittest
+
+import numpy as np
+
+import reference_masks
+import safetensors_files
+from program import DONE, MODEL, REFUSED, SHARED, SOURCE, USAGE, ProgramTest, needs_shared, tensors_of
+
+GOLDEN = SOURCE / "test/golden/docs-llama-4m.safetensors"  # holds input_ids, two sequences of 64
+CALIBRATION = ("--calib", GOLDEN, "--samples", "2", "--seqlen", "64")
+SITES = {
+    "self_attn.q_proj": "attention", "self_attn.k_proj": "attention", "self_attn.v_proj": "attention",
+    "self_attn.o_proj": "context", "mlp.gate_proj": "mlp", "mlp.up_proj": "mlp", "mlp.down_proj": "inner",
+}  # fmt: skip
+
+
+class Llama:
+    """A decoder layer at a time. Inputs of linear layers are kept by name in `seen`."""
+
+    def __init__(self, folder):
+        self.config = json.loads((folder / "config.json").read_text())
+        self.tensors = {n: t.values().astype(np.float64) for n, t in tensors_of(folder).items()}
+
+    def norm(self, x, name):
+        scale = np.sqrt((x * x).mean(-1, keepdims=True) + self.config["rms_norm_eps"])
+        return x / scale * self.tensors[name + ".weight"]
+
+    def rotate(self, x):
+        half = x.shape[-1] // 2
+        angles = np.arange(x.shape[1])[:, None] * 10000.0 ** (-np.arange(half) / half)
+        cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
+        a, b = x[..., :half], x[..., half:]
+        return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+
+    def layer(self, index, x):
+        prefix = f"model.layers.{index}."
+        linear = lambda name, inputs: inputs @ self.tensors[f"{prefix}{name}.weight"].T
+        heads, kv = self.config["num_attention_heads"], self.config["num_key_value_heads"]
+        seen = {"attention": self.norm(x, prefix + "input_layernorm")}
+        split = lambda name, count: linear(name, seen["attention"]).reshape(*x.shape[:2], count, -1)
+        q = self.rotate(split("self_attn.q_proj", heads))
+        k = np.repeat(self.rotate(split("self_attn.k_proj", kv)), heads // kv, axis=2)
+        v = np.repeat(split("self_attn.v_proj", kv), heads // kv, axis=2)
+        scores = np.einsum("sihd,sjhd->shij", q, k) / np.sqrt(q.shape[-1])
+        scores += np.triu(np.full(scores.shape[-2:], -np.inf), 1)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        seen["context"] = np.einsum("shij,sjhd->sihd", weights, v).reshape(*x.shape[:2], -1)
+        x = x + linear("self_attn.o_proj", seen["context"])
+        seen["mlp"] = self.norm(x, prefix + "post_attention_layernorm")
+        gate = linear("mlp.gate_proj", seen["mlp"])
+        seen["inner"] = gate / (1 + np.exp(-gate)) * linear("mlp.up_proj", seen["mlp"])
+        return x + linear("mlp.down_proj", seen["inner"]), seen
+
+
+def gram(x):
+    x = x.reshape(-1, x.shape[-1])
+    return x.T @ x
+
+
+def prune_by_wanda(model, ids):
+    """Masks by name. Each layer's inputs come from the pruned layers before it."""
+    x, masks = model.tensors["model.embed_tokens.weight"][ids], {}
+    for index in range(model.config["num_hidden_layers"]):
+        _, seen = model.layer(index, x)
+        for name, site in SITES.items():
+            tensor = f"model.layers.{index}.{name}.weight"
+            weights = model.tensors[tensor]
+            scores = np.abs(weights) * np.sqrt(np.diag(gram(seen[site])))
+            masks[tensor] = reference_masks.keep_n_of_m(scores, 2, 4)
+            model.tensors[tensor] = np.where(masks[tensor], weights, 0)
+        x, _ = model.layer(index, x)
+    return masks
+
+
+class Calibrated(ProgramTest):
+    def prune(self, *arguments, name="out"):
+        output, report = self.folder / name, self.folder / (name + ".json")
+        self.expect(DONE, MODEL, "-o", output, "--force", "-q", "--report", report, *arguments)
+        tensors = {t["name"]: t for t in json.loads(report.read_text())["tensors"] if t["pruned"]}
+        return tensors_of(output), tensors
+
+    def test_wanda_prunes_layer_after_layer_as_a_reference_does(self):
+        ids = safetensors_files.File(GOLDEN)["input_ids"].bits.astype(np.int64)
+        masks = prune_by_wanda(Llama(MODEL), ids)
+        before, (after, report) = tensors_of(MODEL), self.prune("--method", "wanda", "--pattern", "2:4", *CALIBRATION)
+        for name, tensor in before.items():
+            if name not in masks:
+                self.assertTrue(after[name] == tensor, name)
+                continue
+            kept = after[name].bits != 0
+            agreement = (kept == masks[name]).mean()  # float and double part where scores are nearly equal
+            self.assertGreater(agreement, 0.9995, name)
+            self.assertTrue(np.array_equal(after[name].bits[kept], tensor.bits[kept]), name)
+            self.assertEqual(report[name]["error_before"], report[name]["error_after"])
+        self.assertEqual(len(report), len(masks))
+
+    def test_errors_in_the_report_are_those_of_the_outputs(self):
+        ids = safetensors_files.File(GOLDEN)["input_ids"].bits.astype(np.int64)
+        after, report = self.prune("--method", "sparsegpt", "--pattern", "unstructured", "-s", "0.6", *CALIBRATION)
+        model, pruned = Llama(MODEL), Llama(self.folder / "out")
+        x = model.tensors["model.embed_tokens.weight"][ids]
+        for index in range(2):
+            model_layer, pruned_layer = model.layer(index, x), pruned.layer(index, x)
+            for name, site in SITES.items():
+                tensor = f"model.layers.{index}.{name}.weight"
+                dense, change = model.tensors[tensor], pruned.tensors[tensor] - model.tensors[tensor]
+                g = gram(model_layer[1][site])
+                error = np.sum(change @ g * change) / np.sum(dense @ g * dense)
+                self.assertAlmostEqual(report[tensor]["error_after"] / error, 1, delta=1e-3)
+                self.assertLess(report[tensor]["error_after"], report[tensor]["error_before"])
+                self.assertEqual(np.count_nonzero(after[tensor].bits == 0), int(dense.size * 0.6))
+                self.assertEqual(report[tensor]["damping"], 0.01)
+            x = pruned_layer[0]
+
+    def test_better_methods_leave_smaller_errors_in_the_first_layer(self):
+        errors = {}
+        for method in ("wanda", "refit", "swap", "admm"):
+            _, report = self.prune("--method", method, *CALIBRATION, "--follow", "0") if method != "wanda" else \
+                self.prune("--method", method, *CALIBRATION)  # fmt: skip
+            errors[method] = sum(report[f"model.layers.0.{name}.weight"]["error_after"] for name in SITES)
+        self.assertLess(errors["refit"], 0.8 * errors["wanda"])
+        self.assertLess(errors["swap"], errors["refit"])
+        self.assertLess(errors["admm"], 0.9 * errors["refit"])
+
+    def test_where_states_are_kept_changes_nothing(self):
+        arguments = ("--method", "refit", *CALIBRATION)
+        inside, _ = self.prune(*arguments)
+        outside, _ = self.prune(*arguments, "--memory", "0", name="spilled")
+        for name, tensor in inside.items():
+            self.assertTrue(outside[name] == tensor, name)
+
+    def test_true_sequential_shows_later_matrices_the_earlier_ones_pruned(self):
+        at_once, _ = self.prune("--method", "wanda", *CALIBRATION)
+        staged, _ = self.prune("--method", "wanda", *CALIBRATION, "--true-sequential", name="staged")
+        first = "model.layers.0."
+        for name, site in SITES.items():
+            same = staged[f"{first}{name}.weight"] == at_once[f"{first}{name}.weight"]
+            self.assertEqual(same, site == "attention", name)
+
+    def test_old_zeros_stay(self):
+        self.prune("--pattern", "unstructured", "-s", "0.3", name="once")
+        once = self.folder / "once"
+        output = self.folder / "twice"
+        for method in ("wanda", "sparsegpt", "admm"):
+            self.expect(DONE, once, "-o", output, "-f", "-q", "--method", method, "--keep-zeros", *CALIBRATION)
+            after = tensors_of(output)
+            for name, tensor in tensors_of(once).items():
+                self.assertFalse(np.any(after[name].bits[tensor.bits == 0]), f"{method} {name}")
+
+    def test_sequences_are_the_first_or_random_ones(self):
+        first, _ = self.prune("--method", "wanda", "--calib", GOLDEN, "--samples", "1", "--seqlen", "64")
+        both, _ = self.prune("--method", "wanda", *CALIBRATION, name="both")
+        one = self.prune("--method", "wanda", *CALIBRATION, "--seed", "1", name="one")[0]
+        again = self.prune("--method", "wanda", *CALIBRATION, "--seed", "1", name="again")[0]
+        other = self.prune("--method", "wanda", *CALIBRATION, "--seed", "2", name="other")[0]
+        name = "model.layers.3.mlp.down_proj.weight"
+        self.assertTrue(one[name] == again[name])
+        for a, b in ((first, both), (both, one), (one, other)):
+            self.assertFalse(a[name] == b[name])
+
+    def test_a_finished_run_is_known_by_its_text_and_options(self):
+        arguments = (MODEL, "-o", self.folder / "out", "--resume", "--method", "wanda", *CALIBRATION)
+        self.expect(DONE, *arguments)
+        again = self.expect(DONE, *arguments)
+        self.assertIn("nothing", again.stdout + again.stderr)
+        self.expect(USAGE, *arguments, "--seed", "1")
+
+    def test_refused_in_one_line_and_nothing_written(self):
+        def ids(name, values):
+            np.save(self.folder / name, np.array(values, np.uint16))
+            return self.folder / name
+
+        short, foreign = ids("short.npy", [1] * 100), ids("foreign.npy", [1] * 40 + [4096] + [1] * 99)
+        few = ("--samples", "2", "--seqlen", "64")
+        wanda = ("--method", "wanda")
+        for code, arguments, words in (
+            (USAGE, wanda, ["wanda", "--calib FILE"]),
+            (USAGE, ("--calib", GOLDEN), ["magnitude", "--calib"]),
+            (USAGE, ("--keep-zeros",), ["magnitude", "--keep-zeros"]),
+            (USAGE, (*wanda, *CALIBRATION, "--scope", "row"), ["--scope"]),
+            (USAGE, (*wanda, *CALIBRATION, "--damping", "0.1"), ["damping"]),
+            (USAGE, (*wanda, *CALIBRATION, "--follow", "0.1"), ["follow"]),
+            (USAGE, (*wanda, "--calib", GOLDEN, "--seqlen", "1025"), ["--seqlen 1025", "1024"]),
+            (USAGE, (*wanda, "--calib", GOLDEN, "--samples", "0"), ["--samples"]),
+            (USAGE, (*wanda, *CALIBRATION, "--memory", "2Q"), ["2Q"]),
+            (USAGE, ("--method", "swap", "-p", "4x4", "-s", "0.5", *CALIBRATION), ["swap", "blocks"]),
+            (REFUSED, (*wanda, "--calib", short, *few), ["short.npy", "100 tokens", "2 sequences of 64"]),
+            (REFUSED, (*wanda, "--calib", foreign, *few), ["foreign.npy", "4096"]),
+            (REFUSED, (*wanda, "--calib", self.folder / "none.npy"), ["none.npy"]),
+            (REFUSED, (*wanda, *CALIBRATION, "--include", "model.embed_tokens"), ["model.embed_tokens.weight"]),
+        ):  # fmt: skip
+            with self.subTest(arguments=arguments):
+                output = self.folder / "out"
+                run = self.expect(code, MODEL, "-o", output, "-q", *arguments)
+                self.assert_one_line(run.stderr, *words)
+                self.assert_nothing_left(output)
+
+    def test_inputs_that_are_not_finite_name_the_layer(self):
+        model = self.folder / "broken"
+        model.mkdir()
+        tensors = tensors_of(MODEL)
+        tensors["model.layers.1.post_attention_layernorm.weight"].bits = np.full(256, 0x7F80, np.uint16)  # infinity
+        safetensors_files.write(model / "model.safetensors", tensors, {"format": "pt"})
+        (model / "config.json").write_bytes((MODEL / "config.json").read_bytes())
+        run = self.expect(REFUSED, model, "-o", self.folder / "out", "-q", "--method", "admm", *CALIBRATION)
+        self.assert_one_line(run.stderr, "model.layers.1.mlp.gate_proj", "infinity")
+        self.assert_nothing_left(self.folder / "out")
+
+    def test_architectures_without_a_forward_pass_are_refused(self):
+        model = self.folder / "other"
+        model.mkdir()
+        safetensors_files.write(model / "model.safetensors", tensors_of(MODEL), {"format": "pt"})
+        config = json.loads((MODEL / "config.json").read_text()) | {"model_type": "mamba"}
+        (model / "config.json").write_text(json.dumps(config))
+        run = self.expect(REFUSED, model, "-o", self.folder / "out", "-q", "--method", "wanda", *CALIBRATION)
+        self.assert_one_line(run.stderr, "mamba")
+        self.assert_nothing_left(self.folder / "out")
+
+    @needs_shared
+    def test_every_family_can_be_calibrated(self):
+        for family in sorted((SHARED / "families").iterdir()):
+            with self.subTest(family=family.name):
+                output = self.folder / family.name
+                text = ("--calib", family / "golden.safetensors", "--samples", "2", "--seqlen", "48")
+                self.expect(DONE, family, "-o", output, "-q", "--method", "admm", "--pattern", "2:4", *text)
+                self.expect(DONE, "verify", output, "--pattern", "2:4")
+                experts = [n for n in tensors_of(output) if re.search(r"experts\.\d+\.w2", n)]
+                self.assertEqual(bool(experts), "mixtral" in family.name)
+
+
+if __name__ == "__main__":
+    unittest.main()
