@@ -11,7 +11,7 @@
 #include "apps/prune/exit_codes.h"
 #include "apps/prune/quantities.h"
 #include "apps/prune/terminal.h"
-#include "libprune/io/token_ids.h"
+#include "libprune/io/corpus.h"
 #include "libprune/model/decoder/perplexity.h"
 
 namespace prune::app {
@@ -20,11 +20,11 @@ namespace {
 CommandLine make_line() {
   CommandLine line("prune eval [MODEL] --text FILE [options]",
                    "Measures the perplexity of a text under a checkpoint, dense or pruned, in float32.",
-                   "Examples:\n  prune eval Llama-3.2-1B --text wiki.tokens.npy --seqlen 2048\n"
+                   "Examples:\n  prune eval Llama-3.2-1B --text wiki.jsonl --seqlen 2048\n"
                    "  prune eval Llama-3.2-1B-2of4 --text wiki.tokens.npy --json\n");
   line.positional("model");
   line.options()("text,x", po::value<std::string>()->value_name("FILE"),
-                 "token ids: .npy, or .safetensors with a tensor input_ids")(
+                 "the text: .jsonl with a \"text\" in each line, .txt, or token ids as .npy or .safetensors")(
       "seqlen", po::value<int>()->value_name("N"),
       "tokens of a window, its context (default: 2048, or the model's maximum when that is less)")(
       "stride", po::value<int>()->value_name("N"),
@@ -74,7 +74,8 @@ int eval_command(const Arguments& arguments) {
   const PerplexityOptions options = options_of(line);
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
   const Decoder decoder(checkpoint);
-  const std::vector<int32_t> ids = read_token_ids(*text);
+  const CorpusOptions reading{.vocabulary_size = decoder.config().vocabulary};
+  const std::vector<int32_t> ids = load_corpus(*text, checkpoint.path(), reading);
   Perplexity result;
   {
     ProgressBar bar("evaluating", ProgressUnit::kCount);

@@ -61,6 +61,26 @@ class Eval(ProgramTest):
         parts = self.evaluate(MODEL, text, "--seqlen", 32, "--threads", 2, "--memory", "1k")
         self.assertAlmostEqual(whole["perplexity"] / parts["perplexity"], 1, delta=1e-5)
 
+    def test_documents_are_encoded_and_joined(self):
+        documents = ["Rows are read in order.\n", "int main() { return 0; }"]
+        (self.folder / "text.jsonl").write_text("".join(json.dumps({"text": d}) + "\n" for d in documents))
+        (self.folder / "text.txt").write_text(documents[0])
+        first = self.evaluate(MODEL, self.folder / "text.txt", "--seqlen", 2)
+        both = self.evaluate(MODEL, self.folder / "text.jsonl", "--seqlen", 2)
+        self.assertGreater(both["tokens"] + both["left_out"], first["tokens"] + first["left_out"])
+
+    @needs_shared
+    def test_text_and_its_ids_are_the_same(self):
+        model = SHARED / "models/docs-llama-4m"
+        ids = np.load(model / "eval.tokens.npy")
+        lines = (SHARED / "text/eval.jsonl").read_text().splitlines(keepends=True)[:3]
+        (self.folder / "text.jsonl").write_text("".join(lines))
+        got = self.evaluate(model, self.folder / "text.jsonl", "--seqlen", 128)
+        end = np.flatnonzero(ids == 0)[3]  # each document has id 0 in front
+        expected = self.evaluate(model, self.ids(ids[:end]), "--seqlen", 128)
+        self.assertEqual(got["perplexity"], expected["perplexity"])
+        self.assertEqual(got["windows"], expected["windows"])
+
     def test_words(self):
         run = self.expect(DONE, "eval", MODEL, "--text", GOLDEN, "--seqlen", 50, "--quiet")
         self.assertRegex(run.stdout, r"^perplexity \d+\.\d{4}: 98 predictions in 2 windows of 50 tokens without "
@@ -96,6 +116,12 @@ class Eval(ProgramTest):
         self.assert_one_line(self.refuse(REFUSED, MODEL, "--text", self.ids([1, 2, 3])), "3 tokens", "1024")
         self.assert_one_line(self.refuse(REFUSED, MODEL, "--text", self.ids([1, 4096, 3]), "--seqlen", 2), "4096")
         self.assert_one_line(self.refuse(REFUSED, MODEL, "--text", self.folder / "none.npy"), "none.npy")
+
+    def test_a_text_needs_a_tokenizer(self):
+        model = self.copy_of_model()
+        (model / "tokenizer.json").unlink()
+        (self.folder / "text.txt").write_text("words")
+        self.assert_one_line(self.refuse(REFUSED, model, "--text", self.folder / "text.txt"), "tokenizer")
 
     def test_models_that_are_refused(self):
         model = self.copy_of_model()
