@@ -11,7 +11,7 @@
 #include "apps/prune/exit_codes.h"
 #include "apps/prune/output_place.h"
 #include "apps/prune/terminal.h"
-#include "libprune/io/token_ids.h"
+#include "libprune/io/corpus.h"
 #include "libprune/model/packed_checkpoint.h"
 #include "libprune/model/train/recovery.h"
 
@@ -24,8 +24,8 @@ CommandLine make_line() {
       "Trains a pruned checkpoint on text so that it recovers: AdamW in float32, weights that are 0 stay 0.\n"
       "The whole model is held in memory, with gradients and moments: 16 bytes a parameter.",
       "Examples:\n"
-      "  prune recover Llama-2of4 --teacher Llama --train text.npy --steps 300\n"
-      "  prune recover Llama-2of4 --train text.npy --learning-rate 1e-4 --batch 4 --seqlen 1024\n"
+      "  prune recover Llama-2of4 --teacher Llama --train text.jsonl --steps 300\n"
+      "  prune recover Llama-2of4 --train text.jsonl --learning-rate 1e-4 --batch 4 --seqlen 1024\n"
       "\nA teacher, the model before it was pruned, tells the student what it would have said; that is "
       "worth\n"
       "more than the text alone.\n");
@@ -35,8 +35,9 @@ CommandLine make_line() {
     return po::value<double>()->default_value(value, fmt::format("{}", value));
   };
   const auto count = [](int64_t value) { return po::value<int>()->default_value(int(value)); };
-  line.options()("train", po::value<std::string>()->value_name("FILE"),
-                 "text to train on: token ids in .npy, or .safetensors with a tensor input_ids")(
+  line.options()(
+      "train", po::value<std::string>()->value_name("FILE"),
+      "text to train on: .jsonl with a \"text\" in each line, .txt, or token ids as .npy or .safetensors")(
       "teacher", po::value<std::string>()->value_name("MODEL"),
       "checkpoint to learn from, of the same vocabulary")("steps", count(defaults.steps)->value_name("N"),
                                                           "of the optimizer")(
@@ -123,7 +124,7 @@ int recover_command(const Arguments& arguments) {
   std::optional<Checkpoint> teacher;
   if (const auto path = line.maybe_text("teacher")) teacher.emplace(open_model(*path));
   const std::filesystem::path output = output_place(line, checkpoint, "recovered");
-  const std::vector<int32_t> ids = read_token_ids(*text);
+  const std::vector<int32_t> ids = load_corpus(*text, checkpoint.path());
   RecoveryReport report;
   {
     ProgressBar bar("training", ProgressUnit::kCount);
