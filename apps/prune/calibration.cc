@@ -12,8 +12,9 @@ namespace prune::app {
 
 void add_calibration_options(CommandLine& line) {
   line.options()("calib", po::value<std::string>()->value_name("FILE"),
-                 "token ids that methods with calibration run the model on: .npy or .safetensors")(
-      "samples", po::value<int64_t>()->default_value(128)->value_name("N"), "sequences of it")(
+                 "text that methods with calibration run the model on: .jsonl, .txt, or token ids as .npy or "
+                 ".safetensors")("samples", po::value<int64_t>()->default_value(128)->value_name("N"),
+                                 "sequences of it")(
       "seqlen", po::value<int64_t>()->value_name("N"),
       "tokens of each (default: the model's maximum, at most 2048)")(
       "seed", po::value<uint64_t>()->value_name("N"),

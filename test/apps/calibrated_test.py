@@ -127,6 +127,31 @@ class Calibrated(ProgramTest):
         self.assertLess(errors["swap"], errors["refit"])
         self.assertLess(errors["admm"], 0.9 * errors["refit"])
 
+    def test_best_trains_layers_under_their_masks(self):
+        found = {}
+        for method, options in (("admm", ()), ("best", ("--steps", "6"))):
+            out = self.folder / method
+            self.expect(DONE, MODEL, "-o", out, "--pattern", "2:4", "--method", method, *CALIBRATION, *options, "--quiet")
+            self.expect(DONE, "verify", out, "--pattern", "2:4")
+            found[method] = {n: t.values() for n, t in tensors_of(out).items()}
+        for name, before in found["admm"].items():
+            after = found["best"][name]
+            if not name.endswith("_proj.weight"):
+                np.testing.assert_array_equal(after, before, name)
+            elif name.startswith("model.layers.0."):  # later layers see other inputs, and get other masks
+                np.testing.assert_array_equal(after == 0, before == 0, name)
+                self.assertFalse(np.array_equal(after, before), name)
+
+    def test_text_is_read_with_the_model_s_tokenizer(self):
+        text = self.folder / "text.txt"
+        text.write_bytes((SOURCE / "README.md").read_bytes())
+        self.expect(DONE, MODEL, "-o", self.folder / "out", "--pattern", "2:4", "--method", "wanda", "--calib", text,
+                    "--samples", "4", "--seqlen", "128", "--quiet")  # fmt: skip
+        self.expect(DONE, "verify", self.folder / "out", "--pattern", "2:4", "--against", MODEL)
+        run = self.expect(REFUSED, MODEL, "-o", self.folder / "none", "--pattern", "2:4", "--method", "wanda", "--calib",
+                          text, "--samples", "4000", "--seqlen", "128", "--quiet")  # fmt: skip
+        self.assert_one_line(run.stderr, "too few for 4000 sequences of 128")
+
     def test_where_states_are_kept_changes_nothing(self):
         arguments = ("--method", "refit", *CALIBRATION)
         inside, _ = self.prune(*arguments)

@@ -6,9 +6,9 @@
 #include <prune/error.h>
 #include <prune/layer_error.h>
 
+#include "libprune/io/corpus.h"
 #include "libprune/io/staging.h"
 #include "libprune/io/text.h"
-#include "libprune/io/token_ids.h"
 #include "libprune/model/calibrated/matrix_pruner.h"
 #include "libprune/model/calibrated/reconstruction.h"
 #include "libprune/model/checkpoint_rewrite.h"
@@ -56,8 +56,10 @@ CalibratedPruner::CalibratedPruner(const Checkpoint& checkpoint, const PrunePlan
       plan_(plan),
       method_(*find_layer_method(plan.options.method)),
       decoder_(checkpoint),
-      text_(choose_sequences(read_token_ids(plan.options.calibration.file), plan.options.calibration,
-                             decoder_.config())),
+      text_(choose_sequences(
+          load_corpus(plan.options.calibration.file, checkpoint.path(),
+                      {.max_tokens = tokens_to_read(plan.options.calibration, decoder_.config())}),
+          plan.options.calibration, decoder_.config())),
       rope_(decoder_.config().rope, text_.length),
       follow_(method_.follows_dense ? plan.options.calibration.follow.value_or(kUsualFollow) : 0),
       planned_(planned_by_name(checkpoint, plan)),

@@ -8,6 +8,7 @@
 
 #include "libprune/io/text.h"
 #include "libprune/io/token_ids.h"
+#include "libprune/io/tokenizer.h"
 
 namespace prune {
 namespace {
@@ -30,6 +31,11 @@ int64_t calibration_length(const CalibrationOptions& options, const DecoderConfi
   if (length >= 2 && length <= most) return length;
   throw_usage("--seqlen " + std::to_string(length) + ": expected 2 to " + std::to_string(most) +
               ", what the model was made for");
+}
+
+size_t tokens_to_read(const CalibrationOptions& options, const DecoderConfig& config) {
+  if (options.seed || options.samples < 1) return Tokenizer::kNoLimit;
+  return size_t(options.samples * calibration_length(options, config));
 }
 
 CalibrationText choose_sequences(const std::vector<int32_t>& text, const CalibrationOptions& options,

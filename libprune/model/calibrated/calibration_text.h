@@ -1,6 +1,7 @@
 // The token sequences that calibration runs through a model.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -24,6 +25,9 @@ struct CalibrationText {
 // Tokens a sequence: as asked for, or the model's maximum but at most 2048. Throws Error(kUsage) for less
 // than 2, or more than the model can take.
 int64_t calibration_length(const CalibrationOptions& options, const DecoderConfig& config);
+
+// How much of a text is needed: without a seed its beginning, with one all of it.
+size_t tokens_to_read(const CalibrationOptions& options, const DecoderConfig& config);
 
 // `options.samples` sequences of `text`: without a seed the first ones, next to each other; with one, from
 // places drawn at random (std::mt19937_64, uniform, may overlap). Throws Error(kInput) when the text is
