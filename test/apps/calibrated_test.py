@@ -129,7 +129,7 @@ class Calibrated(ProgramTest):
 
     def test_best_trains_layers_under_their_masks(self):
         found = {}
-        for method, options in (("admm", ()), ("best", ("--steps", "6"))):
+        for method, options in (("admm", ()), ("best", ("--steps", "40"))):
             out = self.folder / method
             self.expect(DONE, MODEL, "-o", out, "--pattern", "2:4", "--method", method, *CALIBRATION, *options, "--quiet")
             self.expect(DONE, "verify", out, "--pattern", "2:4")
