@@ -4,7 +4,10 @@ set -eu
 build=$1 jobs=$2
 log=$build/tidy.log
 echo "clang-tidy: $log"
-if ! run-clang-tidy-14 -quiet -j "$jobs" -p "$build" "^$PWD/(libprune|kernels|apps|bench)/" >"$log" 2>&1; then
+# The compile commands are gcc's; clang refuses to read what tunes gcc alone.
+mkdir -p "$build/tidy"
+sed 's/ \\"-mtune-ctrl=[^"]*"//g' "$build/compile_commands.json" >"$build/tidy/compile_commands.json"
+if ! run-clang-tidy-14 -quiet -j "$jobs" -p "$build/tidy" "^$PWD/(libprune|kernels|apps|bench)/" >"$log" 2>&1; then
   grep -A 5 -E 'error:|warning:|Error' "$log" >&2 || cat "$log" >&2
   exit 1
 fi

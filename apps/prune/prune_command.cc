@@ -222,6 +222,7 @@ std::string result_table(const PruneReport& report) {
       share(before_in_all, report.pruned_weights()), percent(report.achieved_sparsity())};
   if (has_errors) {
     std::vector<const TensorReport*> all;
+    all.reserve(pruned.size());
     for (const TensorReport& tensor : pruned) all.push_back(&tensor);
     cells.push_back(percent(mean_error(all).value_or(0)));
   }

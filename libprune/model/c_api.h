@@ -14,12 +14,14 @@
 extern "C" {
 #endif
 
+/* Names as C has them. NOLINTBEGIN(readability-identifier-naming) */
 typedef enum prune_status {
   PRUNE_OK = 0,
   PRUNE_FAILED = 1, /* the machine: out of memory, a disk, a library */
   PRUNE_USAGE = 2,  /* the call: an argument that can't be meant */
   PRUNE_REFUSED = 3 /* the data: a file or a weight that is damaged or not supported */
 } prune_status;
+/* NOLINTEND(readability-identifier-naming) */
 
 typedef struct prune_checkpoint prune_checkpoint; /* a packed checkpoint, mapped */
 typedef struct prune_linear prune_linear;         /* a layer, laid out for this machine */

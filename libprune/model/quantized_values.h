@@ -97,12 +97,21 @@ auto quantize(const P& packed, const std::vector<float>& scales) {
   return with_values(packed, std::move(values));
 }
 
+template <class T>
+T rounded(float value) {
+  if constexpr (sizeof(T) == 1) {
+    throw_input("int8 values can't be made weights of an 8-bit floating-point type again");
+  } else {
+    return T(value);
+  }
+}
+
 // T(scale q), rounded to T. P: any packed matrix of int8.
 template <class T, class P>
 auto dequantize(const P& packed, const std::vector<float>& scales) {
   std::vector<T> values(packed.values.size());
   for_each_run(packed, [&](size_t row, size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) values[i] = T(scales[row] * float(packed.values[i]));
+    for (size_t i = begin; i < end; ++i) values[i] = rounded<T>(scales[row] * float(packed.values[i]));
   });
   return with_values(packed, std::move(values));
 }

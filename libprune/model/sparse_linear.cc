@@ -109,12 +109,12 @@ SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeigh
   if (arrays_) arrays_->release_pages();
 }
 
-SparseLinear::SparseLinear(ConstView<float> weights, const Mask& mask, const float* bias,
+SparseLinear::SparseLinear(const ConstView<float>& weights, const Mask& mask, const float* bias,
                            const SparseLinearOptions& options)
     : plan_(pack_masked(weights, mask).prepare(prepare_options(options))),
       bias_(copy_bias(bias, weights.rows())) {}
 
-SparseLinear::SparseLinear(ConstView<bf16> weights, const Mask& mask, const float* bias,
+SparseLinear::SparseLinear(const ConstView<bf16>& weights, const Mask& mask, const float* bias,
                            const SparseLinearOptions& options)
     : plan_(pack_masked(weights, mask).prepare(prepare_options(options))),
       bias_(copy_bias(bias, weights.rows())) {}

@@ -45,9 +45,9 @@ class SparseLinear {
   // The weights [out, in] that `mask` keeps, in the packed format that holds them in the fewest bytes.
   // Copied. Without a file to read again there is no dense product: dense_from is kNever. Throws
   // Error(kUsage) when the shapes differ.
-  SparseLinear(ConstView<float> weights, const Mask& mask, const float* bias = nullptr,
+  SparseLinear(const ConstView<float>& weights, const Mask& mask, const float* bias = nullptr,
                const SparseLinearOptions& options = {});
-  SparseLinear(ConstView<bf16> weights, const Mask& mask, const float* bias = nullptr,
+  SparseLinear(const ConstView<bf16>& weights, const Mask& mask, const float* bias = nullptr,
                const SparseLinearOptions& options = {});
 
   SparseLinear(SparseLinear&&) noexcept = default;

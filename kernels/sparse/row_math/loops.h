@@ -36,14 +36,14 @@ inline float exp_of(float x) {
   return x < kLowest ? 0.0f : e * scale;
 }
 
-float largest(const float* x, int64_t n) {
+inline float largest(const float* x, int64_t n) {
   float most = -__builtin_inff();
 #pragma omp simd reduction(max : most)
   for (int64_t i = 0; i < n; ++i) most = x[i] > most ? x[i] : most;
   return most;
 }
 
-float exp_and_sum(float* x, int64_t n, float shift) {
+inline float exp_and_sum(float* x, int64_t n, float shift) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < n; ++i) {
@@ -54,7 +54,7 @@ float exp_and_sum(float* x, int64_t n, float shift) {
 }
 
 // Sums of floats are short, so that rows of a whole vocabulary lose nothing.
-double sum_of_exp(const float* x, int64_t n, float shift) {
+inline double sum_of_exp(const float* x, int64_t n, float shift) {
   constexpr int64_t kShort = 2048;
   double total = 0;
   for (int64_t first = 0; first < n; first += kShort) {
@@ -67,13 +67,13 @@ double sum_of_exp(const float* x, int64_t n, float shift) {
   return total;
 }
 
-void silu(float* x, int64_t n) {
+inline void silu(float* x, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) x[i] = x[i] / (1.0f + exp_of(-x[i]));
 }
 
 // (1 + tanh(u)) / 2 = 1 / (1 + exp(-2 u))
-void gelu_tanh(float* x, int64_t n) {
+inline void gelu_tanh(float* x, int64_t n) {
   constexpr float kTwice = 2 * 0.79788456f;  // 2 sqrt(2 / pi)
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
