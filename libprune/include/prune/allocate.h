@@ -97,6 +97,7 @@ inline std::vector<double> move_to_total(const std::vector<int64_t>& sizes, cons
                                          double sparsity) {
   const int64_t total = pruned_of_all(sizes, sparsity);
   std::vector<int64_t> most;
+  most.reserve(sizes.size());
   for (const int64_t size : sizes) most.push_back(std::max<int64_t>(size - 1, 0));
   std::vector<double> pruned(sizes.size());
   const auto sum_moved_by = [&](double move) {
@@ -199,6 +200,7 @@ inline std::vector<double> owl(const std::vector<int64_t>& sizes, const std::vec
   if (sizes.empty()) return {};
   const auto [least, most] = std::ranges::minmax(outlier_shares);
   std::vector<double> wanted;
+  wanted.reserve(outlier_shares.size());
   for (const double r : outlier_shares) {
     wanted.push_back(sparsity - (most > least ? (r - least) / (most - least) * 2 * lambda : 0));
   }
@@ -227,6 +229,7 @@ inline std::vector<double> by_error(const std::vector<int64_t>& sizes,
     }
     const int64_t all = std::accumulate(each.begin(), each.end(), int64_t(0));
     std::vector<double> share;
+    share.reserve(each.size());
     for (const int64_t candidates : each) {
       share.push_back(double(candidates) * std::min(1.0, double(left) / double(all)));
     }

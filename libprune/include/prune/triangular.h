@@ -22,7 +22,7 @@ inline ConstView<float> part(const ConstView<float>& m, Index row, Index col, In
 inline Index middle_of(Index n) { return (n / 2 + kSmallTriangle - 1) / kSmallTriangle * kSmallTriangle; }
 
 // X := X V^-1 for V [n, n] upper triangular, X [m, n]; below V's diagonal may be anything.
-inline void solve_right(const ConstView<float>& upper, View<float> x) {
+inline void solve_right(const ConstView<float>& upper, const View<float>& x) {
   const Index n = upper.cols();
   if (n <= kSmallTriangle) {
     upper.triangularView<Eigen::Upper>().solveInPlace<Eigen::OnTheRight>(x);
@@ -37,7 +37,7 @@ inline void solve_right(const ConstView<float>& upper, View<float> x) {
 }
 
 // X := X V^-T.
-inline void solve_right_transposed(const ConstView<float>& upper, View<float> x) {
+inline void solve_right_transposed(const ConstView<float>& upper, const View<float>& x) {
   const Index n = upper.cols();
   if (n <= kSmallTriangle) {
     upper.triangularView<Eigen::Upper>().transpose().solveInPlace<Eigen::OnTheRight>(x);
@@ -52,7 +52,7 @@ inline void solve_right_transposed(const ConstView<float>& upper, View<float> x)
 }
 
 // C -= A A^T in the upper triangle of C [n, n]; what is below is changed too.
-inline void subtract_square(const ConstView<float>& a, View<float> c) {
+inline void subtract_square(const ConstView<float>& a, const View<float>& c) {
   constexpr Index kPanel = 256;
   for (Index i = 0; i < c.rows(); i += kPanel) {
     const Index rows = std::min(kPanel, c.rows() - i);

@@ -15,6 +15,7 @@ NormGradient gradient_of(const Norm& norm) { return {norm.weight, norm.bias}; }
 
 std::vector<LinearGradient> gradients_of(const std::vector<Linear>& linears) {
   std::vector<LinearGradient> gradients;
+  gradients.reserve(linears.size());
   for (const Linear& linear : linears) gradients.push_back(gradient_of(linear));
   return gradients;
 }

@@ -27,7 +27,7 @@ struct DampedFactor {
 // with ten times the damping, and so on up to a limit. `damping` > 0. Throws Error(kInput) for NaN, infinity
 // or a negative diagonal, and when the last attempt fails; Error(kUsage) for a damping that is none or a
 // shape that is not square.
-inline DampedFactor factor_damped(ConstView<float> gram, double damping) {
+inline DampedFactor factor_damped(const ConstView<float>& gram, double damping) {
   constexpr int kMaxRetries = 4;
   if (!(damping > 0)) {  // ten times as much of nothing would not help
     throw_usage("damping " + detail::short_number(damping) + ": expected a positive number");
