@@ -2,11 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-#include <cmath>
-#include <string_view>
-
 #include <prune/error.h>
+
+#include "apps/prune/quantities.h"
 
 namespace prune::app {
 
@@ -34,18 +32,6 @@ void add_calibration_options(CommandLine& line) {
       "4G)");
 }
 
-uint64_t parse_bytes(const std::string& text) {
-  double value = 0;
-  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const std::string_view unit(end, size_t(text.data() + text.size() - end));
-  constexpr std::string_view kUnits[] = {"", "K", "M", "G", "T"};
-  for (int power = 0; power < 5 && fault == std::errc(); ++power) {
-    const double bytes = value * std::pow(1024.0, power);
-    if (unit == kUnits[power] && bytes >= 0 && bytes < 1e18) return uint64_t(bytes);
-  }
-  throw_usage("size '" + text.substr(0, 40) + "': expected a number of bytes, or one with K, M, G or T");
-}
-
 CalibrationOptions read_calibration(const CommandLine& line) {
   CalibrationOptions options;
   options.file = line.maybe_text("calib").value_or("");
@@ -57,7 +43,7 @@ CalibrationOptions read_calibration(const CommandLine& line) {
   options.steps = line.get<int64_t>("steps");
   options.keep_zeros = line.flag("keep-zeros");
   options.true_sequential = line.flag("true-sequential");
-  if (const auto memory = line.maybe_text("memory")) options.memory = parse_bytes(*memory);
+  if (const auto memory = line.maybe_text("memory")) options.memory = parse_bytes("--memory", *memory);
   return options;
 }
 

@@ -14,7 +14,4 @@ CalibrationOptions read_calibration(const CommandLine& line);
 // Throws Error(kUsage) where one of them is given to a method that has no use for it.
 void refuse_calibration_options(const CommandLine& line, const std::string& method);
 
-// "512M", "1.5G", "4096": bytes, in powers of 1024. Throws Error(kUsage).
-uint64_t parse_bytes(const std::string& text);
-
 }  // namespace prune::app

@@ -3,7 +3,7 @@
 import json
 
 CONTEXT = {
-    "date": "2026-01-02T03:04:05+00:00", "host_name": "a-private-name", "executable": "/home/someone/spmm_bench",
+    "date": "2026-01-02T03:04:05+00:00", "host_name": "a-private-name", "executable": "/srv/private/spmm_bench",
     "num_cpus": 2, "mhz_per_cpu": 2400, "cpu_scaling_enabled": False, "caches": [], "load_avg": [0.5],
     "library_build_type": "debug", "commit": "0123456789ab", "cpu": "A processor", "isa": "avx512",
     "compiler": "GNU 12.2.0", "build_type": "Release", "threads": "2",

@@ -208,7 +208,7 @@ class Page(ExportTest):
 
     def test_hosts_and_folders_stay_out(self):
         page = self.page(self.run_file)
-        for private in ("a-private-name", "/home/someone", str(self.folder)):
+        for private in ("a-private-name", "/srv/private", str(self.folder)):
             self.assertNotIn(private, page)
 
     def test_the_same_runs_make_the_same_page(self):
