@@ -16,19 +16,19 @@ namespace {
 
 // The index of the new folder: the old one's other keys, and the new names.
 nlohmann::json new_index(const nlohmann::json& old_index, const nlohmann::json& weight_map,
-                         uint64_t total_size) {
+                         uint64_t total_size, uint64_t parameters) {
   nlohmann::json index = old_index;
   index["weight_map"] = weight_map;
   index["metadata"]["total_size"] = total_size;
+  if (parameters > 0 && index["metadata"].contains("total_parameters"))
+    index["metadata"]["total_parameters"] = parameters;
   return index;
 }
 
-// As Hugging Face writes it: two spaces, sorted keys, ASCII, a newline at the end.
-void write_index(Staging& staging, const nlohmann::json& index) {
-  const std::string name(kIndexFile);
+void write_text(Staging& staging, const std::string& name, const std::string& text) {
   const std::filesystem::path path = staging.path_for(name);
   std::ofstream file(path, std::ios::binary);
-  file << index.dump(2, ' ', true) << '\n';
+  file << text;
   file.close();
   if (!file) throw_runtime(path.string() + ": can't be written");
   staging.commit(name);
@@ -51,11 +51,18 @@ Repacking::Repacking(const Checkpoint& checkpoint, const std::filesystem::path& 
 void Repacking::finish() {
   for (const std::filesystem::path& file : checkpoint_.other_files()) {
     check_interrupted();
-    if (file != kIndexFile && !staging_.is_done(file.string()))
+    if (file == kIndexFile || staging_.is_done(file.string())) continue;
+    if (const auto text = replaced_.find(file.string()); text != replaced_.end()) {
+      write_text(staging_, text->first, text->second);
+    } else {
       staging_.copy(checkpoint_.path() / file, file.string());
+    }
   }
-  if (checkpoint_.index() != nullptr)
-    write_index(staging_, new_index(*checkpoint_.index(), weight_map_, total_size_));
+  // As Hugging Face writes it: two spaces, sorted keys, ASCII, a newline at the end.
+  if (checkpoint_.index() != nullptr) {
+    const nlohmann::json index = new_index(*checkpoint_.index(), weight_map_, total_size_, parameters_);
+    write_text(staging_, std::string(kIndexFile), index.dump(2, ' ', true) + '\n');
+  }
   check_interrupted();
   staging_.publish();
 }

@@ -1,10 +1,12 @@
-// What packing and unpacking a checkpoint share: files copied, shards written one by one, the index made new,
-// all put in place at once.
+// What packing, unpacking and cutting a checkpoint share: files copied, shards written one by one, the index
+// made new, all put in place at once.
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -37,8 +39,12 @@ class Repacking {
     nlohmann::json note = staging_.note(name);
     for (const auto& tensor : note.at("tensors")) weight_map_[tensor.get<std::string>()] = name;
     total_size_ += note.at("bytes").get<uint64_t>();
+    parameters_ += note.value("parameters", uint64_t(0));
     return note;
   }
+
+  // Another text for one of the other files.
+  void replace(const std::string& file, std::string text) { replaced_[file] = std::move(text); }
 
   // Copies the other files, writes the index where there was one, and puts the result in place.
   void finish();
@@ -49,6 +55,8 @@ class Repacking {
   ProgressCounter progress_;
   nlohmann::json weight_map_ = nlohmann::json::object();
   uint64_t total_size_ = 0;
+  uint64_t parameters_ = 0;  // where notes count them
+  std::map<std::string, std::string> replaced_;
 };
 
 // What Repacking must know of a shard that was written: names and bytes of its tensors, bytes of the file.

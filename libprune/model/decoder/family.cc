@@ -99,7 +99,8 @@ constexpr DecoderFamily kFamilies[] = {
      .positions = PositionKind::kLearned,
      .is_gated = false,
      .bias = BiasRule::kAll,
-     .ties_by_default = true},
+     .ties_by_default = true,
+     .derives_head_dim = true},
     {.model_type = "opt",
      .keys = kOptKeys,
      .names = kOptNames,
@@ -109,7 +110,8 @@ constexpr DecoderFamily kFamilies[] = {
      .position_offset = 2,
      .is_gated = false,
      .bias = BiasRule::kByConfig,
-     .ties_by_default = true},
+     .ties_by_default = true,
+     .derives_head_dim = true},
 };
 
 }  // namespace

@@ -68,6 +68,7 @@ struct DecoderFamily {
   bool scales_embedding = false;  // by sqrt(width)
   bool gelu_is_tanh = false;      // whichever GeLU the config names
   bool switches_windows = false;  // `use_sliding_window` has to ask for them
+  bool derives_head_dim = false;  // always width / heads, whatever the config says
 };
 
 // Null for a model_type that the forward pass does not know.

@@ -1,4 +1,5 @@
 #include "libprune/io/json.h"
+#include "libprune/io/json_edit.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -74,6 +75,27 @@ TEST(ReadJsonFile, names_the_file) {
     EXPECT_EQ(std::string(error.what()),
               (folder / "bad.json").native() + ": not JSON at line 1, column 2 (byte 2)");
   }
+}
+
+TEST(EditJson, ChangesValuesAndNothingElse) {
+  const std::string text = R"({ "a\"b" :[ {"n": [1, "}"]}, 2 ],"x":1.0e-06,
+  "n": "\\","list":[1,
+    2]  } )";
+  EXPECT_EQ(edit_json(text, {}, "here"), text);
+  EXPECT_EQ(edit_json(text, {{"x", 7}}, "here"), R"({ "a\"b" :[ {"n": [1, "}"]}, 2 ],"x":7,
+  "n": "\\","list":[1,
+    2]  } )");
+  EXPECT_EQ(edit_json(text, {{"a\"b", nullptr}, {"n", true}}, "here"), R"({ "a\"b" :null,"x":1.0e-06,
+  "n": true,"list":[1,
+    2]  } )");
+  EXPECT_EQ(edit_json("{\n  \"l\": [\n    1\n  ]\n}\n", {{"l", {1, 2}}, {"new", "\"é"}}, "here"),
+            "{\n  \"l\": [\n    1,\n    2\n  ],\n  \"new\": \"\\\"\\u00e9\"\n}\n");
+  EXPECT_EQ(edit_json(" {} ", {{"k", 1}}, "here"), R"( {"k": 1} )");
+}
+
+TEST(EditJson, RefusesWhatIsNoObject) {
+  for (const char* text : {"[1]", "{", "", "{\"a\": 1, \"a\": 2}", "{\"a\": 01}"})
+    EXPECT_THROW(edit_json(text, {{"a", 1}}, "here"), Error) << text;
 }
 
 }  // namespace
