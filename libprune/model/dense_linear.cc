@@ -14,6 +14,8 @@
 
 #include <prune/error.h>
 
+#include "libprune/model/bf16.h"
+
 namespace prune {
 namespace {
 
@@ -22,16 +24,6 @@ using dnnl::memory;
 dnnl::engine& cpu() {
   static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   return engine;
-}
-
-constexpr int64_t kSharedRounding = int64_t{1} << 15;  // elements of X from which threads round them together
-
-// The upper half of a float, ties to even. NaN stays NaN.
-uint16_t round_to_bf16(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>(bits >> 16 | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 dnnl::matmul::primitive_desc describe(const memory::desc& x, const memory::desc& w, const memory::desc& bias,
@@ -74,75 +66,11 @@ struct Product {
   std::string implementation;
 };
 
-// What the primitives of plain products differ in.
-using PlainKey = std::tuple<DenseType, int64_t, int64_t, int64_t, int64_t, int64_t, int>;
-
-// Prompts end in batches of any size, so there is no end of keys.
-constexpr size_t kMostPlainProducts = 256;
-
-struct PlainProduct {
-  dnnl::matmul primitive;
-  dnnl::matmul::primitive_desc desc;
-};
-
-PlainProduct plan_plain(const PlainKey& key) {
-  const auto [type, n, rows, cols, ldx, ldy, threads] = key;
-  const auto data = type == DenseType::kBf16 ? memory::data_type::bf16 : memory::data_type::f32;
-  const auto desc = describe(memory::desc({n, cols}, data, memory::dims{ldx, 1}),
-                             memory::desc({cols, rows}, data, memory::dims{1, cols}), memory::desc(),
-                             memory::desc({n, rows}, memory::data_type::f32, memory::dims{ldy, 1}));
-  return {dnnl::matmul(desc), desc};
-}
-
-PlainProduct plain_product(const PlainKey& key) {
-  static std::mutex mutex;
-  static std::map<PlainKey, PlainProduct> products;
-  const std::lock_guard lock(mutex);
-  if (const auto found = products.find(key); found != products.end()) return found->second;
-  if (products.size() >= kMostPlainProducts) products.clear();
-  return products.emplace(key, plan_plain(key)).first->second;
-}
-
 }  // namespace
-
-// oneDNN has products of bf16 from AVX-512 on. Below, its reference code would take their place.
-bool has_bf16_products() {
-  switch (dnnl::get_effective_cpu_isa()) {
-    case dnnl::cpu_isa::all:
-    case dnnl::cpu_isa::sse41:
-    case dnnl::cpu_isa::avx:
-    case dnnl::cpu_isa::avx2:
-      return false;
-#if DNNL_VERSION_MAJOR >= 3
-    case dnnl::cpu_isa::avx2_vnni:
-      return false;
-#endif
-    default:
-      return true;
-  }
-}
-
-void multiply_plain(DenseType type, const void* x, int64_t ldx, const void* weights, int64_t rows,
-                    int64_t cols, float* y, int64_t ldy, int64_t n) try {
-  const PlainProduct p = plain_product({type, n, rows, cols, ldx, ldy, omp_get_max_threads()});
-  dnnl::stream stream(cpu());
-  p.primitive.execute(
-      stream, {{DNNL_ARG_SRC, memory(p.desc.src_desc(), cpu(), const_cast<void*>(x))},
-               {DNNL_ARG_WEIGHTS, memory(p.desc.weights_desc(), cpu(), const_cast<void*>(weights))},
-               {DNNL_ARG_DST, memory(p.desc.dst_desc(), cpu(), y)},
-               {DNNL_ARG_SCRATCHPAD,
-                memory(p.desc.scratchpad_desc(), cpu(), scratch(p.desc.scratchpad_desc().get_size()))}});
-  stream.wait();
-} catch (const dnnl::error& error) {
-  fail(error);
-}
 
 const uint16_t* round_rows_to_bf16(const float* x, int64_t ldx, int64_t n, int64_t cols) {
   uint16_t* rounded = bf16_scratch(static_cast<size_t>(n * cols));
-  // A part of the product, so on as many threads; a few rows are done before threads are awake.
-#pragma omp parallel for if (n * cols >= kSharedRounding)
-  for (int64_t i = 0; i < n; ++i)
-    std::transform(x + i * ldx, x + i * ldx + cols, rounded + i * cols, round_to_bf16);
+  round_rows_to_bf16(x, ldx, n, cols, rounded);
   return rounded;
 }
 

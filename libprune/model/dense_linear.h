@@ -9,15 +9,6 @@ namespace prune {
 
 enum class DenseType { kF32, kBf16 };
 
-// Y[n, rows] = X[n, cols] W^T with W [rows, cols] as it lies, row-major: for weights that are used once. X
-// and W are floats, or bf16 bit patterns where has_bf16_products(); Y is float. Threads may call it at once.
-// Throws Error(kRuntime) where oneDNN fails.
-void multiply_plain(DenseType type, const void* x, int64_t ldx, const void* weights, int64_t rows,
-                    int64_t cols, float* y, int64_t ldy, int64_t n);
-
-// Whether oneDNN has fast products of bf16 on this processor: AVX-512 and later.
-bool has_bf16_products();
-
 // X [n, cols] rounded to bf16, ties to even, rows next to each other. The memory is the calling thread's,
 // until its next call.
 const uint16_t* round_rows_to_bf16(const float* x, int64_t ldx, int64_t n, int64_t cols);

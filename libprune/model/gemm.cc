@@ -1,19 +1,124 @@
 #include "libprune/model/gemm.h"
 
-#include <oneapi/dnnl/dnnl.h>
+#include <map>
+#include <mutex>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include <omp.h>
+
+#include <oneapi/dnnl/dnnl.hpp>
 
 #include <prune/error.h>
 
+#include "libprune/model/bf16.h"
+#include "libprune/model/float_matrix.h"
+
 namespace prune {
+namespace {
+
+using dnnl::memory;
+
+dnnl::engine& cpu() {
+  static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+// What primitives differ in: m, n, k, the transposes, distances between rows, alpha, beta, threads.
+using Key =
+    std::tuple<int64_t, int64_t, int64_t, Transpose, Transpose, int64_t, int64_t, int64_t, float, float, int>;
+
+// Prompts end in batches of any size, so there is no end of keys.
+constexpr size_t kMostProducts = 256;
+
+struct Product {
+  dnnl::matmul primitive;
+  dnnl::matmul::primitive_desc desc;
+};
+
+memory::dims strides(Transpose transpose, int64_t ld) {
+  return transpose == Transpose::kYes ? memory::dims{1, ld} : memory::dims{ld, 1};
+}
+
+Product plan(const Gemm& s, int64_t lda, int64_t ldb, int64_t ldc) {
+  const memory::desc a({s.m, s.k}, memory::data_type::bf16, strides(s.transpose_a, lda));
+  const memory::desc b({s.k, s.n}, memory::data_type::bf16, strides(s.transpose_b, ldb));
+  const memory::desc c({s.m, s.n}, memory::data_type::f32, memory::dims{ldc, 1});
+  dnnl::primitive_attr attributes;
+  // Scratch memory of our own makes a primitive safe to execute from several threads.
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  dnnl::post_ops after;
+  // Applied in this order to A B: alpha first, then beta C is added.
+  if (s.alpha != 1) after.append_eltwise(1.0F, dnnl::algorithm::eltwise_linear, s.alpha, 0.0F);
+  if (s.beta != 0) after.append_sum(s.beta);
+  attributes.set_post_ops(after);
+#if DNNL_VERSION_MAJOR >= 3
+  const dnnl::matmul::primitive_desc desc(cpu(), a, b, c, attributes);
+#else
+  const dnnl::matmul::primitive_desc desc({a, b, c}, attributes, cpu());
+#endif
+  return {dnnl::matmul(desc), desc};
+}
+
+Product product(const Gemm& s, int64_t lda, int64_t ldb, int64_t ldc) {
+  static std::mutex mutex;
+  static std::map<Key, Product> products;
+  const Key key{s.m, s.n, s.k,     s.transpose_a, s.transpose_b,        lda,
+                ldb, ldc, s.alpha, s.beta,        omp_get_max_threads()};
+  const std::lock_guard lock(mutex);
+  if (const auto found = products.find(key); found != products.end()) return found->second;
+  if (products.size() >= kMostProducts) products.clear();
+  return products.emplace(key, plan(s, lda, ldb, ldc)).first->second;
+}
+
+using Bytes = std::vector<std::byte, UninitializedAllocator<std::byte>>;
+using Bf16s = std::vector<uint16_t, UninitializedAllocator<uint16_t>>;
+
+const uint16_t* rounded(const float* x, int64_t ldx, int64_t rows, int64_t cols, Bf16s& memory) {
+  memory.resize(static_cast<size_t>(rows * cols));
+  round_rows_to_bf16(x, ldx, rows, cols, memory.data());
+  return memory.data();
+}
+
+void round_and_multiply(const Gemm& shape, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
+                        int64_t ldc) {
+  thread_local Bf16s a_memory, b_memory;
+  int64_t a_rows = shape.m, a_cols = shape.k, b_rows = shape.k, b_cols = shape.n;
+  if (shape.transpose_a == Transpose::kYes) std::swap(a_rows, a_cols);
+  if (shape.transpose_b == Transpose::kYes) std::swap(b_rows, b_cols);
+  gemm_bf16(shape, rounded(a, lda, a_rows, a_cols, a_memory), a_cols,
+            rounded(b, ldb, b_rows, b_cols, b_memory), b_cols, c, ldc);
+}
+
+}  // namespace
 
 void gemm(const Gemm& shape, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
           int64_t ldc) {
   if (shape.m == 0 || shape.n == 0) return;
+  if (shape.precision == Precision::kBf16 && shape.k > 0 && has_bf16_products())
+    return round_and_multiply(shape, a, lda, b, ldb, c, ldc);
   const auto letter = [](Transpose t) { return t == Transpose::kYes ? 'T' : 'N'; };
   const dnnl_status_t status = dnnl_sgemm(letter(shape.transpose_a), letter(shape.transpose_b), shape.m,
                                           shape.n, shape.k, shape.alpha, a, lda, b, ldb, shape.beta, c, ldc);
   if (status == dnnl_out_of_memory) throw_runtime("out of memory in a dense product of oneDNN");
   if (status != dnnl_success) throw_runtime("a dense product failed in oneDNN");
+}
+
+void gemm_bf16(const Gemm& shape, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c,
+               int64_t ldc) try {
+  thread_local Bytes scratch;
+  const Product p = product(shape, lda, ldb, ldc);
+  scratch.resize(p.desc.scratchpad_desc().get_size());
+  dnnl::stream stream(cpu());
+  p.primitive.execute(stream,
+                      {{DNNL_ARG_SRC, memory(p.desc.src_desc(), cpu(), const_cast<uint16_t*>(a))},
+                       {DNNL_ARG_WEIGHTS, memory(p.desc.weights_desc(), cpu(), const_cast<uint16_t*>(b))},
+                       {DNNL_ARG_DST, memory(p.desc.dst_desc(), cpu(), c)},
+                       {DNNL_ARG_SCRATCHPAD, memory(p.desc.scratchpad_desc(), cpu(), scratch.data())}});
+  stream.wait();
+} catch (const dnnl::error& error) {
+  throw_runtime(std::string("a dense product failed in oneDNN: ") + error.what());
 }
 
 }  // namespace prune

@@ -6,6 +6,9 @@
 namespace prune {
 
 enum class Transpose : bool { kNo, kYes };
+// kBf16 rounds A and B to bf16 and accumulates in float, about twice as fast where has_bf16_products(); it is
+// kF32 elsewhere.
+enum class Precision : bool { kF32, kBf16 };
 
 // C = alpha op(A) op(B) + beta C with C [m, n], op(A) [m, k], op(B) [k, n], all row-major with the given
 // distances between rows; with beta == 0, C is written only. Runs on all OpenMP threads, and on one inside a
@@ -14,7 +17,12 @@ struct Gemm {
   int64_t m = 0, n = 0, k = 0;
   Transpose transpose_a = Transpose::kNo, transpose_b = Transpose::kNo;
   float alpha = 1, beta = 0;
+  Precision precision = Precision::kF32;
 };
 void gemm(const Gemm& shape, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc);
+
+// The same on bf16 bit patterns; only where has_bf16_products(). `precision` has no say.
+void gemm_bf16(const Gemm& shape, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c,
+               int64_t ldc);
 
 }  // namespace prune

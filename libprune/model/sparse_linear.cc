@@ -9,9 +9,11 @@
 #include <prune/packed.h>
 
 #include "kernels/sparse/expand/expand.h"
+#include "libprune/model/bf16.h"
 #include "libprune/model/dense_linear.h"
 #include "libprune/model/elapsed.h"
 #include "libprune/model/format_choice.h"
+#include "libprune/model/gemm.h"
 #include "libprune/model/sparsity_profile.h"
 #include "libprune/model/tuning.h"
 
@@ -158,15 +160,16 @@ void SparseLinear::forward_dense(const float* x, int64_t ldx, float* y, int64_t 
   const int64_t row_bytes = in() * (type == DenseType::kBf16 ? 2 : 4), step = arrays_->row_step();
   const int64_t tile = std::min(out(), std::max<int64_t>(1, kTileBytes / row_bytes / step) * step);
   void* weights = tile_memory(static_cast<size_t>(tile * row_bytes));
-  const void* inputs = x;
-  if (type == DenseType::kBf16) {
-    inputs = round_rows_to_bf16(x, ldx, n, in());
-    ldx = in();
-  }
+  const uint16_t* rounded = type == DenseType::kBf16 ? round_rows_to_bf16(x, ldx, n, in()) : nullptr;
   for (int64_t first = 0; first < out(); first += tile) {
     const int64_t count = std::min(tile, out() - first);
     arrays_->expand(first, count, weights);
-    multiply_plain(type, inputs, ldx, weights, count, in(), y + first, ldy, n);
+    const Gemm shape{.m = n, .n = count, .k = in(), .transpose_b = Transpose::kYes};
+    if (rounded != nullptr) {
+      gemm_bf16(shape, rounded, in(), static_cast<const uint16_t*>(weights), in(), y + first, ldy);
+    } else {
+      gemm(shape, x, ldx, static_cast<const float*>(weights), in(), y + first, ldy);
+    }
   }
   arrays_->release_pages();
   finish_rows(y, ldy, n);

@@ -1,6 +1,8 @@
 // Every implementation of RowMath against double precision.
 #include "kernels/sparse/row_math/row_math.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -85,6 +87,46 @@ TEST(RowMathTest, Largest) {
         ASSERT_EQ(math->largest(y.data(), n), -0.5F) << n << ", " << i;
       }
     }
+  }
+}
+
+TEST(RowMathTest, SlopeOfSilu) {
+  for (const RowMath* math : implementations()) {
+    SCOPED_TRACE(math->name);
+    for (const int64_t n : kSizes) {
+      const std::vector<float> x = row(n, -20, 20);
+      std::vector<float> value(x.size()), slope(x.size());
+      math->silu_slope(x.data(), value.data(), slope.data(), n);
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double v = double(x[i]), s = 1 / (1 + std::exp(-v));
+        ASSERT_NEAR(double(value[i]), v * s, 2e-6 * std::abs(v) + 1e-30) << v;
+        ASSERT_NEAR(double(slope[i]), s * (1 + v * (1 - s)), 2e-6 * (1 + std::abs(v))) << v;
+      }
+    }
+  }
+}
+
+// By cases: what is cut off is more than half, or half of an odd number.
+uint16_t bf16_next_to(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  const uint32_t cut = bits & 0xffffu, kept = bits >> 16;
+  return static_cast<uint16_t>(cut > 0x8000u || (cut == 0x8000u && kept % 2 == 1) ? kept + 1 : kept);
+}
+
+TEST(RowMathTest, RoundsToBf16) {
+  for (const RowMath* math : implementations()) {
+    SCOPED_TRACE(math->name);
+    for (const int64_t n : kSizes) {
+      std::vector<float> x = row(n, -3, 3);
+      const float odd[] = {0, -0.0F, kInfinity, -kInfinity, 1.00390625F, 1.01171875F, 3.4e38F, 1e-40F};
+      std::copy_n(odd, std::min(x.size(), std::size(odd)), x.begin());
+      std::vector<uint16_t> y(x.size());
+      math->round_to_bf16(x.data(), y.data(), n);
+      for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(y[i], bf16_next_to(x[i])) << x[i];
+    }
+    uint16_t nan = 0;
+    math->round_to_bf16(&kNan, &nan, 1);
+    EXPECT_TRUE(std::isnan(std::bit_cast<float>(uint32_t{nan} << 16)));
   }
 }
 

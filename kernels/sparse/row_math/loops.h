@@ -82,8 +82,28 @@ inline void gelu_tanh(float* x, int64_t n) {
   }
 }
 
+inline void silu_slope(const float* x, float* value, float* slope, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float s = 1.0f / (1.0f + exp_of(-x[i]));
+    value[i] = x[i] * s;
+    slope[i] = s * (1.0f + x[i] * (1.0f - s));
+  }
+}
+
+inline void round_to_bf16(const float* x, uint16_t* y, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, &x[i], sizeof bits);
+    const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+    const uint32_t quiet = bits >> 16 | 0x40u;
+    y[i] = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
+  }
+}
+
 constexpr RowMath loops(const char* name) {
-  return {name, largest, exp_and_sum, sum_of_exp, silu, gelu_tanh};
+  return {name, largest, exp_and_sum, sum_of_exp, silu, gelu_tanh, silu_slope, round_to_bf16};
 }
 
 }  // namespace

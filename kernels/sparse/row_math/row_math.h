@@ -18,6 +18,10 @@ struct RowMath {
   void (*silu)(float* x, int64_t n);
   // x[i] = x[i] / 2 (1 + tanh(sqrt(2 / pi) (x[i] + 0.044715 x[i]^3)))
   void (*gelu_tanh)(float* x, int64_t n);
+  // For s = silu(x): slope[i] = ds/dx, and value[i] = s.
+  void (*silu_slope)(const float* x, float* value, float* slope, int64_t n);
+  // y[i] = the bf16 next to x[i], ties to even; NaN stays NaN.
+  void (*round_to_bf16)(const float* x, uint16_t* y, int64_t n);
 };
 
 // The best that this machine, and PRUNE_ISA, allows.

@@ -20,6 +20,26 @@ namespace {
 
 constexpr int64_t kTestSequences = 8;  // that tell whether training helped
 
+// The linear layers' products in a precision, while it lives.
+class PrecisionOfLinears {
+ public:
+  PrecisionOfLinears(DecoderLayer& layer, Precision precision) : linears_(layer.linears()) {
+    for (Linear* linear : linears_) {
+      before_.push_back(linear->precision);
+      linear->precision = precision;
+    }
+  }
+  ~PrecisionOfLinears() {
+    for (size_t i = 0; i < linears_.size(); ++i) linears_[i]->precision = before_[i];
+  }
+  PrecisionOfLinears(const PrecisionOfLinears&) = delete;
+  PrecisionOfLinears& operator=(const PrecisionOfLinears&) = delete;
+
+ private:
+  std::vector<Linear*> linears_;
+  std::vector<Precision> before_;
+};
+
 class Reconstruction {
  public:
   Reconstruction(DecoderLayer& layer, std::span<const Mask> masks, const RopeTable& rope,
@@ -38,6 +58,7 @@ class Reconstruction {
   }
 
   ReconstructionResult run(const std::function<void(int64_t)>& progress) {
+    const PrecisionOfLinears precision(layer_, options_.precision);
     const std::vector<std::vector<float>> start = values();
     ReconstructionResult result{.error_before = test(), .steps = options_.steps};
     for (int64_t step = 0; step < options_.steps; ++step) {

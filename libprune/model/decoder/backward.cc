@@ -197,12 +197,14 @@ class LayerBackward {
 
 void linear_backward(const Linear& linear, const float* x, int64_t ldx, const float* dy, int64_t lddy,
                      int64_t n, float* dx, int64_t lddx, Write write, LinearGradient& gradient) {
-  gemm({.m = linear.out, .n = linear.in, .k = n, .transpose_a = Transpose::kYes, .beta = 1}, dy, lddy, x, ldx,
-       gradient.weight.data(), linear.in);
+  Gemm shape{.m = linear.out, .n = linear.in, .k = n, .transpose_a = Transpose::kYes, .beta = 1};
+  shape.precision = linear.precision;
+  gemm(shape, dy, lddy, x, ldx, gradient.weight.data(), linear.in);
   if (!gradient.bias.empty()) add_column_sums(dy, lddy, n, gradient.bias);
   if (dx == nullptr) return;
-  gemm({.m = n, .n = linear.in, .k = linear.out, .beta = write == Write::kAdd ? 1.0F : 0.0F}, dy, lddy,
-       linear.weight.data(), linear.in, dx, lddx);
+  shape = {.m = n, .n = linear.in, .k = linear.out, .beta = write == Write::kAdd ? 1.0F : 0.0F};
+  shape.precision = linear.precision;
+  gemm(shape, dy, lddy, linear.weight.data(), linear.in, dx, lddx);
 }
 
 void backward_layer(const DecoderLayer& layer, const RopeTable& rope, const Sequences& sequences,

@@ -1,5 +1,7 @@
 #include <cmath>
+#include <vector>
 
+#include "kernels/sparse/row_math/row_math.h"
 #include "libprune/model/decoder/backward.h"
 
 namespace prune {
@@ -8,11 +10,6 @@ namespace {
 struct ValueAndSlope {
   float value, slope;
 };
-
-ValueAndSlope silu(float x) {
-  const float s = 1 / (1 + std::exp(-x));
-  return {x * s, s * (1 + x * (1 - s))};
-}
 
 ValueAndSlope gelu(float x) {
   const float cumulative = 0.5F * (1 + std::erf(x * 0.70710678F));
@@ -29,18 +26,36 @@ ValueAndSlope gelu_tanh(float x) {
 
 ValueAndSlope relu(float x) { return x > 0 ? ValueAndSlope{x, 1} : ValueAndSlope{0, 0}; }
 
+// value[i] and slope[i] of a function of x[i].
 template <class Function>
-void activate_rows(Function act, bool is_gated, const FloatMatrix& expanded, const FloatMatrix& dinner,
+auto row_of(Function act) {
+  return [act](const float* x, float* value, float* slope, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+      const ValueAndSlope a = act(x[i]);
+      value[i] = a.value;
+      slope[i] = a.slope;
+    }
+  };
+}
+
+template <class RowFunction>
+void activate_rows(RowFunction act, bool is_gated, const FloatMatrix& expanded, const FloatMatrix& dinner,
                    FloatMatrix& dexpanded) {
   const int64_t width = dinner.cols();
-#pragma omp parallel for
-  for (int64_t i = 0; i < expanded.rows(); ++i) {
-    const float *gate = expanded.row(i), *up = gate + width, *slope = dinner.row(i);
-    float *dgate = dexpanded.row(i), *dup = dgate + width;
-    for (int64_t c = 0; c < width; ++c) {
-      const ValueAndSlope a = act(gate[c]);
-      dgate[c] = slope[c] * a.slope * (is_gated ? up[c] : 1);
-      if (is_gated) dup[c] = slope[c] * a.value;
+#pragma omp parallel
+  {
+    std::vector<float> value(static_cast<size_t>(width));
+#pragma omp for
+    for (int64_t i = 0; i < expanded.rows(); ++i) {
+      const float *gate = expanded.row(i), *up = gate + width, *from = dinner.row(i);
+      float *dgate = dexpanded.row(i), *dup = dgate + width;
+      act(gate, value.data(), dgate, width);
+      for (int64_t c = 0; c < width; ++c) dgate[c] *= from[c];
+      if (!is_gated) continue;
+      for (int64_t c = 0; c < width; ++c) {
+        dgate[c] *= up[c];
+        dup[c] = from[c] * value[size_t(c)];
+      }
     }
   }
 }
@@ -52,13 +67,13 @@ void activate_backward(Activation activation, bool is_gated, const FloatMatrix& 
   dexpanded.resize(expanded.rows(), expanded.cols());
   switch (activation) {
     case Activation::kSilu:
-      return activate_rows(silu, is_gated, expanded, dinner, dexpanded);
+      return activate_rows(kernels::row_math().silu_slope, is_gated, expanded, dinner, dexpanded);
     case Activation::kGelu:
-      return activate_rows(gelu, is_gated, expanded, dinner, dexpanded);
+      return activate_rows(row_of(gelu), is_gated, expanded, dinner, dexpanded);
     case Activation::kGeluTanh:
-      return activate_rows(gelu_tanh, is_gated, expanded, dinner, dexpanded);
+      return activate_rows(row_of(gelu_tanh), is_gated, expanded, dinner, dexpanded);
     case Activation::kRelu:
-      return activate_rows(relu, is_gated, expanded, dinner, dexpanded);
+      return activate_rows(row_of(relu), is_gated, expanded, dinner, dexpanded);
   }
 }
 

@@ -2,13 +2,11 @@
 
 #include <algorithm>
 
-#include "libprune/model/gemm.h"
-
 namespace prune {
 
 void Linear::forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const {
   if (product) return product->run(x, ldx, y, ldy, n);
-  Gemm shape{.m = n, .n = out, .k = in, .transpose_b = Transpose::kYes};
+  Gemm shape{.m = n, .n = out, .k = in, .transpose_b = Transpose::kYes, .precision = precision};
   if (!bias.empty()) {
     shape.beta = 1;
 #pragma omp parallel for if (n * out >= 1 << 16)

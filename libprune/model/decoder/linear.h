@@ -8,6 +8,7 @@
 
 #include "libprune/model/architecture.h"
 #include "libprune/model/float_matrix.h"
+#include "libprune/model/gemm.h"
 
 namespace prune {
 
@@ -27,6 +28,7 @@ struct Linear {
   std::unique_ptr<LinearProduct> product;
   int64_t out = 0;
   int64_t in = 0;
+  Precision precision = Precision::kF32;  // of the products, forward and backward
 
   // y[i * ldy + r] = sum_k x[i * ldx + k] weight(r, k) + bias[r] for i < n. A changed weight counts at once.
   void forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
