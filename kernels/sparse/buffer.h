@@ -16,7 +16,8 @@ class Buffer {
 
   Buffer() = default;
   explicit Buffer(size_t bytes)
-      : data_(::operator new (bytes + kSlack, std::align_val_t{kAlignment})), size_(bytes) {
+      : data_(::operator new (bytes + kSlack, std::align_val_t{alignment(bytes)})), size_(bytes) {
+    if (bytes >= kHugePage) advise_huge_pages(data_, bytes + kSlack);
     std::memset(data_, 0, bytes + kSlack);
   }
   Buffer(Buffer&& other) noexcept
@@ -26,7 +27,7 @@ class Buffer {
     std::swap(size_, other.size_);
     return *this;
   }
-  ~Buffer() { ::operator delete (data_, std::align_val_t{kAlignment}); }
+  ~Buffer() { ::operator delete (data_, std::align_val_t{alignment(size_)}); }
 
   size_t size() const { return size_; }
   template <class T>
@@ -39,6 +40,11 @@ class Buffer {
   }
 
  private:
+  // Large arrays ask for large pages: hardware that prefetches a stream stops at every page's end.
+  static constexpr size_t kHugePage = size_t{2} << 20;
+  static constexpr size_t alignment(size_t bytes) { return bytes >= kHugePage ? kHugePage : kAlignment; }
+  static void advise_huge_pages(void* data, size_t bytes);
+
   void* data_ = nullptr;
   size_t size_ = 0;
 };

@@ -17,7 +17,6 @@ size_t FewRows::workspace_bytes(int64_t n, int) const {
 }
 
 void FewRows::run(const Batch& batch, int threads, void* workspace) const {
-  const size_t x_bytes = packed_x_bytes();
   char* packed = static_cast<char*>(workspace);
 #pragma omp parallel num_threads(threads)
   {
@@ -31,7 +30,7 @@ void FewRows::run(const Batch& batch, int threads, void* workspace) const {
     for (int64_t first = 0; first < batch.n; first += kMaxBatch) {
       const int64_t n = std::min(kMaxBatch, batch.n - first);
 #pragma omp for schedule(static)
-      for (int64_t i = 0; i < n; ++i) pack_x(batch.x + (first + i) * batch.ldx, packed + i * x_bytes);
+      for (int64_t i = 0; i < n; ++i) pack_x(batch.x + (first + i) * batch.ldx, i, n, packed);
       multiply_groups(batch, first, n, begin, end, packed);
       // The next rows of X overwrite the packed ones.
 #pragma omp barrier

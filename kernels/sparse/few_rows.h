@@ -27,10 +27,11 @@ class FewRows : public Layout {
   int64_t groups() const { return static_cast<int64_t>(costs_.size()) - 1; }
   size_t frame_bytes() const { return scales_.size() * sizeof(float) + costs_.size() * sizeof(int64_t); }
 
-  // A row of X in the order and type that the kernel wants: packed_x_bytes() bytes, a multiple of 64.
+  // Rows of X in the order and type that the kernel wants: packed_x_bytes() bytes a row, a multiple of 64.
   virtual size_t packed_x_bytes() const = 0;
-  virtual void pack_x(const float* x, void* packed) const = 0;
-  // sums[i * group_rows + r] = the product of row r of the group with packed row i, for i < n <= kMaxBatch.
+  // Row i of the n that are packed together.
+  virtual void pack_x(const float* x, int64_t i, int64_t n, char* packed) const = 0;
+  // sums[i * group_rows + r] = the product of row r of the group with row i of the packed n <= kMaxBatch.
   virtual void multiply(int64_t group, const void* x, int64_t n, float* sums) const = 0;
 
  private:

@@ -111,4 +111,22 @@ RowSource read_rows(const BsrWeights& w) {
   return source;
 }
 
+uint8_t sign_magnitude(float value) {
+  const auto magnitude = static_cast<uint8_t>(value < 0 ? -value : value);
+  return value < 0 ? magnitude | 0x80 : magnitude;
+}
+
+bool has_minus_128(const RowSource& source) {
+  if (source.type != WeightType::kI8) return false;
+  std::vector<int32_t> columns(source.cols);
+  std::vector<float> row(source.cols);
+  for (int64_t r = 0; r < source.rows; ++r) {
+    const int64_t count = source.decode(r, columns.data(), row.data());
+    for (int64_t i = 0; i < count; ++i) {
+      if (row[i] == -128.0f) return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace prune::kernels

@@ -31,5 +31,8 @@ RowSource read_rows(const BsrWeights& weights);
 float load_weight(const void* values, WeightType type, int64_t i);
 void store_weight(void* values, WeightType type, int64_t i, float value);
 uint16_t exact_bf16(float value);
+// An int8 value as a sign and seven bits, which leave no room for -128.
+uint8_t sign_magnitude(float value);
+bool has_minus_128(const RowSource& source);
 
 }  // namespace prune::kernels

@@ -290,6 +290,21 @@ TEST_P(PlanTest, Bsr) {
   }
 }
 
+// A sign and seven bits can't hold -128: other kernels take such weights.
+TEST(Plan, SmallestInt8) {
+  std::mt19937 rng(test_seed());
+  TestMatrix m = random_matrix(9, 132, WeightType::kI8, {.keep = 2, .group = 4}, rng);
+  for (float& value : m.weights) {
+    if (value == 0) continue;
+    value = -128;
+    break;
+  }
+  for (const int64_t n : {1, 5}) {
+    ASSERT_NO_FATAL_FAILURE(check(prepare(PackedNm(m, 2, 4).view), m, n, 1e-5, rng));
+    ASSERT_NO_FATAL_FAILURE(check(prepare(PackedBitmask(m).view), m, n, 1e-5, rng));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, PlanTest,
                          testing::Values(WeightType::kF32, WeightType::kBf16, WeightType::kI8),
                          [](const auto& info) {

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "kernels/sparse/simd/prefetch.h"
+
 #define PRUNE_INLINE inline __attribute__((always_inline))
 
 namespace prune::kernels {

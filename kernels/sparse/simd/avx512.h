@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "kernels/sparse/simd/prefetch.h"
+
 #define PRUNE_INLINE inline __attribute__((always_inline))
 
 namespace prune::kernels {
@@ -62,6 +64,11 @@ struct Avx512F32 {
     for (int i = 0; i < 16; ++i) r[i] = t[i];
   }
 };
+
+// The first `count` of sixteen lanes, all for more.
+PRUNE_INLINE __mmask16 first_lanes(int64_t count) {
+  return count >= 16 ? 0xffff : count <= 0 ? 0 : static_cast<__mmask16>((1u << count) - 1);
+}
 
 }  // namespace
 }  // namespace prune::kernels

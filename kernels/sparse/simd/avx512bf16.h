@@ -14,11 +14,6 @@ PRUNE_INLINE __m512 dot_pairs(__m512 acc, __m512i a, __m512i b) {
 // Sixteen floats as bf16, ties to even.
 PRUNE_INLINE __m256i round_bf16(__m512 v) { return (__m256i)_mm512_cvtneps_pbh(v); }
 
-// The first `count` of sixteen lanes, all for more.
-PRUNE_INLINE __mmask16 first_lanes(int64_t count) {
-  return count >= 16 ? 0xffff : count <= 0 ? 0 : static_cast<__mmask16>((1u << count) - 1);
-}
-
 // `padded` (a multiple of 16) inputs as bf16, those from cols on zero.
 PRUNE_INLINE void round_inputs(const float* x, int64_t cols, int64_t padded, void* packed) {
   auto* out = static_cast<uint16_t*>(packed);
@@ -37,6 +32,36 @@ PRUNE_INLINE void load_transposed(const float* x, int64_t ldx, int64_t columns, 
     r[i] = i < columns ? _mm512_maskz_loadu_ps(inputs, x + i * ldx) : _mm512_setzero_ps();
   Avx512F32::transpose(r);
 }
+
+// 64 int8, stored as a sign and seven bits of magnitude, made bf16, which holds them exactly: the magnitude
+// looks up the two bytes of its bf16.
+struct SignMagnitude {
+  __m512i low[2], high[2];
+
+  PRUNE_INLINE SignMagnitude() {
+    alignas(64) uint8_t bytes[2][128];
+    for (int v = 0; v < 128; ++v) {
+      const uint32_t bits = __builtin_bit_cast(uint32_t, static_cast<float>(v));
+      bytes[0][v] = static_cast<uint8_t>(bits >> 16);
+      bytes[1][v] = static_cast<uint8_t>(bits >> 24);
+    }
+    for (int i = 0; i < 2; ++i) {
+      low[i] = _mm512_load_si512(bytes[0] + 64 * i);
+      high[i] = _mm512_load_si512(bytes[1] + 64 * i);
+    }
+  }
+  // Byte p goes to place unpacked_place(p) of w.
+  PRUNE_INLINE void widen(__m512i v, __m512i (&w)[2]) const {
+    const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+    const __m512i lower = _mm512_permutex2var_epi8(low[0], v, low[1]);
+    const __m512i magnitude = _mm512_permutex2var_epi8(high[0], v, high[1]);
+    const __m512i upper = _mm512_ternarylogic_epi32(magnitude, v, sign, 0xf8);  // magnitude | (v & sign)
+    w[0] = _mm512_unpacklo_epi8(lower, upper);
+    w[1] = _mm512_unpackhi_epi8(lower, upper);
+  }
+};
+// Unpacking works within 128 bits.
+constexpr int32_t unpacked_place(int32_t p) { return p / 16 * 8 + p % 8 + (p % 16 < 8 ? 0 : 32); }
 
 }  // namespace
 }  // namespace prune::kernels

@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "kernels/sparse/simd/avx2.h"
 #include "kernels/sparse/spmm_bitmask/kernel.h"
 
@@ -7,6 +5,7 @@ namespace prune::kernels {
 namespace {
 
 constexpr int kRows = kBitmaskGroupRows;
+constexpr int kChunk = 32;
 
 // For each byte of a mask: where lane j finds its value, counted from the next one in memory, or a negative
 // number where weight j is zero.
@@ -32,35 +31,35 @@ PRUNE_INLINE __m256 expand(__m256 values, uint32_t mask) {
                           _mm256_castsi256_ps(lanes));
 }
 
-void pack_x(const float* x, int64_t cols, int64_t chunks, void* packed) {
-  std::memcpy(packed, x, cols * sizeof(float));
-  std::memset(static_cast<float*>(packed) + cols, 0, (chunks * kBitmaskChunk - cols) * sizeof(float));
+void pack_chunk(const float* x, int64_t cols, void* packed) {
+  auto* out = static_cast<float*>(packed);
+  for (int64_t k = 0; k < kChunk; ++k) out[k] = k < cols ? x[k] : 0.0f;
 }
 
+// B of n rows of X at once.
 template <class T, int B>
-void multiply_batch(const BitmaskStream& stream, const float* x, float* sums) {
-  const int64_t x_stride = stream.chunks * kBitmaskChunk;
+void multiply_batch(const BitmaskStream& stream, const float* x, int64_t n, float* sums) {
   __m256 acc[B][kRows];
-  const T* values[kRows];
+  const T* values = static_cast<const T*>(stream.values);
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) {
-    values[r] = static_cast<const T*>(stream.values[r]);
 #pragma GCC unroll 4
     for (int i = 0; i < B; ++i) acc[i][r] = _mm256_setzero_ps();
   }
-  for (int64_t c = 0; c < stream.chunks; ++c) {
-    const float* in = x + c * kBitmaskChunk;
+  for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk) {
+    prefetch_ahead(stream.masks + c * kRows);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
       const uint32_t mask = stream.masks[c * kRows + r];
+      prefetch_ahead(values);
 #pragma GCC unroll 4
       for (int q = 0; q < 4; ++q) {
         const uint32_t byte = mask >> 8 * q & 0xff;
-        const __m256 w = expand(Avx2F32::widen(values[r]), byte);
-        values[r] += __builtin_popcount(byte);
+        const __m256 w = expand(Avx2F32::widen(values), byte);
+        values += __builtin_popcount(byte);
 #pragma GCC unroll 4
         for (int i = 0; i < B; ++i) {
-          acc[i][r] = _mm256_fmadd_ps(w, _mm256_load_ps(in + i * x_stride + 8 * q), acc[i][r]);
+          acc[i][r] = _mm256_fmadd_ps(w, _mm256_load_ps(x + i * kChunk + 8 * q), acc[i][r]);
         }
       }
     }
@@ -75,15 +74,19 @@ void multiply_batch(const BitmaskStream& stream, const float* x, float* sums) {
 template <class T>
 void multiply(const BitmaskStream& stream, const void* packed, int64_t n, float* sums) {
   const float* x = static_cast<const float*>(packed);
-  const int64_t x_stride = stream.chunks * kBitmaskChunk;
   int64_t i = 0;
-  for (; i + 2 <= n; i += 2) multiply_batch<T, 2>(stream, x + i * x_stride, sums + i * kRows);
-  if (i < n) multiply_batch<T, 1>(stream, x + i * x_stride, sums + i * kRows);
+  for (; i + 2 <= n; i += 2) multiply_batch<T, 2>(stream, x + i * kChunk, n, sums + i * kRows);
+  if (i < n) multiply_batch<T, 1>(stream, x + i * kChunk, n, sums + i * kRows);
 }
 
 template <class T>
 constexpr BitmaskKernel make_kernel(const char* name, WeightType type) {
-  return {.name = name, .type = type, .x_bytes = 4, .pack_x = pack_x, .multiply = multiply<T>};
+  return {.name = name,
+          .type = type,
+          .chunk = kChunk,
+          .x_bytes = 4,
+          .pack_chunk = pack_chunk,
+          .multiply = multiply<T>};
 }
 
 }  // namespace

@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "kernels/sparse/simd/avx512.h"
 #include "kernels/sparse/spmm_bitmask/kernel.h"
 
@@ -7,6 +5,7 @@ namespace prune::kernels {
 namespace {
 
 constexpr int kRows = kBitmaskGroupRows;
+constexpr int kChunk = 32;
 
 // Zero that the compiler can't fold into the zero-masking form of an expand. On Zen 4 that form waits for the
 // old value of its destination, which makes every expand wait for the one before.
@@ -24,35 +23,36 @@ PRUNE_INLINE __m512 expand(const T* p, __mmask16 mask) {
   return _mm512_mask_expand_ps(fresh_zero(), mask, Avx512F32::widen(p));
 }
 
-void pack_x(const float* x, int64_t cols, int64_t chunks, void* packed) {
-  std::memcpy(packed, x, cols * sizeof(float));
-  std::memset(static_cast<float*>(packed) + cols, 0, (chunks * kBitmaskChunk - cols) * sizeof(float));
+void pack_chunk(const float* x, int64_t cols, void* packed) {
+  auto* out = static_cast<float*>(packed);
+  _mm512_storeu_ps(out, _mm512_maskz_loadu_ps(first_lanes(cols), x));
+  _mm512_storeu_ps(out + 16, _mm512_maskz_loadu_ps(first_lanes(cols - 16), x + 16));
 }
 
+// B of n rows of X at once.
 template <class T, int B>
-void multiply_batch(const BitmaskStream& stream, const float* x, float* sums) {
-  const int64_t x_stride = stream.chunks * kBitmaskChunk;
+void multiply_batch(const BitmaskStream& stream, const float* x, int64_t n, float* sums) {
   __m512 acc[B][kRows];
-  const T* values[kRows];
+  const T* values = static_cast<const T*>(stream.values);
+  const uint32_t* masks = stream.masks;
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) {
-    values[r] = static_cast<const T*>(stream.values[r]);
 #pragma GCC unroll 4
     for (int i = 0; i < B; ++i) acc[i][r] = _mm512_setzero_ps();
   }
-  for (int64_t c = 0; c < stream.chunks; ++c) {
-    const float* in = x + c * kBitmaskChunk;
-    const uint32_t* masks = stream.masks + c * kRows;
+  for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk, masks += kRows) {
+    prefetch_ahead(masks);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) {
         const __mmask16 mask = static_cast<__mmask16>(masks[r] >> 16 * h);
-        const __m512 w = expand(values[r], mask);
-        values[r] += __builtin_popcount(mask);
+        const __m512 w = expand(values, mask);
+        prefetch_ahead(values);
+        values += __builtin_popcount(mask);
 #pragma GCC unroll 4
         for (int i = 0; i < B; ++i) {
-          acc[i][r] = _mm512_fmadd_ps(w, _mm512_load_ps(in + i * x_stride + 16 * h), acc[i][r]);
+          acc[i][r] = _mm512_fmadd_ps(w, _mm512_load_ps(x + i * kChunk + 16 * h), acc[i][r]);
         }
       }
     }
@@ -67,16 +67,20 @@ void multiply_batch(const BitmaskStream& stream, const float* x, float* sums) {
 template <class T>
 void multiply(const BitmaskStream& stream, const void* packed, int64_t n, float* sums) {
   const float* x = static_cast<const float*>(packed);
-  const int64_t x_stride = stream.chunks * kBitmaskChunk;
   int64_t i = 0;
-  for (; i + 4 <= n; i += 4) multiply_batch<T, 4>(stream, x + i * x_stride, sums + i * kRows);
-  for (; i + 2 <= n; i += 2) multiply_batch<T, 2>(stream, x + i * x_stride, sums + i * kRows);
-  if (i < n) multiply_batch<T, 1>(stream, x + i * x_stride, sums + i * kRows);
+  for (; i + 4 <= n; i += 4) multiply_batch<T, 4>(stream, x + i * kChunk, n, sums + i * kRows);
+  for (; i + 2 <= n; i += 2) multiply_batch<T, 2>(stream, x + i * kChunk, n, sums + i * kRows);
+  if (i < n) multiply_batch<T, 1>(stream, x + i * kChunk, n, sums + i * kRows);
 }
 
 template <class T>
 constexpr BitmaskKernel make_kernel(const char* name, WeightType type) {
-  return {.name = name, .type = type, .x_bytes = 4, .pack_x = pack_x, .multiply = multiply<T>};
+  return {.name = name,
+          .type = type,
+          .chunk = kChunk,
+          .x_bytes = 4,
+          .pack_chunk = pack_chunk,
+          .multiply = multiply<T>};
 }
 
 }  // namespace

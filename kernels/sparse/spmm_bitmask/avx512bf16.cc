@@ -6,40 +6,72 @@ namespace {
 
 constexpr int kRows = kBitmaskGroupRows;
 
-void pack_x(const float* x, int64_t cols, int64_t chunks, void* packed) {
-  round_inputs(x, cols, chunks * kBitmaskChunk, packed);
-}
-
-PRUNE_INLINE __m512i expand(const uint16_t* p, __mmask32 mask) {
-  // A zero that the compiler can't fold into the zero-masking form, which waits for its destination on Zen 4.
+// A zero that the compiler can't fold into the zero-masking form of an expand, which waits for its
+// destination on Zen 4.
+PRUNE_INLINE __m512i fresh_zero() {
   __m512i zero;
   __asm__("vpxord %0, %0, %0" : "=v"(zero));
-  return _mm512_mask_expandloadu_epi16(zero, mask, p);
+  return zero;
 }
 
-template <int B>
-void multiply_batch(const BitmaskStream& stream, const uint16_t* x, float* sums) {
-  const int64_t x_stride = stream.chunks * kBitmaskChunk;
-  __m512 acc[B][kRows];
-  const uint16_t* values[kRows];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-    values[r] = static_cast<const uint16_t*>(stream.values[r]);
-#pragma GCC unroll 4
-    for (int i = 0; i < B; ++i) acc[i][r] = _mm512_setzero_ps();
+// 32 weights a chunk.
+struct Bf16Values {
+  static constexpr int kHalves = 1;
+  using Value = uint16_t;
+  // Spreads the next values by the mask and returns how many there were.
+  PRUNE_INLINE int64_t expand(const uint16_t* p, const uint32_t* masks, __m512i (&w)[1]) const {
+    w[0] = _mm512_mask_expand_epi16(fresh_zero(), masks[0], _mm512_loadu_si512(p));
+    return __builtin_popcount(masks[0]);
   }
-  for (int64_t c = 0; c < stream.chunks; ++c) {
-    const uint16_t* in = x + c * kBitmaskChunk;
-    __m512i inputs[B];
+};
+
+// 64 weights a chunk, as signs and magnitudes.
+struct Int8Values {
+  static constexpr int kHalves = 2;
+  using Value = uint8_t;
+  SignMagnitude decoder;
+  PRUNE_INLINE int64_t expand(const uint8_t* p, const uint32_t* masks, __m512i (&w)[2]) const {
+    const uint64_t mask = masks[0] | static_cast<uint64_t>(masks[1]) << 32;
+    decoder.widen(_mm512_mask_expand_epi8(fresh_zero(), mask, _mm512_loadu_si512(p)), w);
+    return __builtin_popcountll(mask);
+  }
+};
+
+void pack_chunk32(const float* x, int64_t cols, void* packed) { round_inputs(x, cols, 32, packed); }
+
+// The order in which signs and magnitudes come out.
+void pack_chunk64(const float* x, int64_t cols, void* packed) {
+  uint16_t natural[64];
+  round_inputs(x, cols, 64, natural);
+  for (int p = 0; p < 64; ++p) static_cast<uint16_t*>(packed)[unpacked_place(p)] = natural[p];
+}
+
+// B of n rows of X at once.
+template <class Values, int B>
+void multiply_batch(const BitmaskStream& stream, const uint16_t* x, int64_t n, float* sums) {
+  constexpr int kHalves = Values::kHalves, kChunk = 32 * kHalves;
+  const Values decoder;
+  const auto* values = static_cast<const typename Values::Value*>(stream.values);
+  const uint32_t* masks = stream.masks;
+  __m512 acc[B][kRows];
 #pragma GCC unroll 4
-    for (int i = 0; i < B; ++i) inputs[i] = _mm512_loadu_si512(in + i * x_stride);
+  for (int i = 0; i < B; ++i) {
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      const uint32_t mask = stream.masks[c * kRows + r];
-      const __m512i w = expand(values[r], mask);
-      values[r] += __builtin_popcount(mask);
+    for (int r = 0; r < kRows; ++r) acc[i][r] = _mm512_setzero_ps();
+  }
+  for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk) {
+    prefetch_ahead(masks);
 #pragma GCC unroll 4
-      for (int i = 0; i < B; ++i) acc[i][r] = dot_pairs(acc[i][r], inputs[i], w);
+    for (int r = 0; r < kRows; ++r, masks += kHalves) {
+      __m512i w[kHalves];
+      prefetch_ahead(values);
+      values += decoder.expand(values, masks, w);
+#pragma GCC unroll 4
+      for (int i = 0; i < B; ++i) {
+#pragma GCC unroll 2
+        for (int h = 0; h < kHalves; ++h)
+          acc[i][r] = dot_pairs(acc[i][r], _mm512_loadu_si512(x + i * kChunk + 32 * h), w[h]);
+      }
     }
   }
 #pragma GCC unroll 4
@@ -49,21 +81,30 @@ void multiply_batch(const BitmaskStream& stream, const uint16_t* x, float* sums)
   }
 }
 
+template <class Values>
 void multiply(const BitmaskStream& stream, const void* packed, int64_t n, float* sums) {
+  constexpr int kChunk = 32 * Values::kHalves;
   const auto* x = static_cast<const uint16_t*>(packed);
-  const int64_t x_stride = stream.chunks * kBitmaskChunk;
   int64_t i = 0;
-  for (; i + 4 <= n; i += 4) multiply_batch<4>(stream, x + i * x_stride, sums + i * kRows);
-  for (; i + 2 <= n; i += 2) multiply_batch<2>(stream, x + i * x_stride, sums + i * kRows);
-  if (i < n) multiply_batch<1>(stream, x + i * x_stride, sums + i * kRows);
+  for (; i + 4 <= n; i += 4) multiply_batch<Values, 4>(stream, x + i * kChunk, n, sums + i * kRows);
+  for (; i + 2 <= n; i += 2) multiply_batch<Values, 2>(stream, x + i * kChunk, n, sums + i * kRows);
+  if (i < n) multiply_batch<Values, 1>(stream, x + i * kChunk, n, sums + i * kRows);
 }
 
 }  // namespace
 
 constexpr BitmaskKernel bitmask_bf16_avx512bf16{.name = "bitmask_bf16_avx512bf16",
                                                 .type = WeightType::kBf16,
+                                                .chunk = 32,
                                                 .x_bytes = 2,
-                                                .pack_x = pack_x,
-                                                .multiply = multiply};
+                                                .pack_chunk = pack_chunk32,
+                                                .multiply = multiply<Bf16Values>};
+constexpr BitmaskKernel bitmask_i8_avx512bf16{.name = "bitmask_i8_avx512bf16",
+                                              .type = WeightType::kI8,
+                                              .chunk = 64,
+                                              .x_bytes = 2,
+                                              .sign_magnitude = true,
+                                              .pack_chunk = pack_chunk64,
+                                              .multiply = multiply<Int8Values>};
 
 }  // namespace prune::kernels

@@ -5,6 +5,8 @@
 namespace prune::kernels {
 namespace {
 
+constexpr int kChunk = 32;
+
 float widen(float value) { return value; }
 float widen(int8_t value) { return value; }
 float widen(uint16_t bits) {
@@ -14,31 +16,36 @@ float widen(uint16_t bits) {
   return value;
 }
 
-void pack_x(const float* x, int64_t cols, int64_t chunks, void* packed) {
-  std::memcpy(packed, x, cols * sizeof(float));
-  std::memset(static_cast<float*>(packed) + cols, 0, (chunks * kBitmaskChunk - cols) * sizeof(float));
+void pack_chunk(const float* x, int64_t cols, void* packed) {
+  auto* out = static_cast<float*>(packed);
+  for (int64_t k = 0; k < kChunk; ++k) out[k] = k < cols ? x[k] : 0.0f;
 }
 
 template <class T>
 void multiply(const BitmaskStream& stream, const void* x, int64_t n, float* sums) {
   for (int64_t i = 0; i < n; ++i) {
-    for (int64_t r = 0; r < kBitmaskGroupRows; ++r) {
-      const T* values = static_cast<const T*>(stream.values[r]);
-      const float* inputs = static_cast<const float*>(x) + i * stream.chunks * kBitmaskChunk;
-      float sum = 0;
-      for (int64_t c = 0; c < stream.chunks; ++c, inputs += kBitmaskChunk) {
+    const T* values = static_cast<const T*>(stream.values);
+    const float* inputs = static_cast<const float*>(x) + i * kChunk;
+    float* row_sums = sums + i * kBitmaskGroupRows;
+    for (int64_t r = 0; r < kBitmaskGroupRows; ++r) row_sums[r] = 0;
+    for (int64_t c = 0; c < stream.chunks; ++c, inputs += n * kChunk) {
+      for (int64_t r = 0; r < kBitmaskGroupRows; ++r) {
         for (uint32_t mask = stream.masks[c * kBitmaskGroupRows + r]; mask != 0; mask &= mask - 1) {
-          sum += widen(*values++) * inputs[__builtin_ctz(mask)];
+          row_sums[r] += widen(*values++) * inputs[__builtin_ctz(mask)];
         }
       }
-      sums[i * kBitmaskGroupRows + r] = sum;
     }
   }
 }
 
 template <class T>
 constexpr BitmaskKernel make_kernel(const char* name, WeightType type) {
-  return {.name = name, .type = type, .x_bytes = 4, .pack_x = pack_x, .multiply = multiply<T>};
+  return {.name = name,
+          .type = type,
+          .chunk = kChunk,
+          .x_bytes = 4,
+          .pack_chunk = pack_chunk,
+          .multiply = multiply<T>};
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "kernels/sparse/spmm_bitmask/spmm_bitmask.h"
 
+#include <cstring>
+
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/few_rows.h"
 #include "kernels/sparse/spmm_bitmask/kernel.h"
@@ -16,47 +18,70 @@ class Bitmask final : public FewRows {
                 equal_costs(divide_up(source.rows, kBitmaskGroupRows))),
         kernel_(kernel),
         cols_(source.cols),
-        chunks_(divide_up(source.cols, kBitmaskChunk)),
-        masks_(groups() * kBitmaskGroupRows * chunks_ * sizeof(uint32_t)),
-        row_starts_(groups() * kBitmaskGroupRows) {
-    std::vector<float> kept;
-    std::vector<int32_t> columns(source.cols);
-    std::vector<float> row(source.cols);
-    for (int64_t r = 0; r < groups() * kBitmaskGroupRows; ++r) {
-      row_starts_[r] = static_cast<int64_t>(kept.size());
-      const int64_t count = r < source.rows ? source.decode(r, columns.data(), row.data()) : 0;
-      for (int64_t i = 0; i < count; ++i) {
-        if (row[i] == 0.0f) continue;  // stored to fill a group or a block
-        kept.push_back(row[i]);
-        mask_word(r, columns[i] / kBitmaskChunk) |= 1u << columns[i] % kBitmaskChunk;
-      }
+        chunks_(divide_up(source.cols, kernel.chunk)),
+        masks_(groups() * group_words() * sizeof(uint32_t)),
+        group_starts_(groups() + 1) {
+    std::vector<uint8_t> kept;
+    for (int64_t g = 0; g < groups(); ++g) {
+      append_group(source, g, kept);
+      group_starts_[g + 1] = static_cast<int64_t>(kept.size());
     }
-    values_ = Buffer(kept.size() * weight_bytes(kernel.type));
-    for (size_t i = 0; i < kept.size(); ++i) store_weight(values_.as<void>(), kernel.type, i, kept[i]);
+    values_ = Buffer(kept.size());
+    if (!kept.empty()) std::memcpy(values_.as<void>(), kept.data(), kept.size());
   }
 
   const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override {
-    return values_.size() + masks_.size() + row_starts_.size() * sizeof(int64_t) + frame_bytes();
+    return values_.size() + masks_.size() + group_starts_.size() * sizeof(int64_t) + frame_bytes();
   }
 
  private:
-  uint32_t& mask_word(int64_t r, int64_t chunk) {
-    const int64_t group = r / kBitmaskGroupRows, inner = r % kBitmaskGroupRows;
-    return masks_.as<uint32_t>()[(group * chunks_ + chunk) * kBitmaskGroupRows + inner];
+  int64_t chunk_words() const { return kernel_.chunk / 32; }
+  int64_t group_words() const { return chunks_ * kBitmaskGroupRows * chunk_words(); }
+
+  // The values of a group in the order that a kernel wants them: chunk by chunk, row by row.
+  void append_group(const RowSource& source, int64_t group, std::vector<uint8_t>& kept) {
+    std::vector<int32_t> columns[kBitmaskGroupRows];
+    std::vector<float> rows[kBitmaskGroupRows];
+    int64_t counts[kBitmaskGroupRows] = {}, next[kBitmaskGroupRows] = {};
+    for (int64_t r = 0; r < kBitmaskGroupRows; ++r) {
+      columns[r].resize(source.cols);
+      rows[r].resize(source.cols);
+      const int64_t row = group * kBitmaskGroupRows + r;
+      if (row < source.rows) counts[r] = source.decode(row, columns[r].data(), rows[r].data());
+    }
+    auto* words = masks_.as<uint32_t>() + group * group_words();
+    for (int64_t c = 0; c < chunks_; ++c) {
+      for (int64_t r = 0; r < kBitmaskGroupRows; ++r, words += chunk_words()) {
+        for (int64_t& i = next[r]; i < counts[r] && columns[r][i] < (c + 1) * kernel_.chunk; ++i) {
+          if (rows[r][i] == 0.0f) continue;  // stored to fill a group or a block
+          const int64_t place = columns[r][i] - c * kernel_.chunk;
+          words[place / 32] |= 1u << place % 32;
+          append_value(rows[r][i], kept);
+        }
+      }
+    }
   }
 
-  size_t packed_x_bytes() const override { return chunks_ * kBitmaskChunk * kernel_.x_bytes; }
-  void pack_x(const float* x, void* packed) const override { kernel_.pack_x(x, cols_, chunks_, packed); }
+  void append_value(float value, std::vector<uint8_t>& kept) const {
+    if (kernel_.sign_magnitude) return kept.push_back(sign_magnitude(value));
+    const size_t size = static_cast<size_t>(weight_bytes(kernel_.type)), at = kept.size();
+    kept.resize(at + size);
+    store_weight(kept.data() + at, kernel_.type, 0, value);
+  }
+
+  size_t packed_x_bytes() const override { return chunks_ * kernel_.chunk * kernel_.x_bytes; }
+  void pack_x(const float* x, int64_t i, int64_t n, char* packed) const override {
+    for (int64_t c = 0; c < chunks_; ++c) {
+      const int64_t first = c * kernel_.chunk;
+      kernel_.pack_chunk(x + first, cols_ - first, packed + (c * n + i) * kernel_.chunk * kernel_.x_bytes);
+    }
+  }
 
   void multiply(int64_t group, const void* x, int64_t n, float* sums) const override {
-    BitmaskStream stream;
-    for (int64_t r = 0; r < kBitmaskGroupRows; ++r) {
-      stream.values[r] =
-          values_.as<char>() + row_starts_[group * kBitmaskGroupRows + r] * weight_bytes(kernel_.type);
-    }
-    stream.masks = masks_.as<uint32_t>() + group * chunks_ * kBitmaskGroupRows;
-    stream.chunks = chunks_;
+    const BitmaskStream stream{.values = values_.as<char>() + group_starts_[group],
+                               .masks = masks_.as<uint32_t>() + group * group_words(),
+                               .chunks = chunks_};
     kernel_.multiply(stream, x, n, sums);
   }
 
@@ -64,7 +89,7 @@ class Bitmask final : public FewRows {
   int64_t cols_;
   int64_t chunks_;
   Buffer masks_, values_;
-  std::vector<int64_t> row_starts_;
+  std::vector<int64_t> group_starts_;  // bytes of values before each group
 };
 
 }  // namespace
@@ -81,6 +106,7 @@ std::unique_ptr<const Layout> make_bitmask(const RowSource& source, const Prepar
   for (const auto& entry : kKernels) {
     if (!isa::runs_on(entry.needs, options.isa) || entry.kernel->type != source.type) continue;
     if (!options.kernel.empty() && options.kernel != entry.kernel->name) continue;
+    if (entry.kernel->sign_magnitude && has_minus_128(source)) continue;
     return std::make_unique<Bitmask>(source, *entry.kernel);
   }
   return nullptr;

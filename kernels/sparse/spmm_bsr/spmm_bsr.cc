@@ -96,9 +96,15 @@ class BsrFew final : public FewRows {
         block_cols_(w.block_cols),
         strips_(std::move(strips)) {}
 
-  int64_t x_stride() const { return round_up(cols_, Buffer::kAlignment / sizeof(float)); }
+  // A line more than a row takes: rows a power of two apart would meet in the same sets of the cache.
+  int64_t x_stride() const {
+    constexpr int64_t kLine = Buffer::kAlignment / sizeof(float);
+    return round_up(cols_, kLine) + kLine;
+  }
   size_t packed_x_bytes() const override { return x_stride() * sizeof(float); }
-  void pack_x(const float* x, void* packed) const override { std::memcpy(packed, x, cols_ * sizeof(float)); }
+  void pack_x(const float* x, int64_t i, int64_t, char* packed) const override {
+    std::memcpy(packed + i * packed_x_bytes(), x, cols_ * sizeof(float));
+  }
 
   void multiply(int64_t strip, const void* x, int64_t n, float* sums) const override {
     kernel_.multiply(strips_.values(strip), strips_.columns(strip), strips_.blocks(strip), block_cols_,

@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "kernels/sparse/simd/avx2.h"
 #include "kernels/sparse/spmm_nm/kernel.h"
 
@@ -12,16 +10,15 @@ constexpr int kRows = kNm24GroupRows;
 // Eight values belong to four groups of inputs, two to a group. vpermilps permutes within 128 bits, so the
 // inputs lie as [group 0 | group 2] and [group 1 | group 3]: each half register then gives two of the values
 // their inputs, and a blend joins the two registers.
-void pack_x(const float* x, int64_t cols, int64_t chunks, void* packed) {
+void pack_chunk(const float* x, int64_t cols, void* packed) {
+  float in[kChunk];
+  for (int64_t k = 0; k < kChunk; ++k) in[k] = k < cols ? x[k] : 0.0f;
   float* out = static_cast<float*>(packed);
-  for (int64_t k = 0; k < chunks * kChunk; k += 16, out += 16) {
-    float in[16] = {};
-    const int64_t left = cols - k;
-    if (left > 0) std::memcpy(in, x + k, (left < 16 ? left : 16) * sizeof(float));
-    _mm_storeu_ps(out, _mm_loadu_ps(in));
-    _mm_storeu_ps(out + 4, _mm_loadu_ps(in + 8));
-    _mm_storeu_ps(out + 8, _mm_loadu_ps(in + 4));
-    _mm_storeu_ps(out + 12, _mm_loadu_ps(in + 12));
+  for (int k = 0; k < kChunk; k += 16) {
+    _mm_storeu_ps(out + k, _mm_loadu_ps(in + k));
+    _mm_storeu_ps(out + k + 4, _mm_loadu_ps(in + k + 8));
+    _mm_storeu_ps(out + k + 8, _mm_loadu_ps(in + k + 4));
+    _mm_storeu_ps(out + k + 12, _mm_loadu_ps(in + k + 12));
   }
 }
 
@@ -50,30 +47,31 @@ PRUNE_INLINE void load_values(const int8_t* p, __m256 (&w)[2]) {
   }
 }
 
-// B rows of X at once: the decoded indices and widened values serve all of them.
+// B of n rows of X at once: the decoded indices and widened values serve all of them.
 template <class T, int B>
-void multiply_batch(const Nm24Stream& stream, const float* x, float* sums) {
+void multiply_batch(const Nm24Stream& stream, const float* x, int64_t n, float* sums) {
   const __m256i low = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
   const __m256i high = _mm256_setr_epi32(16, 18, 20, 22, 24, 26, 28, 30);
   const T* values = static_cast<const T*>(stream.values);
-  const int64_t x_stride = stream.chunks * kChunk;
   __m256 acc[B][kRows];
 #pragma GCC unroll 4
   for (int i = 0; i < B; ++i) {
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) acc[i][r] = _mm256_setzero_ps();
   }
-  for (int64_t c = 0; c < stream.chunks; ++c) {
-    const float* in = x + c * kChunk;
+  for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk) {
+    prefetch_ahead(stream.indices + c * kRows);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
       __m256 w[2];
-      load_values(values + r * stream.row_values + c * (kChunk / 2), w);
+      const T* from = values + (c * kRows + r) * (kChunk / 2);
+      load_values(from, w);
+      prefetch_ahead(from);
       const __m256i indices = _mm256_set1_epi32(static_cast<int>(stream.indices[c * kRows + r]));
       const __m256i first = _mm256_srlv_epi32(indices, low), second = _mm256_srlv_epi32(indices, high);
 #pragma GCC unroll 4
       for (int i = 0; i < B; ++i) {
-        const float* row = in + i * x_stride;
+        const float* row = x + i * kChunk;
         const __m256 a = gather(_mm256_load_ps(row), _mm256_load_ps(row + 8), first);
         const __m256 b = gather(_mm256_load_ps(row + 16), _mm256_load_ps(row + 24), second);
         acc[i][r] = _mm256_fmadd_ps(b, w[1], _mm256_fmadd_ps(a, w[0], acc[i][r]));
@@ -90,10 +88,9 @@ void multiply_batch(const Nm24Stream& stream, const float* x, float* sums) {
 template <class T>
 void multiply(const Nm24Stream& stream, const void* packed, int64_t n, float* sums) {
   const float* x = static_cast<const float*>(packed);
-  const int64_t x_stride = stream.chunks * kChunk;
   int64_t i = 0;
-  for (; i + 2 <= n; i += 2) multiply_batch<T, 2>(stream, x + i * x_stride, sums + i * kRows);
-  if (i < n) multiply_batch<T, 1>(stream, x + i * x_stride, sums + i * kRows);
+  for (; i + 2 <= n; i += 2) multiply_batch<T, 2>(stream, x + i * kChunk, n, sums + i * kRows);
+  if (i < n) multiply_batch<T, 1>(stream, x + i * kChunk, n, sums + i * kRows);
 }
 
 template <class T>
@@ -103,7 +100,7 @@ constexpr Nm24Kernel make_kernel(const char* name, WeightType type, int32_t (*or
           .chunk = kChunk,
           .x_bytes = 4,
           .order = order,
-          .pack_x = pack_x,
+          .pack_chunk = pack_chunk,
           .multiply = multiply<T>};
 }
 

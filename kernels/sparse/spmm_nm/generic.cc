@@ -16,19 +16,20 @@ float widen(uint16_t bits) {
   return value;
 }
 
-void pack_x(const float* x, int64_t cols, int64_t chunks, void* packed) {
-  std::memcpy(packed, x, cols * sizeof(float));
-  std::memset(static_cast<float*>(packed) + cols, 0, (chunks * kChunk - cols) * sizeof(float));
+void pack_chunk(const float* x, int64_t cols, void* packed) {
+  auto* out = static_cast<float*>(packed);
+  for (int64_t k = 0; k < kChunk; ++k) out[k] = k < cols ? x[k] : 0.0f;
 }
 
 template <class T>
 void multiply(const Nm24Stream& stream, const void* x, int64_t n, float* sums) {
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t r = 0; r < kNm24GroupRows; ++r) {
-      const T* values = static_cast<const T*>(stream.values) + r * stream.row_values;
-      const float* inputs = static_cast<const float*>(x) + i * stream.chunks * kChunk;
+      const T* values = static_cast<const T*>(stream.values) + r * kChunk / 2;
+      const float* inputs = static_cast<const float*>(x) + i * kChunk;
       float even = 0, odd = 0;
-      for (int64_t c = 0; c < stream.chunks; ++c, inputs += kChunk, values += kChunk / 2) {
+      for (int64_t c = 0; c < stream.chunks;
+           ++c, inputs += n * kChunk, values += kNm24GroupRows * kChunk / 2) {
         uint32_t indices = stream.indices[c * kNm24GroupRows + r];
         for (int g = 0; g < kChunk / 4; ++g, indices >>= 4) {
           even += widen(values[2 * g]) * inputs[4 * g + (indices & 3)];
@@ -47,7 +48,7 @@ constexpr Nm24Kernel make_kernel(const char* name, WeightType type) {
           .chunk = kChunk,
           .x_bytes = 4,
           .order = [](int32_t p) { return p; },
-          .pack_x = pack_x,
+          .pack_chunk = pack_chunk,
           .multiply = multiply<T>};
 }
 

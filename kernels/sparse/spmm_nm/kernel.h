@@ -2,7 +2,8 @@
 //
 // The weights that stay are never spread out again: the inputs that belong to them are gathered instead, with
 // a permutation whose control is the two-bit indices themselves. A step takes `chunk` weights of a row, that
-// is chunk / 2 values and chunk / 16 bytes of indices.
+// is chunk / 2 values and chunk / 8 bytes of indices. Rows of X are packed chunk by chunk, too: chunk c of
+// row i of n begins at input (c * n + i) * chunk, so that all of X is one stream.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +14,11 @@ namespace prune::kernels {
 
 inline constexpr int64_t kNm24GroupRows = 4;
 
-// Four rows. Row r: values + r * row_values, chunk after chunk. Indices of the four rows lie side by side:
-// for every chunk, row 0 .. 3, chunk / 32 words of 32 bits, two bits per value.
+// Four rows, and the groups of a matrix one after the other: each array is read from its beginning to its
+// end, which is what memory delivers fastest. For every chunk, row 0 .. 3: chunk / 2 values; chunk / 32 words
+// of 32 bits of indices, two bits per value.
 struct Nm24Stream {
   const void* values;
-  int64_t row_values;
   const uint32_t* indices;
   int64_t chunks;
 };
@@ -25,13 +26,15 @@ struct Nm24Stream {
 struct Nm24Kernel {
   const char* name;
   WeightType type;
-  int32_t chunk;    // 32 or 64 weights
+  int32_t chunk;    // 32, 64 or 128 weights
   int32_t x_bytes;  // of an input as packed
+  // int8 values as a sign and seven bits, which leave no room for -128.
+  bool sign_magnitude = false;
   // Value p of a chunk is the natural value order(p): vectors that widen narrow values want them interleaved.
   int32_t (*order)(int32_t p);
-  // cols inputs, then zeros to a whole number of chunks.
-  void (*pack_x)(const float* x, int64_t cols, int64_t chunks, void* packed);
-  // sums[i * 4 + r] for i < n; row i of the packed inputs begins at x + i * chunks * chunk * x_bytes.
+  // One chunk: cols inputs (all of a chunk's for more), zeros from there on.
+  void (*pack_chunk)(const float* x, int64_t cols, void* packed);
+  // sums[i * 4 + r] for i < n.
   void (*multiply)(const Nm24Stream& stream, const void* x, int64_t n, float* sums);
 };
 

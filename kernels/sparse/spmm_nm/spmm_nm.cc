@@ -1,7 +1,5 @@
 #include "kernels/sparse/spmm_nm/spmm_nm.h"
 
-#include <cstring>
-
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/few_rows.h"
 #include "kernels/sparse/row_source.h"
@@ -37,14 +35,20 @@ class Nm24 final : public FewRows {
 
   void fill_row(const NmWeights& w, int64_t r) {
     const int64_t present = w.cols / 2, per_chunk = kernel_.chunk / 2;
+    const int64_t group = r / kNm24GroupRows, inner = r % kNm24GroupRows;
     for (int64_t i = 0; i < row_values(); ++i) {
       const int64_t natural = i / per_chunk * per_chunk + kernel_.order(static_cast<int32_t>(i % per_chunk));
       if (natural >= present) continue;  // past the last input: stays zero
-      store_weight(values_.as<void>(), w.type, r * row_values() + i,
-                   load_weight(w.values, w.type, r * present + natural));
+      const int64_t place = (group * chunks_ + i / per_chunk) * kNm24GroupRows + inner;
+      const int64_t to = place * per_chunk + i % per_chunk;
+      const float value = load_weight(w.values, w.type, r * present + natural);
+      if (kernel_.sign_magnitude) {
+        values_.as<uint8_t>()[to] = sign_magnitude(value);
+      } else {
+        store_weight(values_.as<void>(), w.type, to, value);
+      }
     }
     const int64_t row_bytes = nm_row_bytes(w.cols, w.keep, w.group);
-    const int64_t group = r / kNm24GroupRows, inner = r % kNm24GroupRows;
     for (int64_t b = 0; b < row_bytes; ++b) {
       const int64_t chunk = b / index_bytes();
       const int64_t word = (group * chunks_ + chunk) * kNm24GroupRows + inner;
@@ -53,13 +57,17 @@ class Nm24 final : public FewRows {
   }
 
   size_t packed_x_bytes() const override { return chunks_ * kernel_.chunk * kernel_.x_bytes; }
-  void pack_x(const float* x, void* packed) const override { kernel_.pack_x(x, cols_, chunks_, packed); }
+  void pack_x(const float* x, int64_t i, int64_t n, char* packed) const override {
+    for (int64_t c = 0; c < chunks_; ++c) {
+      const int64_t first = c * kernel_.chunk;
+      kernel_.pack_chunk(x + first, cols_ - first, packed + (c * n + i) * kernel_.chunk * kernel_.x_bytes);
+    }
+  }
 
   void multiply(int64_t group, const void* x, int64_t n, float* sums) const override {
     const int64_t row = group * kNm24GroupRows;
     const Nm24Stream stream{
         .values = values_.as<char>() + row * row_values() * weight_bytes(kernel_.type),
-        .row_values = row_values(),
         .indices = reinterpret_cast<const uint32_t*>(indices_.as<char>() + row * chunks_ * index_bytes()),
         .chunks = chunks_};
     kernel_.multiply(stream, x, n, sums);
@@ -86,6 +94,7 @@ std::unique_ptr<const Layout> make_nm24(const NmWeights& weights, const PrepareO
   for (const auto& entry : kKernels) {
     if (!isa::runs_on(entry.needs, options.isa) || entry.kernel->type != weights.type) continue;
     if (!options.kernel.empty() && options.kernel != entry.kernel->name) continue;
+    if (entry.kernel->sign_magnitude && has_minus_128(read_rows(weights))) continue;
     return std::make_unique<Nm24>(weights, *entry.kernel);
   }
   return nullptr;
