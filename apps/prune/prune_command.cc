@@ -12,6 +12,7 @@
 #include "apps/prune/html_report.h"
 #include "apps/prune/layer_rows.h"
 #include "apps/prune/output_place.h"
+#include "apps/prune/structured_command.h"
 #include "apps/prune/terminal.h"
 #include "apps/prune/text_file.h"
 #include "libprune/model/calibrated/layer_method.h"
@@ -30,8 +31,8 @@ std::string help_text() {
       "  2:4, 4:8, 1:4, N:M   keep N of every M consecutive weights of a row, 1 <= N < M <= 32; sparsity is "
       "1 - N/M\n"
       "  unstructured         any weight may go\n"
-      "  16x16, RxC           blocks of R rows x C columns go or stay as one\n"
-      "\nMethods (--method); all but magnitude need --calib:\n";
+      "  16x16, RxC           blocks of R rows x C columns go or stay as one\n" +
+      structured_help() + "\nMethods for weights (--method); all but magnitude need --calib:\n";
   for (const Method& method : methods()) text += fmt::format("  {:<20} {}\n", method.name, method.summary);
   text += "\nCommands (prune COMMAND --help):\n";
   for (const Command& command : kCommands)
@@ -43,6 +44,7 @@ std::string help_text() {
       "  prune Llama-3-8B --sparsity 0.7 --pattern unstructured --scope global\n"
       "  prune Llama-3-8B --pattern 16x16 --sparsity 0.5 --exclude '*.down_proj'\n"
       "  prune Llama-3-8B --pattern 2:4 --method admm --calib ids.npy --samples 256\n"
+      "  prune Llama-3-8B --pattern channels --sparsity 0.25 --method obs --calib text.jsonl\n"
       "\nExit codes: 0 done, 1 failed while running, 2 usage, 3 input refused, 4 verify or bench found a "
       "mismatch,\n130 interrupted.\n"
       "A model in a folder that is named like a command is ./NAME.";
@@ -68,6 +70,7 @@ CommandLine make_line() {
       "block-norm", po::value<std::string>()->default_value("l2")->value_name("l1|l2"),
       "by which norm magnitude scores a block");
   add_calibration_options(line);
+  add_structured_options(line);
   add_selection_options(line);
   line.options()("skip-unfit", po::bool_switch(),
                  "leave tensors dense that can't take the pattern, instead of refusing");
@@ -80,6 +83,7 @@ CommandLine make_line() {
 }
 
 PruneOptions read_options(const CommandLine& line) {
+  refuse_structured_options(line, line.text("pattern"));
   PruneOptions options;
   options.method = line.text("method");
   options.pattern = parse_pattern(line.text("pattern"));
@@ -252,6 +256,7 @@ void write_report(const std::string& path, const PruneReport& report) try {
 int prune_command(const Arguments& arguments) {
   CommandLine line = make_line();
   if (!line.parse(arguments)) return kDone;
+  if (const auto units = parse_units(line.text("pattern"))) return prune_structured(line, *units);
   const PruneOptions options = read_options(line);
   const Checkpoint checkpoint = open_model(line);
   const bool quiet = line.flag("quiet");

@@ -3,12 +3,15 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "apps/prune/command.h"
 #include "apps/prune/exit_codes.h"
 #include "apps/prune/terminal.h"
+#include "apps/prune/unit_check.h"
 #include "apps/prune/verifier.h"
 
 namespace prune::app {
@@ -17,16 +20,20 @@ namespace {
 constexpr size_t kMostShown = 20;  // mismatches printed one by one
 
 CommandLine make_line() {
-  CommandLine line("prune verify [MODEL] [--pattern P] [--sparsity S] [--against ORIGINAL] [options]",
-                   "Checks a dense or packed checkpoint: that its files are sound, no weight is NaN, and "
-                   "every packed index and\n"
-                   "offset is in order; with the options below, that it is what pruning promises. Exit code "
-                   "4 on a mismatch.",
-                   "Examples:\n  prune verify Llama-3-8B-2of4 --pattern 2:4 --against Llama-3-8B\n"
-                   "  prune verify Llama-3-8B-packed --against Llama-3-8B-2of4\n");
+  CommandLine line(
+      "prune verify [MODEL] [--pattern P] [--sparsity S] [--against ORIGINAL] [options]",
+      "Checks a dense or packed checkpoint: that its files are sound, no weight is NaN, and "
+      "every packed index and\n"
+      "offset is in order; with the options below, that it is what pruning promises. Exit code "
+      "4 on a mismatch.",
+      "Examples:\n  prune verify Llama-3-8B-2of4 --pattern 2:4 --against Llama-3-8B\n"
+      "  prune verify Llama-3-8B-packed --against Llama-3-8B-2of4\n"
+      "  prune verify Llama-3-8B-channels --pattern channels --sparsity 0.19 --against Llama-3-8B\n");
   line.positional("model");
-  line.options()("pattern,p", po::value<std::string>()->value_name("P"),
-                 "every linear weight keeps to this pattern")(
+  line.options()(
+      "pattern,p", po::value<std::string>()->value_name("P"),
+      "every linear weight keeps to this pattern; channels, heads, layers, experts, mixed: the model is "
+      "what is left of the original without such units")(
       "sparsity,s", po::value<double>()->value_name("S"),
       "at least as many linear weights are zero (for RxC: in blocks that are all zero) as pruning with this "
       "sparsity promises")("scope",
@@ -41,6 +48,17 @@ CommandLine make_line() {
   add_selection_options(line);
   add_running_options(line);
   return line;
+}
+
+// The promise of a pattern of whole units.
+UnitPromise read_unit_promise(const CommandLine& line, UnitKind units) {
+  for (const char* name : {"scope", "skip-unfit", "include", "exclude"}) {
+    if (line.has(name)) throw_usage(fmt::format("pattern {} has no use for --{}", to_string(units), name));
+  }
+  const UnitPromise promise{units, line.maybe_number("sparsity")};
+  if (promise.sparsity && !line.has("against"))
+    throw_usage("--sparsity of whole units needs --against ORIGINAL, of which they are a share");
+  return promise;
 }
 
 Promise read_promise(const CommandLine& line) {
@@ -88,15 +106,22 @@ int print_outcome(const CommandLine& line, const Model& model, const Verdict& ve
 int verify_command(const Arguments& arguments) {
   CommandLine line = make_line();
   if (!line.parse(arguments)) return kDone;
-  const Promise promise = read_promise(line);
+  const std::optional<UnitKind> units = parse_units(line.maybe_text("pattern").value_or(""));
+  const UnitPromise of_units = units ? read_unit_promise(line, *units) : UnitPromise();
+  const Promise promise = units ? Promise() : read_promise(line);
   const Model model(line.maybe_text("model").value_or("."));
   std::unique_ptr<Model> original;
   if (const auto path = line.maybe_text("against")) original = std::make_unique<Model>(*path);
   Verdict verdict;
   {
     ProgressBar bar("verifying");
-    verdict = verify(model, original.get(), promise, line.threads(),
+    verdict = verify(model, units ? nullptr : original.get(), promise, line.threads(),
                      line.flag("quiet") ? Progress() : bar.callback());
+  }
+  if (units) {
+    for (std::string& finding :
+         check_units(model.checkpoint, original ? &original->checkpoint : nullptr, of_units))
+      verdict.mismatches.push_back(std::move(finding));
   }
   const bool asks_of_weights = promise.pattern || promise.sparsity || !promise.include.empty();
   if (asks_of_weights && verdict.matrices == 0)

@@ -16,8 +16,6 @@ std::string_view to_string(Scope scope) {
 
 std::string_view to_string(BlockNorm norm) { return norm == BlockNorm::kL1 ? "l1" : "l2"; }
 
-namespace {
-
 nlohmann::json to_json(const CalibrationOptions& options) {
   nlohmann::json json = {{"file", options.file.string()},
                          {"samples", options.samples},
@@ -30,6 +28,8 @@ nlohmann::json to_json(const CalibrationOptions& options) {
   if (options.follow) json["follow"] = *options.follow;
   return json;
 }
+
+namespace {
 
 void add_calibrated(const TensorReport& t, nlohmann::json& entry) {
   if (t.error_before) entry["error_before"] = *t.error_before;

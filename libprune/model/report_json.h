@@ -15,7 +15,8 @@ namespace prune {
 std::string_view to_string(Scope scope);     // "row", "layer", "global"
 std::string_view to_string(BlockNorm norm);  // "l1", "l2"
 
-// The options that decide the result (threads do not).
+// The options that decide the result (threads and memory do not).
+nlohmann::json to_json(const CalibrationOptions& options);
 nlohmann::json to_json(const PruneOptions& options);
 nlohmann::json to_json(const std::vector<TensorReport>& tensors);
 std::vector<TensorReport> tensor_reports_from_json(const nlohmann::json& json);

@@ -21,27 +21,6 @@ void add_heads(Units& rows, int64_t first_head, const Units& heads, int64_t head
   }
 }
 
-void keep_rows(Linear& linear, const Units& rows) {
-  FloatMatrix weight(int64_t(rows.size()), linear.in);
-  for (size_t i = 0; i < rows.size(); ++i)
-    std::copy_n(linear.weight.row(rows[i]), linear.in, weight.row(int64_t(i)));
-  linear.weight = std::move(weight);
-  linear.out = int64_t(rows.size());
-  if (linear.bias.empty()) return;
-  std::vector<float> bias;
-  for (const int64_t row : rows) bias.push_back(linear.bias[size_t(row)]);
-  linear.bias = std::move(bias);
-}
-
-void keep_columns(Linear& linear, const Units& columns) {
-  FloatMatrix weight(linear.out, int64_t(columns.size()));
-  for (int64_t i = 0; i < linear.out; ++i) {
-    for (size_t j = 0; j < columns.size(); ++j) weight.row(i)[j] = linear.weight.row(i)[columns[j]];
-  }
-  linear.weight = std::move(weight);
-  linear.in = int64_t(columns.size());
-}
-
 int64_t norm_parameters(const DecoderConfig& config) {
   const int64_t each = config.family->norm == NormKind::kLayer ? 2 : 1;
   const int64_t of_heads = config.family->names.q_norm.empty() ? 0 : 2 * config.head_dim;
@@ -149,10 +128,30 @@ Units expanding_rows(const DecoderConfig& config, const Units& channels, bool fu
   return rows;
 }
 
-void cut_attention(DecoderLayer& layer, const DecoderConfig& dense, const LayerCut& cut) {
+void keep_rows(Linear& linear, const Units& rows) {
+  FloatMatrix weight(int64_t(rows.size()), linear.in);
+  for (size_t i = 0; i < rows.size(); ++i)
+    std::copy_n(linear.weight.row(rows[i]), linear.in, weight.row(int64_t(i)));
+  linear.weight = std::move(weight);
+  linear.out = int64_t(rows.size());
+  if (linear.bias.empty()) return;
+  std::vector<float> bias;
+  for (const int64_t row : rows) bias.push_back(linear.bias[size_t(row)]);
+  linear.bias = std::move(bias);
+}
+
+void keep_columns(Linear& linear, const Units& columns) {
+  FloatMatrix weight(linear.out, int64_t(columns.size()));
+  for (int64_t i = 0; i < linear.out; ++i) {
+    for (size_t j = 0; j < columns.size(); ++j) weight.row(i)[j] = linear.weight.row(i)[columns[j]];
+  }
+  linear.weight = std::move(weight);
+  linear.in = int64_t(columns.size());
+}
+
+void cut_qkv(DecoderLayer& layer, const DecoderConfig& dense, const LayerCut& cut) {
   for (size_t i = 0; i < layer.qkv.size(); ++i)
     keep_rows(layer.qkv[i], qkv_rows(dense, cut, i, layer.qkv.size() == 1));
-  keep_columns(layer.output, columns_of_heads(dense, cut.heads));
 }
 
 void cut_feed_forward(DecoderLayer& layer, const DecoderConfig& dense, const LayerCut& cut) {

@@ -58,9 +58,13 @@ int64_t block_parameters(const DecoderConfig& config);
 Units qkv_rows(const DecoderConfig& config, const LayerCut& cut, size_t linear, bool fused);
 Units expanding_rows(const DecoderConfig& config, const Units& channels, bool fused);
 
-// Cut the weights of one half of a layer of the dense model. The caller sets the config that is true
-// afterwards.
-void cut_attention(DecoderLayer& layer, const DecoderConfig& dense, const LayerCut& cut);
+// Leaves some outputs of a linear layer, or some inputs.
+void keep_rows(Linear& linear, const Units& rows);
+void keep_columns(Linear& linear, const Units& columns);
+
+// Cut q, k and v, or the router and all experts, of a layer of the dense model. The caller sets the config that
+// is true afterwards.
+void cut_qkv(DecoderLayer& layer, const DecoderConfig& dense, const LayerCut& cut);
 void cut_feed_forward(DecoderLayer& layer, const DecoderConfig& dense, const LayerCut& cut);
 
 }  // namespace prune

@@ -96,7 +96,7 @@ ModelShape plan_shape(const DecoderConfig& config, const StructuredOptions& opti
   const std::string subject = "sparsity " + percent(sparsity) + " of the decoder blocks: ";
   const double most = share(choice.shapes.back());
   const double step = choice.shapes.size() > 1 ? most - share(choice.shapes[choice.shapes.size() - 2]) : 1;
-  if (choice.shapes.size() < 2 || sparsity >= most + step) {
+  if (choice.shapes.size() < 2 || sparsity > most + step / 2) {
     throw_usage(subject + "would leave too few " + choice.unit + "s; at most " + percent(most) +
                 " can go that way");
   }

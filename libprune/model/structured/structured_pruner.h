@@ -1,0 +1,89 @@
+// Structured pruning with the inputs that layers see on some text, decoder layer after decoder layer.
+//
+// Two streams of hidden states run through the layers as in CalibratedPruner: the pruned one, and where the
+// method refits, the dense one. Each half of a layer, attention and feed-forward, is cut on its own:
+//   1. the half as it is takes both streams, which gives the moments of its output projection's inputs X, and
+//      E, how far the dense stream is from the pruned one after it,
+//   2. heads or channels are chosen, and the projection is refitted to X W^T + f E: it mends a part of what
+//      all layers before it, and the layers that went, did to the hidden state,
+//   3. the pruned stream passes the half that is left.
+// Where the method trains, the whole layer then learns to give the same mixture of its dense outputs.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "libprune/io/scratch.h"
+#include "libprune/model/calibrated/calibration_text.h"
+#include "libprune/model/decoder/decoder.h"
+#include "libprune/model/decoder/forward.h"
+#include "libprune/model/progress.h"
+#include "libprune/model/structured/cut_checkpoint.h"
+#include "libprune/model/structured/layer_report.h"
+#include "libprune/model/structured/projection.h"
+
+namespace prune {
+
+struct StructuredResult {
+  Cut cut;
+  ChangedTensors changed;
+  std::vector<LayerReport> layers;
+  double nats = 0;  // loss on the sequences that were kept for it; 0 without
+};
+
+class StructuredPruner {
+ public:
+  // Takes moments from the first `fit` sequences of the text and the loss from the `test` after them. All
+  // must outlive it. What is held beyond the options' memory goes to `folder`.
+  StructuredPruner(const Decoder& decoder, const StructuredOptions& options, const CalibrationText& text,
+                   int64_t fit, int64_t test, std::filesystem::path folder);
+
+  // Cuts the model to this shape, without the layers of `gone`. Throws Error(kInput) naming the layer for
+  // inputs that are not finite, Interrupted. To be called once.
+  StructuredResult run(const ModelShape& shape, const Units& gone, ProgressCounter& progress);
+
+ private:
+  struct Layer;  // the one at work
+
+  void embed();
+  void skip_layer(int64_t index);
+  void cut_layer(Layer& work);
+  void attention(Layer& work);
+  void choose_heads(Layer& work, const ProjectionMoments& moments);
+  void experts(Layer& work);
+  void feed_forward(Layer& work);
+  void cut_expert(Layer& work, size_t expert, ProjectionMoments& moments);
+  void train(Layer& work);
+  void store(const Layer& work);
+  void store(Layer& work, Linear& linear);
+  void advance_attention(const Layer& work);
+  void advance_feed_forward(const Layer& work);
+  double loss();
+  ProjectionTask task(int64_t group, int64_t keep) const;
+
+  // Calls body(hidden states of the pruned stream, of the dense one (may be empty), the sequences, whether
+  // moments are taken of them).
+  template <class Body>
+  void for_each_batch(Body&& body);
+
+  const Decoder& decoder_;
+  const StructuredOptions& options_;
+  const StructuredMethod& method_;
+  const CalibrationText& text_;
+  int64_t fit_, test_;
+  double follow_;
+  ModelShape shape_;
+  RopeTable rope_;
+  Scratch scratch_;
+  std::span<float> pruned_;            // [samples length, width]
+  std::span<float> dense_;             // empty where nothing is followed
+  std::span<float> inputs_, targets_;  // of the layer, where it is trained
+  LayerActivations activations_, dense_activations_;
+  FloatMatrix own_, wanted_;
+  ChangedTensors changed_;
+};
+
+}  // namespace prune
