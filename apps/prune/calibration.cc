@@ -27,9 +27,7 @@ void add_calibration_options(CommandLine& line) {
       "true-sequential", po::bool_switch(),
       "also within a decoder layer, later matrices see the earlier ones pruned")(
       "memory", po::value<std::string>()->value_name("SIZE"),
-      "of hidden states and pruned weights in memory, 512M or 8G; the rest goes to a temporary file "
-      "(default: "
-      "4G)");
+      "of hidden states in memory, 512M or 8G; the rest goes to a temporary file (default: 4G)");
 }
 
 CalibrationOptions read_calibration(const CommandLine& line) {

@@ -29,8 +29,14 @@ int open_without_name(const std::filesystem::path& folder) {
 
 Scratch::Scratch(uint64_t memory, std::filesystem::path folder) : free_(memory), folder_(std::move(folder)) {}
 
-Scratch::~Scratch() {
-  for (const Region& region : regions_) ::munmap(region.data, region.size);
+Scratch::~Scratch() { clear(); }
+
+void Scratch::clear() {
+  for (const Region& region : regions_) {
+    ::munmap(region.data, region.size);
+    region.in_file ? spilled_ -= region.size : free_ += region.size;
+  }
+  regions_.clear();
 }
 
 // Reserves the blocks: a map of a file that the disk can't hold would kill the process on writing.
@@ -43,8 +49,14 @@ int Scratch::make_file(uint64_t bytes) const {
 }
 
 std::span<std::byte> Scratch::take(uint64_t bytes) {
+  return map(bytes, bytes > free_ ? Place::kFile : Place::kMemory);
+}
+
+std::span<std::byte> Scratch::take_in_file(uint64_t bytes) { return map(bytes, Place::kFile); }
+
+std::span<std::byte> Scratch::map(uint64_t bytes, Place place) {
   if (bytes == 0) return {};
-  const bool in_file = bytes > free_;
+  const bool in_file = place == Place::kFile;
   const FileDescriptor fd(in_file ? make_file(bytes) : -1);
   const int flags = in_file ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
   void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, fd.get(), 0);

@@ -21,6 +21,8 @@ class Scratch {
 
   // Zeros, aligned to a page, until the Scratch ends. Throws Error(kRuntime) when the folder can't hold them.
   std::span<std::byte> take(uint64_t bytes);
+  // The same, always in a file: for what is written long before it is read.
+  std::span<std::byte> take_in_file(uint64_t bytes);
   template <class T>
   std::span<T> take_array(uint64_t count) {
     return {reinterpret_cast<T*>(take(count * sizeof(T)).data()), size_t(count)};
@@ -30,6 +32,9 @@ class Scratch {
   // stay.
   void done_with(std::span<const std::byte> part) const;
 
+  // Ends all that was taken.
+  void clear();
+
   uint64_t spilled() const { return spilled_; }  // bytes in files
 
  private:
@@ -38,6 +43,8 @@ class Scratch {
     size_t size;
     bool in_file;
   };
+  enum class Place { kMemory, kFile };
+  std::span<std::byte> map(uint64_t bytes, Place place);
   int make_file(uint64_t bytes) const;
 
   uint64_t free_;

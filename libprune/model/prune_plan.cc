@@ -31,11 +31,21 @@ class Planner {
                           .prune = choice.chosen,
                           .orientation = choice.orientation,
                           .reason = std::move(choice.reason)};
+    if (planned.prune) require_writable(tensor, ref);
     if (planned.prune) fit(tensor, planned);
     return planned;
   }
 
  private:
+  // Calibrated methods compute weights as floats, which are rounded to the file's type at last.
+  void require_writable(const TensorInfo& tensor, TensorRef ref) const {
+    if (tensor.dtype != DType::kF8E4M3 && tensor.dtype != DType::kF8E5M2) return;
+    if (!find_method(options_.method).needs_calibration) return;
+    throw_input(place_of(checkpoint_.shards()[ref.shard], tensor) + ": type " +
+                std::string(name(tensor.dtype)) +
+                " can't hold calibrated weights: use method magnitude, or --exclude it");
+  }
+
   void fit(const TensorInfo& tensor, PlannedTensor& planned) {
     const bool turned = planned.orientation == Orientation::kInOut;
     planned.out = tensor.shape[turned ? 1 : 0];

@@ -1,6 +1,7 @@
 """Methods that look at what the model does with some text, against a llama of NumPy in double precision."""
 
 import json
+import os
 import re
 import unittest
 
@@ -12,6 +13,9 @@ from program import DONE, MODEL, REFUSED, SHARED, SOURCE, USAGE, ProgramTest, ne
 
 GOLDEN = SOURCE / "test/golden/docs-llama-4m.safetensors"  # holds input_ids, two sequences of 64
 CALIBRATION = ("--calib", GOLDEN, "--samples", "2", "--seqlen", "64")
+# Runs its arguments, and prints the most bytes that were resident.
+MEASURE = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); \
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
 SITES = {
     "self_attn.q_proj": "attention", "self_attn.k_proj": "attention", "self_attn.v_proj": "attention",
     "self_attn.o_proj": "context", "mlp.gate_proj": "mlp", "mlp.up_proj": "mlp", "mlp.down_proj": "inner",
@@ -151,6 +155,35 @@ class Calibrated(ProgramTest):
         run = self.expect(REFUSED, MODEL, "-o", self.folder / "none", "--pattern", "2:4", "--method", "wanda", "--calib",
                           text, "--samples", "4000", "--seqlen", "128", "--quiet")  # fmt: skip
         self.assert_one_line(run.stderr, "too few for 4000 sequences of 128")
+
+    @needs_shared
+    @unittest.skipIf(os.environ.get("PRUNE_SANITIZE"), "sanitizers need memory of their own")
+    def test_memory_is_what_the_dry_run_says(self):
+        model = SHARED / "models/docs-llama-30m"
+        for method, samples in (("wanda", 16), ("admm", 2)):
+            arguments = (model, "-o", self.folder / method, "--pattern", "2:4", "--method", method,
+                         "--calib", model / "calib.tokens.npy", "--seqlen", "1024", "--samples", str(samples))  # fmt: skip
+            plan = json.loads(self.expect(DONE, *arguments, "--dry-run", "--json").stdout)["memory"]
+            run = self.expect(DONE, *arguments, "-q", command=("/usr/bin/env", "python3", "-c", MEASURE))
+            measured = int(run.stdout.split()[-1])
+            self.assertAlmostEqual(measured / plan["resident"], 1, delta=0.2, msg=method)
+            if method == "wanda":  # with 128 samples more hidden states are held, and nothing else
+                self.assertLess(measured + 112 * 1024 * 512 * 4, 400e6)
+
+    @needs_shared
+    def test_8_bit_floats_are_refused_before_the_work(self):
+        model = self.folder / "narrow"
+        model.mkdir()
+        tensors = tensors_of(MODEL)
+        name = "model.layers.3.mlp.down_proj.weight"
+        values = tensors[name].bits
+        tensors[name] = safetensors_files.Tensor("F8_E4M3", values >> 8)
+        safetensors_files.write(model / "model.safetensors", tensors, {"format": "pt"})
+        (model / "config.json").write_bytes((MODEL / "config.json").read_bytes())
+        for dry_run in ((), ("--dry-run",)):
+            run = self.expect(REFUSED, model, "-o", self.folder / "out", "-q", "--method", "admm", *CALIBRATION, *dry_run)
+            self.assert_one_line(run.stderr, name, "F8_E4M3", "--exclude")
+            self.assert_nothing_left(self.folder / "out")
 
     def test_where_states_are_kept_changes_nothing(self):
         arguments = ("--method", "refit", *CALIBRATION)

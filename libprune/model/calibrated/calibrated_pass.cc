@@ -25,6 +25,7 @@ PruneReport prune_calibrated(const Checkpoint& checkpoint, const PrunePlan& plan
                                   const PrunedTensor& pruned =
                                       pruner->pruned(checkpoint.tensor(planned.ref).name);
                                   sink.append(pruned.bytes);
+                                  pruner->done_with(pruned);
                                   return pruned.report;
                                 }};
   return rewrite_checkpoint(checkpoint, plan, output, std::move(options), rewriter, progress);

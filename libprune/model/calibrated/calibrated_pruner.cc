@@ -12,12 +12,12 @@
 #include "libprune/model/calibrated/matrix_pruner.h"
 #include "libprune/model/calibrated/reconstruction.h"
 #include "libprune/model/checkpoint_rewrite.h"
+#include "libprune/model/decoder/memory.h"
 #include "libprune/model/gemm.h"
 
 namespace prune {
 namespace {
 
-constexpr int64_t kBatchTokens = 2048;
 constexpr double kUsualFollow = 0.5;
 
 // What the readers at a place read, of a layer without experts.
@@ -48,8 +48,6 @@ std::map<std::string, const PlannedTensor*> planned_by_name(const Checkpoint& ch
 
 }  // namespace
 
-int64_t sequences_at_once(int64_t length) { return std::max<int64_t>(1, kBatchTokens / length); }
-
 CalibratedPruner::CalibratedPruner(const Checkpoint& checkpoint, const PrunePlan& plan,
                                    std::filesystem::path folder)
     : checkpoint_(checkpoint),
@@ -63,16 +61,16 @@ CalibratedPruner::CalibratedPruner(const Checkpoint& checkpoint, const PrunePlan
       rope_(decoder_.config().rope, text_.length),
       follow_(method_.follows_dense ? plan.options.calibration.follow.value_or(kUsualFollow) : 0),
       planned_(planned_by_name(checkpoint, plan)),
-      scratch_(plan.options.calibration.memory, std::move(folder)) {}
+      scratch_(plan.options.calibration.memory, folder),
+      results_(0, std::move(folder)) {}
 
 void CalibratedPruner::run(const Progress& progress) {
-  uint64_t bytes = 0;
-  for (const auto& [name, tensor] : planned_) bytes += checkpoint_.tensor(tensor->ref).size_bytes();
-  ProgressCounter counter(progress, bytes);
+  ProgressCounter counter(progress, reserve_results());
   embed();
   for (int64_t index = 0; index < decoder_.config().layers; ++index) prune_layer(index, counter);
-  for (const auto& [name, tensor] : planned_) {
-    if (pruned_.contains(name)) continue;
+  free_working_memory();
+  for (const auto& [name, result] : pruned_) {
+    if (result.report.pruned) continue;
     throw_input("tensor " + quote_name(name) + " is no linear layer of a decoder layer: method " +
                 std::string(method_.name) + " can't prune it");
   }
@@ -80,7 +78,7 @@ void CalibratedPruner::run(const Progress& progress) {
 
 template <class Body>
 void CalibratedPruner::for_each_batch(std::span<float> stream, Body&& body) {
-  const int64_t count = sequences_at_once(text_.length);
+  const int64_t count = batch_sequences(text_.length);
   for (int64_t first = 0; first < text_.samples; first += count) {
     check_interrupted();
     const Sequences sequences(std::min(count, text_.samples - first), text_.length);
@@ -90,6 +88,26 @@ void CalibratedPruner::for_each_batch(std::span<float> stream, Body&& body) {
     body(part, sequences, first);
     scratch_.done_with(std::as_bytes(part));
   }
+}
+
+void CalibratedPruner::free_working_memory() {
+  scratch_.clear();
+  pruned_stream_ = dense_stream_ = target_ = {};
+  pruned_activations_ = dense_activations_ = {};
+  pruned_outputs_ = dense_outputs_ = {};
+}
+
+// At once, so that a disk that is too small is found before the work.
+uint64_t CalibratedPruner::reserve_results() {
+  uint64_t bytes = 0;
+  for (const auto& [name, tensor] : planned_) bytes += checkpoint_.tensor(tensor->ref).size_bytes();
+  std::span<std::byte> free = results_.take_in_file(bytes);
+  for (const auto& [name, tensor] : planned_) {
+    const size_t size = checkpoint_.tensor(tensor->ref).size_bytes();
+    pruned_[name].bytes = free.first(size);
+    free = free.subspan(size);
+  }
+  return bytes;
 }
 
 void CalibratedPruner::embed() {
@@ -102,6 +120,7 @@ void CalibratedPruner::embed() {
     if (follow_ > 0)
       std::ranges::copy(hidden, dense_stream_.begin() + (hidden.data() - pruned_stream_.data()));
   });
+  release(decoder_.embedding_name());
 }
 
 std::vector<CalibratedPruner::Site> CalibratedPruner::sites_of(DecoderLayer& layer) const {
@@ -216,7 +235,7 @@ void CalibratedPruner::store_again(Linear& linear, const Linear& dense, const In
   store_matrix(stored(*planned_.at(linear.weight_name), result.bytes), weights, result.report);
   result.report.error_after =
       layer_error(detail::as_const(weights), view(dense.weight.data(), dense.out, dense.in), moments.gram());
-  scratch_.done_with(result.bytes);
+  results_.done_with(result.bytes);
 }
 
 StoredTensor CalibratedPruner::stored(const PlannedTensor& planned, std::span<std::byte> after) const {
@@ -250,7 +269,6 @@ void CalibratedPruner::prune_site(Site& site, ProgressCounter& progress) {
 
 void CalibratedPruner::prune_linear(Linear& linear, const InputMoments& moments, const Matrix<float>& blend) {
   const PlannedTensor& planned = *planned_.at(linear.weight_name);
-  const TensorInfo& tensor = checkpoint_.tensor(planned.ref);
   const Matrix<float> dense = view(linear.weight.data(), linear.out, linear.in);
   LayerTask task{.dense = view(dense), .gram = moments.gram()};
   task.pattern = plan_.options.pattern;
@@ -264,9 +282,8 @@ void CalibratedPruner::prune_linear(Linear& linear, const InputMoments& moments,
          rhs.data(), linear.in);
     task.rhs.emplace(view(rhs));
   }
-  PrunedTensor& result = pruned_[linear.weight_name];
+  PrunedTensor& result = pruned_.at(linear.weight_name);
   result.report = describe_tensor(checkpoint_, planned);
-  result.bytes = scratch_.take(tensor.size_bytes());
   if (moments.tokens() == 0) result.report.note = "no token was routed here: inputs taken for equal";
   try {
     prune_matrix(method_, task, stored(planned, result.bytes),
@@ -274,17 +291,19 @@ void CalibratedPruner::prune_linear(Linear& linear, const InputMoments& moments,
   } catch (const Error& fault) {
     throw_input(quote_name(linear.weight_name) + ": " + fault.what());
   }
-  scratch_.done_with(result.bytes);
+  results_.done_with(result.bytes);
 }
 
 // The layer's tensors are not read again before they are written.
 void CalibratedPruner::release(const DecoderLayer& layer) const {
-  for (const Linear* linear : layer.linears()) {
-    const auto ref = checkpoint_.find(linear->weight_name);
-    const SafetensorsFile& shard = checkpoint_.shards()[ref->shard];
-    const TensorInfo& tensor = checkpoint_.tensor(*ref);
-    shard.map().done_with(shard.data_start() + tensor.begin, tensor.size_bytes());
-  }
+  for (const Linear* linear : layer.linears()) release(linear->weight_name);
+}
+
+void CalibratedPruner::release(const std::string& tensor) const {
+  const auto ref = checkpoint_.find(tensor);
+  const SafetensorsFile& shard = checkpoint_.shards()[ref->shard];
+  const TensorInfo& info = checkpoint_.tensor(*ref);
+  shard.map().done_with(shard.data_start() + info.begin, info.size_bytes());
 }
 
 }  // namespace prune

@@ -31,9 +31,6 @@
 
 namespace prune {
 
-// Sequences that pass a layer at once: enough for products at full speed.
-int64_t sequences_at_once(int64_t length);
-
 struct PrunedTensor {
   std::span<std::byte> bytes;  // as the file will hold them
   TensorReport report;
@@ -42,14 +39,16 @@ struct PrunedTensor {
 class CalibratedPruner {
  public:
   // Throws Error(kInput) where the architecture is not supported, the text does not do, or the plan prunes a
-  // tensor that is no linear layer of a decoder layer. What is held beyond the plan's memory goes to
-  // `folder`.
+  // tensor that is no linear layer of a decoder layer. Pruned weights wait in a temporary file in `folder`,
+  // with hidden states beyond the plan's memory.
   CalibratedPruner(const Checkpoint& checkpoint, const PrunePlan& plan, std::filesystem::path folder);
 
   // Prunes every tensor of the plan. Throws Error(kInput) naming the layer for inputs that are not finite.
   void run(const Progress& progress);
   // What became of a tensor of the plan.
   const PrunedTensor& pruned(const std::string& tensor) const { return pruned_.at(tensor); }
+  // It has been written: its bytes leave memory.
+  void done_with(const PrunedTensor& tensor) const { results_.done_with(tensor.bytes); }
 
  private:
   // Linear layers that read the same inputs.
@@ -59,7 +58,9 @@ class CalibratedPruner {
     std::optional<InputMoments> moments = {};
   };
 
+  uint64_t reserve_results();  // gives their bytes
   void embed();
+  void free_working_memory();
   void prune_layer(int64_t index, ProgressCounter& progress);
   std::vector<Site> sites_of(DecoderLayer& layer) const;
   bool is_planned(const Linear& linear) const { return planned_.contains(linear.weight_name); }
@@ -73,6 +74,7 @@ class CalibratedPruner {
   StoredTensor stored(const PlannedTensor& planned, std::span<std::byte> after) const;
   void advance(const DecoderLayer& layer);
   void release(const DecoderLayer& layer) const;
+  void release(const std::string& tensor) const;
 
   // Calls body(hidden states of some sequences, the sequences).
   template <class Body>
@@ -86,7 +88,8 @@ class CalibratedPruner {
   RopeTable rope_;
   double follow_;
   std::map<std::string, const PlannedTensor*> planned_;
-  Scratch scratch_;
+  Scratch scratch_;                 // hidden states, until the last layer is pruned
+  Scratch results_;                 // pruned weights
   std::span<float> pruned_stream_;  // [samples length, width]
   std::span<float> dense_stream_;   // empty where nothing is followed
   LayerActivations pruned_activations_;

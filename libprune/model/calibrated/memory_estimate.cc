@@ -2,24 +2,13 @@
 
 #include <algorithm>
 
-#include "libprune/model/calibrated/calibrated_pruner.h"
+#include "libprune/model/calibrated/calibration_text.h"
+#include "libprune/model/calibrated/layer_method.h"
+#include "libprune/model/decoder/config.h"
+#include "libprune/model/decoder/memory.h"
 
 namespace prune {
-namespace {
-
-// Floats that the forward pass of a layer keeps of each token.
-int64_t floats_of_token(const DecoderConfig& config) {
-  const int64_t of_experts = config.expanded_width() + config.inner + 2 * config.width;
-  return 6 * config.width + config.qkv_width() + config.context_width() +
-         std::max<int64_t>(config.experts_per_token, 1) * of_experts;
-}
-
-int64_t weights_of_layer(const DecoderConfig& config) {
-  return config.width * (config.qkv_width() + config.context_width()) +
-         config.experts * config.width * (config.expanded_width() + config.inner);
-}
-
-}  // namespace
+namespace {}  // namespace
 
 MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& plan) {
   constexpr uint64_t kFloat = sizeof(float);
@@ -41,23 +30,23 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& pl
     if (!tensor.prune) continue;
     const uint64_t bytes = checkpoint.tensor(tensor.ref).size_bytes();
     estimate.pruned += bytes;
-    take(bytes);
     largest = std::max(largest, uint64_t(tensor.out * tensor.in) * kFloat);
     widest = std::max(widest, square(tensor.in));
   }
+  estimate.spilled += estimate.pruned;
   const uint64_t copies = method.reconstructs ? 6 : follows && options.true_sequential ? 2 : 1;
-  estimate.layers = copies * uint64_t(weights_of_layer(config)) * kFloat;
+  estimate.layers = copies * layer_bytes(config);
   const uint64_t sites = square(config.width) + square(config.context_width()) +
                          uint64_t(config.experts) * (square(config.width) + square(config.inner));
   estimate.moments = (follows ? 2 : 1) * sites;
-  const int64_t batch = sequences_at_once(length) * length;
-  estimate.batch = (follows ? 2 : 1) * uint64_t(batch * floats_of_token(config)) * kFloat;
+  const uint64_t batch = activation_bytes(config, length);
+  estimate.batch = (follows ? 2 : 1) * batch;
   if (method.reconstructs) {
     constexpr int64_t kTrained = 8;  // sequences a step, with gradients of all that the forward pass keeps
-    estimate.batch += 2 * uint64_t(kTrained * length * floats_of_token(config)) * kFloat;
+    estimate.batch += 2 * batch * kTrained / uint64_t(batch_sequences(length));
   }
-  estimate.solver = 6 * largest + 3 * widest;
-  estimate.program = uint64_t(32) << 20;
+  estimate.solver = method.damping > 0 ? 6 * largest + 3 * widest : 4 * largest;
+  estimate.program = uint64_t(40) << 20;
   return estimate;
 }
 

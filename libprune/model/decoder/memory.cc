@@ -10,7 +10,7 @@
 namespace prune {
 namespace {
 
-constexpr int64_t kBatchTokens = 2048;
+constexpr int64_t kBatchTokens = 1024;
 
 }  // namespace
 

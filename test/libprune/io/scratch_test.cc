@@ -33,6 +33,20 @@ TEST(Scratch, ValuesStayWhenPagesGo) {
   for (int32_t i = 0; i < 100'000; ++i) ASSERT_EQ(values[size_t(i)], i);
 }
 
+TEST(Scratch, FilesOnDemand) {
+  testing::TempFolder folder;
+  Scratch scratch(1 << 20, folder.path());
+  const std::span<std::byte> bytes = scratch.take_in_file(10'000);
+  EXPECT_EQ(scratch.spilled(), 10'000U);
+  bytes[9'999] = std::byte(7);
+  scratch.done_with(bytes);
+  EXPECT_EQ(bytes[9'999], std::byte(7));
+  scratch.clear();
+  EXPECT_EQ(scratch.spilled(), 0U);
+  EXPECT_EQ(scratch.take(1 << 20).size(), size_t(1) << 20);
+  EXPECT_EQ(scratch.spilled(), 0U);
+}
+
 TEST(Scratch, FaultsAreWords) {
   testing::TempFolder folder;
   Scratch nowhere(0, folder / "missing");
