@@ -1,7 +1,8 @@
-# What text needs: defines PCRE2::8bit, utf8proc::utf8proc. Debian's packages of them have no CMake files.
+# What text needs: defines PCRE2::8bit, utf8proc::utf8proc, sentencepiece::sentencepiece. Debian's packages of them have no CMake files.
 include(FindPackageHandleStandardArgs)
 set(text_libraries)
-foreach(entry IN ITEMS "PCRE2::8bit pcre2.h pcre2-8" "utf8proc::utf8proc utf8proc.h utf8proc")
+foreach(entry IN ITEMS "PCRE2::8bit pcre2.h pcre2-8" "utf8proc::utf8proc utf8proc.h utf8proc"
+    "sentencepiece::sentencepiece sentencepiece_processor.h sentencepiece")
   string(REPLACE " " ";" entry ${entry})
   list(GET entry 0 target)
   list(GET entry 1 header)

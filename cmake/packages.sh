@@ -9,7 +9,8 @@ set_name=${1:-build}
 
 # Build and run the program, its tests and its benchmarks.
 packages="g++ cmake ninja-build libeigen3-dev libdnnl-dev libfmt-dev libboost-program-options-dev
-  libbenchmark-dev libgtest-dev libgmock-dev nlohmann-json3-dev libjs-chart.js libpcre2-dev libutf8proc-dev"
+  libbenchmark-dev libgtest-dev libgmock-dev nlohmann-json3-dev libjs-chart.js libpcre2-dev libutf8proc-dev
+  libsentencepiece-dev"
 # Check the format and the code; independent implementations in the tests; counting system calls; the package
 # as its users meet it.
 test_packages="clang-format-14 clang-tidy-14 libomp-14-dev python3 python3-numpy strace pkg-config"

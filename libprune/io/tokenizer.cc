@@ -15,20 +15,11 @@ namespace {
 
 using tokenizer::Codec;
 
-std::unique_ptr<Codec> open_codec(const std::filesystem::path& folder) {
-  const std::filesystem::path json = folder / "tokenizer.json";
-  if (is_there(json)) {
-    const MappedFile file(json);
-    const std::span<const std::byte> bytes = file.bytes();
-    if (bytes.size() > kMaxJsonBytes)
-      throw_input(shown(json) + ": " + in_bytes(bytes.size()) + " are too many");
-    return tokenizer::make_json_codec({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
-                                      shown(json));
-  }
-  throw_input(
-      shown(folder) +
-      ": no tokenizer.json, so text can't become tokens; give the text as token ids (.npy), or save the "
-      "tokenizer with transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)");
+std::string_view text_of(const MappedFile& file) {
+  const std::span<const std::byte> bytes = file.bytes();
+  if (bytes.size() > kMaxJsonBytes)
+    throw_input(shown(file.path()) + ": " + in_bytes(bytes.size()) + " are too many");
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 nlohmann::json read_object(const std::filesystem::path& path) {
@@ -36,6 +27,20 @@ nlohmann::json read_object(const std::filesystem::path& path) {
   nlohmann::json file = read_json_file(path);
   if (!file.is_object()) throw_input(shown(path) + ": must be a JSON object");
   return file;
+}
+
+std::unique_ptr<Codec> open_codec(const std::filesystem::path& folder) {
+  const std::filesystem::path json = folder / "tokenizer.json", model = folder / "tokenizer.model";
+  if (is_there(json)) return tokenizer::make_json_codec(text_of(MappedFile(json)), shown(json));
+  if (is_there(model)) {
+    return tokenizer::make_sentencepiece_codec(text_of(MappedFile(model)),
+                                               read_object(folder / "tokenizer_config.json"),
+                                               read_object(folder / "added_tokens.json"), shown(model));
+  }
+  throw_input(shown(folder) +
+              ": no tokenizer.json or tokenizer.model, so text can't become tokens; give the text as token "
+              "ids (.npy), or save the "
+              "tokenizer with transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)");
 }
 
 // tokenizer_config.json: "bos_token" is a string, or an object with its content.

@@ -24,7 +24,8 @@ class Tokenizer {
   enum class SpecialTokens { kKeep, kSkip };
 
   // From the files of a model: tokenizer.json (byte-pair encoding, of bytes or with SentencePiece's
-  // conventions). The token in front of a text is tokenizer_config.json's bos_token, else config.json's
+  // conventions), else tokenizer.model (SentencePiece; added tokens from tokenizer_config.json). The token in
+  // front of a text is tokenizer_config.json's bos_token, else the tokenizer's own, else config.json's
   // bos_token_id. Throws Error(kInput), naming what is missing or not supported: text is encoded exactly as
   // the model's own tokenizer does, or not at all.
   static Tokenizer load(const std::filesystem::path& model_folder);

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 namespace prune::tokenizer {
 
 class Codec {
@@ -30,5 +32,11 @@ class Codec {
 
 // A Hugging Face tokenizer.json. Throws Error(kInput).
 std::unique_ptr<Codec> make_json_codec(std::string_view json, const std::string& where);
+
+// The bytes of a SentencePiece tokenizer.model. `config` is the model's tokenizer_config.json and `older` its
+// added_tokens.json, or empty objects. As in Hugging Face's tokenizers a space goes in front of all text
+// between added tokens, with "legacy": false in front of the whole text alone. Throws Error(kInput).
+std::unique_ptr<Codec> make_sentencepiece_codec(std::string_view model, const nlohmann::json& config,
+                                                const nlohmann::json& older, const std::string& where);
 
 }  // namespace prune::tokenizer

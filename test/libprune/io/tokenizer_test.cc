@@ -225,7 +225,7 @@ TEST_F(TokenizerFolder, RefusesWhatIsMissingOrWrong) {
   testing::write_file(folder_ / "tokenizer_config.json", "[]");
   EXPECT_THAT(refusal(), HasSubstr("tokenizer_config.json: must be a JSON object"));
   std::filesystem::remove(folder_ / "tokenizer.json");
-  EXPECT_THAT(refusal(), HasSubstr("no tokenizer.json, so text can't become tokens"));
+  EXPECT_THAT(refusal(), HasSubstr("no tokenizer.json or tokenizer.model, so text can't become tokens"));
 }
 
 TEST_F(TokenizerFolder, LoadsTheBundledModel) {
