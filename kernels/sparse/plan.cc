@@ -9,6 +9,7 @@
 #include "kernels/sparse/spmm_bsr/spmm_bsr.h"
 #include "kernels/sparse/spmm_csr/spmm_csr.h"
 #include "kernels/sparse/spmm_nm/spmm_nm.h"
+#include "kernels/sparse/spmm_windows/spmm_windows.h"
 #include "kernels/sparse/threads.h"
 
 namespace prune::kernels {
@@ -36,12 +37,25 @@ std::unique_ptr<const Layout> make_lists(const RowSource& source, const PrepareO
   return kernel == nullptr ? nullptr : make_row_lists(source, *kernel);
 }
 
-// Weights without a pattern, for a few rows of X. Spreading values by a bitmask costs the same however few
-// stay, column numbers cost by the value; with vectors the two meet near one weight in five.
+// Per cent of the weights up to which column numbers are faster than a bitmask. Spreading values by a bitmask
+// costs the same however few stay, column numbers cost by the value.
+int64_t most_percent_by_column(WeightType type, uint32_t isa) {
+  if (isa::runs_on(isa::kAvx512 | isa::kAvx512Bf16, isa)) return type == WeightType::kF32 ? 16 : 11;
+  return isa::runs_on(isa::kAvx2, isa) ? 20 : 100;
+}
+
+// Weights without a pattern, for a few rows of X.
 std::unique_ptr<const Layout> make_few_unstructured(const RowSource& source, const PrepareOptions& options) {
-  const bool dense_enough =
-      source.kept * 5 > source.rows * source.cols && isa::runs_on(isa::kAvx2, options.isa);
-  if (dense_enough && options.kernel.empty()) return make_bitmask(source, options);
+  const bool named = !options.kernel.empty();
+  const int64_t most = most_percent_by_column(source.type, options.isa);
+  if (named || 100 * source.kept > most * source.rows * source.cols) {
+    auto few = make_bitmask(source, options);
+    if (few != nullptr) return few;
+  }
+  if (named || isa::runs_on(isa::kAvx512, options.isa)) {
+    auto few = make_windows(source, options);
+    if (few != nullptr) return few;
+  }
   return make_csr(source, options);
 }
 
@@ -95,7 +109,7 @@ Plan prepare(const NmWeights& weights, const PrepareOptions& options) {
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
   const RowSource source = read_rows(weights);
   return make_plan(
-      source, options, [&] { return make_bitmask(source, options); },
+      source, options, [&] { return make_few_unstructured(source, options); },
       [&] { return make_lists(source, options); });
 }
 

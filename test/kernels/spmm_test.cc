@@ -116,6 +116,7 @@ class KernelTest : public testing::TestWithParam<KernelLine> {
 class NmKernelTest : public KernelTest {};
 class BitmaskKernelTest : public KernelTest {};
 class CsrKernelTest : public KernelTest {};
+class WindowsKernelTest : public KernelTest {};
 class BsrKernelTest : public KernelTest {};
 class RowListsKernelTest : public KernelTest {};
 
@@ -147,6 +148,17 @@ TEST_P(BitmaskKernelTest, Densities) {
 TEST_P(CsrKernelTest, Densities) {
   for (const WeightType type : types_of(GetParam().name)) {
     for (const double density : kDensities) {
+      for (const auto& [rows, cols] : kShapes) {
+        const TestMatrix m = random_matrix(rows, cols + rows % 5, type, {.density = density}, rng_);
+        ASSERT_NO_FATAL_FAILURE(check_all(m, PackedCsr(m).view, {1, 2, 3, 7, 17}));
+      }
+    }
+  }
+}
+
+TEST_P(WindowsKernelTest, Densities) {
+  for (const WeightType type : types_of(GetParam().name)) {
+    for (const double density : {0.0, 0.02, 0.1, 0.3, 1.0}) {
       for (const auto& [rows, cols] : kShapes) {
         const TestMatrix m = random_matrix(rows, cols + rows % 5, type, {.density = density}, rng_);
         ASSERT_NO_FATAL_FAILURE(check_all(m, PackedCsr(m).view, {1, 2, 3, 7, 17}));
@@ -220,6 +232,10 @@ constexpr KernelLine kCsrKernels[] = {
 #define PRUNE_CSR_KERNEL PRUNE_LINE
 #include "kernels/sparse/spmm_csr/kernels.inc"
 };
+constexpr KernelLine kWindowsKernels[] = {
+#define PRUNE_WINDOWS_KERNEL PRUNE_LINE
+#include "kernels/sparse/spmm_windows/kernels.inc"
+};
 constexpr KernelLine kBsrKernels[] = {
 #define PRUNE_BSR_TILE_KERNEL PRUNE_LINE
 #define PRUNE_BSR_FEW_KERNEL PRUNE_LINE
@@ -232,6 +248,7 @@ constexpr KernelLine kRowListsKernels[] = {
 INSTANTIATE_TEST_SUITE_P(All, NmKernelTest, testing::ValuesIn(kNm24Kernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, BitmaskKernelTest, testing::ValuesIn(kBitmaskKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, CsrKernelTest, testing::ValuesIn(kCsrKernels), name_of);
+INSTANTIATE_TEST_SUITE_P(All, WindowsKernelTest, testing::ValuesIn(kWindowsKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, BsrKernelTest, testing::ValuesIn(kBsrKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, RowListsKernelTest, testing::ValuesIn(kRowListsKernels), name_of);
 

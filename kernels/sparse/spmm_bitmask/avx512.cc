@@ -42,20 +42,22 @@ void multiply_batch(const BitmaskStream& stream, const float* x, int64_t n, floa
   }
   for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk, masks += kRows) {
     prefetch_ahead(masks);
+    int64_t next = 0;  // so that one addition alone joins a chunk to the one before
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) {
         const __mmask16 mask = static_cast<__mmask16>(masks[r] >> 16 * h);
-        const __m512 w = expand(values, mask);
-        prefetch_ahead(values);
-        values += __builtin_popcount(mask);
+        const __m512 w = expand(values + next, mask);
+        if (h == 0) prefetch_ahead(values + next);
+        next += __builtin_popcount(mask);
 #pragma GCC unroll 4
         for (int i = 0; i < B; ++i) {
           acc[i][r] = _mm512_fmadd_ps(w, _mm512_load_ps(x + i * kChunk + 16 * h), acc[i][r]);
         }
       }
     }
+    values += next;
   }
 #pragma GCC unroll 4
   for (int i = 0; i < B; ++i) {

@@ -61,11 +61,12 @@ void multiply_batch(const BitmaskStream& stream, const uint16_t* x, int64_t n, f
   }
   for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk) {
     prefetch_ahead(masks);
+    int64_t next = 0;  // so that one addition alone joins a chunk to the one before
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r, masks += kHalves) {
       __m512i w[kHalves];
-      prefetch_ahead(values);
-      values += decoder.expand(values, masks, w);
+      if (r % 2 == 0) prefetch_ahead(values + next);  // two rows of half their weights are a line
+      next += decoder.expand(values + next, masks, w);
 #pragma GCC unroll 4
       for (int i = 0; i < B; ++i) {
 #pragma GCC unroll 2
@@ -73,6 +74,7 @@ void multiply_batch(const BitmaskStream& stream, const uint16_t* x, int64_t n, f
           acc[i][r] = dot_pairs(acc[i][r], _mm512_loadu_si512(x + i * kChunk + 32 * h), w[h]);
       }
     }
+    values += next;
   }
 #pragma GCC unroll 4
   for (int i = 0; i < B; ++i) {

@@ -1,0 +1,196 @@
+#include "kernels/sparse/spmm_windows/spmm_windows.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "kernels/sparse/buffer.h"
+#include "kernels/sparse/few_rows.h"
+#include "kernels/sparse/spmm_windows/kernel.h"
+
+namespace prune::kernels {
+namespace {
+
+// The time of a weight in the tail beside that of reading it, as bytes that could be read meanwhile.
+constexpr int64_t kTailBytes = 4;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+struct Entry {
+  int32_t column;
+  float value;
+};
+using Rows = std::array<std::vector<Entry>, kWindowRows>;
+
+Rows decode_rows(const RowSource& source, int64_t group) {
+  Rows rows;
+  std::vector<int32_t> columns(source.cols);
+  std::vector<float> values(source.cols);
+  for (int64_t r = 0; r < kWindowRows; ++r) {
+    const int64_t row = group * kWindowRows + r;
+    const int64_t count = row < source.rows ? source.decode(row, columns.data(), values.data()) : 0;
+    for (int64_t i = 0; i < count; ++i) {
+      if (values[i] != 0.0f) rows[r].push_back({columns[i], values[i]});
+    }
+  }
+  return rows;
+}
+
+// What a group's places and its tail take.
+struct GroupSize {
+  int64_t steps = 0;
+  int64_t tail = 0;
+};
+
+// As many places in every window as make the fewest bytes.
+GroupSize size_group(const Rows& rows, int64_t windows, int64_t value_bytes) {
+  // fuller[c]: windows of a row with more than c weights.
+  std::array<int64_t, kWindow + 1> fuller{};
+  std::vector<int32_t> counts(windows);
+  for (const auto& row : rows) {
+    std::fill(counts.begin(), counts.end(), 0);
+    for (const Entry& e : row) ++fuller[counts[e.column / kWindow]++];
+  }
+  int64_t best = INT64_MAX;
+  GroupSize size;
+  for (int64_t steps = kWindow, tail = 0; steps >= 0; --steps) {
+    tail += fuller[steps];  // those that a window has room for at steps + 1 and not at steps
+    const int64_t bytes =
+        steps * windows * kWindowRows * (value_bytes + 1) + tail * (value_bytes + 2 + kTailBytes);
+    if (bytes > best) continue;
+    best = bytes;
+    size = {steps, tail};
+  }
+  return size;
+}
+
+class Windows final : public FewRows {
+ public:
+  Windows(const RowSource& source, const WindowsKernel& kernel)
+      : Windows(source, kernel, size_groups(source, kernel)) {}
+
+  const char* kernel_name() const override { return kernel_.name; }
+  size_t bytes() const override {
+    return values_.size() + columns_.size() + tail_values_.size() + tail_columns_.size() +
+           tail_counts_.size() * sizeof(int32_t) + groups_.size() * sizeof(Group) + frame_bytes();
+  }
+
+ private:
+  // Where a group begins.
+  struct Group {
+    int64_t steps;
+    int64_t place;
+    int64_t tail;
+  };
+
+  static int64_t pairs_of(const RowSource& source) { return divide_up(source.cols, kWindowPair); }
+
+  static std::vector<Group> size_groups(const RowSource& source, const WindowsKernel& kernel) {
+    std::vector<Group> groups;
+    Group next{0, 0, 0};
+    for (int64_t g = 0; g < divide_up(source.rows, kWindowRows); ++g) {
+      const GroupSize size =
+          size_group(decode_rows(source, g), 2 * pairs_of(source), weight_bytes(kernel.type));
+      next.steps = size.steps;
+      groups.push_back(next);
+      next.place += size.steps * pairs_of(source) * 2 * kWindowRows;
+      next.tail += size.tail;
+    }
+    next.steps = 0;
+    groups.push_back(next);
+    return groups;
+  }
+
+  static std::vector<int64_t> costs(const std::vector<Group>& groups) {
+    std::vector<int64_t> costs;
+    for (const Group& g : groups) costs.push_back(g.place + 4 * g.tail);
+    return costs;
+  }
+
+  Windows(const RowSource& source, const WindowsKernel& kernel, std::vector<Group> groups)
+      : FewRows(source.rows, kWindowRows, source.scales, costs(groups)),
+        kernel_(kernel),
+        cols_(source.cols),
+        pairs_(pairs_of(source)),
+        groups_(std::move(groups)),
+        values_(groups_.back().place * weight_bytes(kernel.type)),
+        columns_(groups_.back().place),
+        tail_values_(groups_.back().tail * weight_bytes(kernel.type)),
+        tail_columns_(groups_.back().tail * sizeof(uint16_t)),
+        tail_counts_(FewRows::groups() * kWindowRows) {
+    for (int64_t g = 0; g < FewRows::groups(); ++g) fill_group(decode_rows(source, g), g);
+  }
+
+  void fill_group(const Rows& rows, int64_t g) {
+    const Group& group = groups_[g];
+    int64_t tail = group.tail;
+    std::vector<int32_t> counts(2 * pairs_);
+    for (int64_t r = 0; r < kWindowRows; ++r) {
+      std::fill(counts.begin(), counts.end(), 0);
+      for (const Entry& e : rows[r]) {
+        const int64_t window = e.column / kWindow, step = counts[window]++;
+        if (step < group.steps) {
+          const int64_t pair_step = window / 2 * group.steps + step;
+          const int64_t to = group.place + (pair_step * 2 + window % 2) * kWindowRows + r;
+          store_weight(values_.as<void>(), kernel_.type, to, e.value);
+          columns_.as<uint8_t>()[to] = static_cast<uint8_t>(e.column % kWindow);
+        } else {
+          store_weight(tail_values_.as<void>(), kernel_.type, tail, e.value);
+          tail_columns_.as<uint16_t>()[tail++] = static_cast<uint16_t>(e.column);
+          ++tail_counts_[g * kWindowRows + r];
+        }
+      }
+    }
+  }
+
+  // A line more than a row takes: rows a power of two apart would meet in the same sets of the cache.
+  int64_t x_stride() const { return pairs_ * kWindowPair + 16; }
+  size_t packed_x_bytes() const override { return x_stride() * sizeof(float); }
+  void pack_x(const float* x, int64_t i, int64_t, char* packed) const override {
+    auto* out = reinterpret_cast<float*>(packed) + i * x_stride();
+    std::memcpy(out, x, cols_ * sizeof(float));
+    std::fill(out + cols_, out + pairs_ * kWindowPair, 0.0f);
+  }
+
+  void multiply(int64_t g, const void* x, int64_t n, float* sums) const override {
+    const Group& group = groups_[g];
+    const WindowsStream stream{
+        .values = values_.as<char>() + group.place * weight_bytes(kernel_.type),
+        .columns = columns_.as<uint8_t>() + group.place,
+        .pairs = pairs_,
+        .steps = group.steps,
+        .tail_values = tail_values_.as<char>() + group.tail * weight_bytes(kernel_.type),
+        .tail_columns = tail_columns_.as<uint16_t>() + group.tail,
+        .tail_counts = tail_counts_.data() + g * kWindowRows};
+    kernel_.multiply(stream, static_cast<const float*>(x), x_stride(), n, sums);
+  }
+
+  const WindowsKernel& kernel_;
+  int64_t cols_;
+  int64_t pairs_;
+  std::vector<Group> groups_;
+  Buffer values_, columns_, tail_values_, tail_columns_;
+  std::vector<int32_t> tail_counts_;
+};
+
+}  // namespace
+
+std::unique_ptr<const Layout> make_windows(const RowSource& source, const PrepareOptions& options) {
+  static const struct {
+    const WindowsKernel* kernel;
+    uint32_t needs;
+  } kKernels[] = {
+#define PRUNE_WINDOWS_KERNEL(name, needs) {&name, needs},
+#include "kernels/sparse/spmm_windows/kernels.inc"
+#undef PRUNE_WINDOWS_KERNEL
+  };
+  if (source.cols > 65536) return nullptr;
+  for (const auto& entry : kKernels) {
+    if (!isa::runs_on(entry.needs, options.isa) || entry.kernel->type != source.type) continue;
+    if (!options.kernel.empty() && options.kernel != entry.kernel->name) continue;
+    return std::make_unique<Windows>(source, *entry.kernel);
+  }
+  return nullptr;
+}
+
+}  // namespace prune::kernels

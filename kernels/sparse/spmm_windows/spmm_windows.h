@@ -1,0 +1,16 @@
+// Weights in windows of inputs: the layout for a few rows of X where little stays.
+// Many rows run on row lists (kernels/sparse/row_lists).
+#pragma once
+
+#include <memory>
+
+#include "kernels/sparse/plan.h"
+#include "kernels/sparse/row_source.h"
+
+namespace prune::kernels {
+
+// For the best kernel of the weights' type, or the one that the options name; nullptr where that is of
+// another kind, or the weights have more columns than sixteen bits count.
+std::unique_ptr<const Layout> make_windows(const RowSource& source, const PrepareOptions& options);
+
+}  // namespace prune::kernels
