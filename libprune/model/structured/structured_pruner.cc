@@ -12,6 +12,7 @@
 #include "libprune/model/calibrated/calibrated_pruner.h"
 #include "libprune/model/calibrated/matrix_pruner.h"
 #include "libprune/model/calibrated/reconstruction.h"
+#include "libprune/model/decoder/memory.h"
 #include "libprune/model/structured/norm_cut.h"
 #include "libprune/model/structured/tensor_cut.h"
 #include "libprune/model/structured/text_loss.h"
@@ -100,7 +101,7 @@ StructuredResult StructuredPruner::run(const ModelShape& shape, const Units& gon
 
 template <class Body>
 void StructuredPruner::for_each_batch(Body&& body) {
-  const int64_t at_once = sequences_at_once(text_.length), width = decoder_.config().width;
+  const int64_t at_once = batch_sequences(text_.length), width = decoder_.config().width;
   for (int64_t first = 0; first < fit_ + test_;) {
     check_interrupted();
     const bool fits = first < fit_;
