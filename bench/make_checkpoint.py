@@ -4,6 +4,7 @@ decoder layers as fill the wanted size. The weights are one block of normal numb
 tensor, so that gigabytes take seconds; the same arguments give the same bytes.
 
     bench/make_checkpoint.py /tmp/model --gigabytes 8 --shards 4 --odd-alignment
+    bench/make_checkpoint.py /tmp/model --shapes llama-1b-like --layers 16
 """
 
 import argparse
@@ -45,13 +46,13 @@ def size_of(tensors):
     return sum(2 * math.prod(shape) for _, shape in tensors)
 
 
-def model_tensors(sizes, wanted_bytes):
+def model_tensors(sizes, wanted_bytes, layers):
     hidden = sizes[0]
     ends = [("model.embed_tokens.weight", (VOCABULARY, hidden))], [
         ("model.norm.weight", (hidden,)),
         ("lm_head.weight", (VOCABULARY, hidden)),
     ]
-    layers = max(1, round((wanted_bytes - size_of(ends[0] + ends[1])) / size_of(layer_tensors(0, *sizes))))
+    layers = layers or max(1, round((wanted_bytes - size_of(ends[0] + ends[1])) / size_of(layer_tensors(0, *sizes))))
     middle = [tensor for number in range(layers) for tensor in layer_tensors(number, *sizes)]
     return ends[0] + middle + ends[1], layers
 
@@ -116,16 +117,21 @@ def config(sizes, layers):
         "intermediate_size": feed_forward,
         "num_attention_heads": hidden // HEAD_SIZE,
         "num_key_value_heads": key_value // HEAD_SIZE,
+        "head_dim": HEAD_SIZE,
         "num_hidden_layers": layers,
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500000.0,
+        "max_position_embeddings": 8192,
         "vocab_size": VOCABULARY,
         "tie_word_embeddings": False,
         "torch_dtype": "bfloat16",
     }
 
 
-def make_checkpoint(folder, shapes="llama-8b-like", gigabytes=8.0, shards=4, odd_alignment=False, seed=0):
+def make_checkpoint(folder, shapes="llama-8b-like", gigabytes=8.0, layers=None, shards=4, odd_alignment=False, seed=0):
     sizes = SHAPES[shapes]
-    tensors, layers = model_tensors(sizes, gigabytes * 1e9)
+    tensors, layers = model_tensors(sizes, gigabytes * 1e9, layers)
     block = random_block(seed)
     starts = iter(np.random.default_rng(seed + 1).integers(0, BLOCK_VALUES, len(tensors)).tolist())
     os.makedirs(folder)
@@ -146,6 +152,7 @@ def main():
     parser.add_argument("folder", help="made here; must not exist")
     parser.add_argument("--shapes", choices=SHAPES, default="llama-8b-like")
     parser.add_argument("--gigabytes", type=float, default=8.0, help="about this size, at least one layer (default 8)")
+    parser.add_argument("--layers", type=int, help="decoder layers, whatever the size")
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--odd-alignment", action="store_true", help="the last shard's data starts at an odd offset")
     parser.add_argument("--seed", type=int, default=0)

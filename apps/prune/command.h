@@ -21,6 +21,7 @@ int verify_command(const Arguments& arguments);
 int pack_command(const Arguments& arguments);
 int unpack_command(const Arguments& arguments);
 int eval_command(const Arguments& arguments);
+int generate_command(const Arguments& arguments);
 int recover_command(const Arguments& arguments);
 int bench_command(const Arguments& arguments);
 int dashboard_command(const Arguments& arguments);
@@ -33,6 +34,7 @@ inline constexpr Command kCommands[] = {
     {"pack", "store a pruned checkpoint sparse: smaller on disk", pack_command},
     {"unpack", "make a packed checkpoint dense again, bit for bit", unpack_command},
     {"eval", "perplexity of a text under a checkpoint", eval_command},
+    {"generate", "continue a text with a checkpoint, dense or packed", generate_command},
     {"recover", "train a pruned checkpoint on text; its zeros stay", recover_command},
     {"bench", "time a checkpoint's weight shapes on this machine, dense against sparse", bench_command},
     {"dashboard", "make a page of benchmark runs, or export them for other dashboards", dashboard_command},

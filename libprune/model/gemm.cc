@@ -1,5 +1,7 @@
 #include "libprune/model/gemm.h"
 
+#include <algorithm>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <string>
@@ -31,6 +33,8 @@ using Key =
 
 // Prompts end in batches of any size, so there is no end of keys.
 constexpr size_t kMostProducts = 256;
+
+constexpr int64_t kWidenedFloats = int64_t{1} << 20;  // of weights at a time: 4 MB
 
 struct Product {
   dnnl::matmul primitive;
@@ -119,6 +123,27 @@ void gemm_bf16(const Gemm& shape, const uint16_t* a, int64_t lda, const uint16_t
   stream.wait();
 } catch (const dnnl::error& error) {
   throw_runtime(std::string("a dense product failed in oneDNN: ") + error.what());
+}
+
+void multiply_widened(const float* x, int64_t ldx, const uint16_t* weights, int64_t rows, int64_t cols,
+                      float* y, int64_t ldy, int64_t n) {
+  thread_local FloatMatrix memory;
+  const int64_t tile = std::clamp<int64_t>(kWidenedFloats / std::max<int64_t>(1, cols), 1, rows);
+  memory.resize(tile, cols);
+  FloatMatrix& widened = memory;  // this thread's, for all threads
+  for (int64_t first = 0; first < rows; first += tile) {
+    const int64_t count = std::min(tile, rows - first);
+#pragma omp parallel for
+    for (int64_t r = 0; r < count; ++r) {
+      const uint16_t* from = weights + (first + r) * cols;
+      for (int64_t k = 0; k < cols; ++k) {
+        const uint32_t bits = uint32_t(from[k]) << 16;
+        std::memcpy(widened.row(r) + k, &bits, sizeof bits);
+      }
+    }
+    gemm({.m = n, .n = count, .k = cols, .transpose_b = Transpose::kYes}, x, ldx, widened.data(), cols,
+         y + first, ldy);
+  }
 }
 
 }  // namespace prune

@@ -25,4 +25,8 @@ void gemm(const Gemm& shape, const float* a, int64_t lda, const float* b, int64_
 void gemm_bf16(const Gemm& shape, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c,
                int64_t ldc);
 
+// Y [n, rows] = X [n, cols] W^T with floats X and bf16 W [rows, cols], widened some rows at a time.
+void multiply_widened(const float* x, int64_t ldx, const uint16_t* weights, int64_t rows, int64_t cols,
+                      float* y, int64_t ldy, int64_t n);
+
 }  // namespace prune

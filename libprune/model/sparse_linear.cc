@@ -1,8 +1,6 @@
 #include "libprune/model/sparse_linear.h"
 
 #include <algorithm>
-#include <bit>
-#include <chrono>
 #include <string>
 
 #include <prune/error.h>
@@ -11,7 +9,6 @@
 #include "kernels/sparse/expand/expand.h"
 #include "libprune/model/bf16.h"
 #include "libprune/model/dense_linear.h"
-#include "libprune/model/elapsed.h"
 #include "libprune/model/format_choice.h"
 #include "libprune/model/gemm.h"
 #include "libprune/model/sparsity_profile.h"
@@ -22,23 +19,19 @@ namespace {
 
 // Of expanded rows at a time: stays in the caches that two products share, and is enough work for one.
 constexpr int64_t kTileBytes = int64_t{4} << 20;
-// Sizes of batches at which the two ways are compared.
-constexpr int64_t kTried[] = {4, 8, 16, 32, 64, 128, 256};
-constexpr int kTrials = 5;
-// A dense product that is not faster by as much is no reason to leave the sparse one.
-constexpr double kClearly = 0.95;
 
 DenseType dense_type(kernels::WeightType type) {
   return kernels::expanded_type(type) == kernels::WeightType::kBf16 ? DenseType::kBf16 : DenseType::kF32;
 }
 
 // Whether the product of expanded rows exists here: below AVX-512 there is none of bf16.
-bool can_multiply_dense(kernels::WeightType type) {
-  return dense_type(type) == DenseType::kF32 || has_bf16_products();
+bool can_multiply_dense(kernels::WeightType type, Rounding rounding) {
+  return rounding == Rounding::kNone || dense_type(type) == DenseType::kF32 || has_bf16_products();
 }
 
 kernels::PrepareOptions prepare_options(const SparseLinearOptions& options) {
   kernels::PrepareOptions prepare;
+  if (options.rounding == Rounding::kNone) prepare.isa &= ~uint32_t(kernels::isa::kAvx512Bf16);
   prepare.use = options.second_layout ? kernels::Use::kAny : kernels::Use::kFewRows;
   return prepare;
 }
@@ -52,23 +45,13 @@ void* tile_memory(size_t bytes) {
 
 // Layers whose times are alike: format, type, shape to a power of two, and share of stored weights to a
 // tenth.
-std::string kind_of(const std::string& format, const PackedArrays& arrays, bool second_layout) {
-  const auto power = [](int64_t size) { return std::to_string(std::bit_width(uint64_t(size))); };
+std::string kind_of(const std::string& format, const PackedArrays& arrays,
+                    const SparseLinearOptions& options) {
   const int64_t tenths = 10 * arrays.stored() / std::max<int64_t>(1, arrays.rows() * arrays.cols());
-  return "dense_from " + format + " type " + std::to_string(int(arrays.type())) + " shape 2^" +
-         power(arrays.rows()) + "x2^" + power(arrays.cols()) + " stored " + std::to_string(tenths) + "/10" +
-         (second_layout ? " two layouts" : "");
-}
-
-template <class Run>
-double shortest_seconds(Run&& run) {
-  double best = std::numeric_limits<double>::infinity();
-  for (int trial = 0; trial < kTrials; ++trial) {
-    const auto start = std::chrono::steady_clock::now();
-    run();
-    best = std::min(best, seconds_since(start));
-  }
-  return best;
+  return "dense_from " + format + " type " + std::to_string(int(arrays.type())) + " shape " +
+         shape_kind(arrays.rows(), arrays.cols()) + " stored " + std::to_string(tenths) + "/10" +
+         (options.second_layout ? " two layouts" : "") +
+         (options.rounding == Rounding::kNone ? " as f32" : "");
 }
 
 // The masked weights in the format that takes the fewest bytes.
@@ -105,24 +88,28 @@ std::vector<float> copy_bias(const float* bias, int64_t out) {
 
 SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeight& weight, const float* bias,
                            const SparseLinearOptions& options)
-    : arrays_(PackedArrays(checkpoint, weight)), bias_(copy_bias(bias, weight.out)) {
+    : rounding_(options.rounding),
+      arrays_(PackedArrays(checkpoint, weight)),
+      bias_(copy_bias(bias, weight.out)) {
   plan_ = arrays_->prepare(prepare_options(options));
-  choose(options, kind_of(format_in_words(weight), *arrays_, options.second_layout));
+  choose(options, kind_of(format_in_words(weight), *arrays_, options));
   if (arrays_) arrays_->release_pages();
 }
 
 SparseLinear::SparseLinear(const ConstView<float>& weights, const Mask& mask, const float* bias,
                            const SparseLinearOptions& options)
-    : plan_(pack_masked(weights, mask).prepare(prepare_options(options))),
+    : rounding_(options.rounding),
+      plan_(pack_masked(weights, mask).prepare(prepare_options(options))),
       bias_(copy_bias(bias, weights.rows())) {}
 
 SparseLinear::SparseLinear(const ConstView<bf16>& weights, const Mask& mask, const float* bias,
                            const SparseLinearOptions& options)
-    : plan_(pack_masked(weights, mask).prepare(prepare_options(options))),
+    : rounding_(options.rounding),
+      plan_(pack_masked(weights, mask).prepare(prepare_options(options))),
       bias_(copy_bias(bias, weights.rows())) {}
 
 void SparseLinear::choose(const SparseLinearOptions& options, const std::string& kind) {
-  if (!can_multiply_dense(arrays_->type())) {
+  if (!can_multiply_dense(arrays_->type(), rounding_)) {
     dense_from_ = kNever;
   } else if (options.dense_from) {
     dense_from_ = std::max<int64_t>(1, *options.dense_from);
@@ -133,20 +120,13 @@ void SparseLinear::choose(const SparseLinearOptions& options, const std::string&
   if (dense_from_ == kNever) arrays_.reset();
 }
 
-// The first of the sizes from which the dense product stays clearly faster.
 int64_t SparseLinear::measure_dense_from() const {
-  const int64_t most = kTried[std::size(kTried) - 1];
-  std::vector<float> x(static_cast<size_t>(most * in())), y(static_cast<size_t>(most * out()));
-  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 31) - 15;
-  int64_t from = kNever;
-  for (size_t i = std::size(kTried); i-- > 0;) {
-    const int64_t n = kTried[i];
-    const double sparse = shortest_seconds([&] { plan_.run({x.data(), in(), y.data(), out(), n}); });
-    const double dense = shortest_seconds([&] { forward_dense(x.data(), in(), y.data(), out(), n); });
-    if (dense >= kClearly * sparse) break;
-    from = n;
-  }
-  return from;
+  return measure_crossover(
+      out(), in(),
+      [&](const float* x, float* y, int64_t n) {
+        plan_.run({x, in(), y, out(), n});
+      },
+      [&](const float* x, float* y, int64_t n) { forward_dense(x, in(), y, out(), n); });
 }
 
 void SparseLinear::forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const {
@@ -160,13 +140,17 @@ void SparseLinear::forward_dense(const float* x, int64_t ldx, float* y, int64_t 
   const int64_t row_bytes = in() * (type == DenseType::kBf16 ? 2 : 4), step = arrays_->row_step();
   const int64_t tile = std::min(out(), std::max<int64_t>(1, kTileBytes / row_bytes / step) * step);
   void* weights = tile_memory(static_cast<size_t>(tile * row_bytes));
-  const uint16_t* rounded = type == DenseType::kBf16 ? round_rows_to_bf16(x, ldx, n, in()) : nullptr;
+  const bool rounds = type == DenseType::kBf16 && rounding_ == Rounding::kBf16;
+  const uint16_t* rounded = rounds ? round_rows_to_bf16(x, ldx, n, in()) : nullptr;
   for (int64_t first = 0; first < out(); first += tile) {
     const int64_t count = std::min(tile, out() - first);
     arrays_->expand(first, count, weights);
     const Gemm shape{.m = n, .n = count, .k = in(), .transpose_b = Transpose::kYes};
-    if (rounded != nullptr) {
-      gemm_bf16(shape, rounded, in(), static_cast<const uint16_t*>(weights), in(), y + first, ldy);
+    const auto* halves = static_cast<const uint16_t*>(weights);
+    if (rounds) {
+      gemm_bf16(shape, rounded, in(), halves, in(), y + first, ldy);
+    } else if (type == DenseType::kBf16) {
+      multiply_widened(x, ldx, halves, count, in(), y + first, ldy, n);
     } else {
       gemm(shape, x, ldx, static_cast<const float*>(weights), in(), y + first, ldy);
     }

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -11,13 +10,16 @@
 #include <prune/mask.h>
 
 #include "kernels/sparse/plan.h"
+#include "libprune/model/crossover.h"
 #include "libprune/model/packed_arrays.h"
+#include "libprune/model/rounding.h"
 
 namespace prune {
 
 class TuningTable;
 
 struct SparseLinearOptions {
+  Rounding rounding = Rounding::kBf16;
   // Beside the layout for a few rows of X, hold a second one for many. Without, a layer takes the memory of
   // its stored weights once.
   bool second_layout = false;
@@ -29,13 +31,14 @@ struct SparseLinearOptions {
 };
 
 // Y[n, out] = X[n, in] W^T + bias with float X, Y and bias. W is float, bf16, or int8 times a scale for every
-// row; where the kernel or the dense product multiplies bf16, X is rounded to bf16 first.
+// row; where the kernel or the dense product multiplies bf16, X is rounded to bf16 first; options.rounding
+// says whether any may.
 //
 // Which of its ways a batch takes depends on n alone, so equal calls give equal bits. Threads may run one
 // layer at once.
 class SparseLinear {
  public:
-  static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+  static constexpr int64_t kNever = prune::kNever;
 
   // A weight of a packed checkpoint (checked first: Error(kInput)), laid out for this machine. Batches of
   // many rows read the file's map again, so the checkpoint must outlive the layer. bias [out] or null,
@@ -71,6 +74,7 @@ class SparseLinear {
   void forward_dense(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
   void finish_rows(float* y, int64_t ldy, int64_t n) const;
 
+  Rounding rounding_ = Rounding::kBf16;
   kernels::Plan plan_;
   std::optional<PackedArrays> arrays_;  // to expand from; nothing where dense_from is kNever
   std::vector<float> bias_;

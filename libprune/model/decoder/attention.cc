@@ -27,7 +27,8 @@ std::vector<Task> tasks_of(const AttentionShape& shape, const Sequences& sequenc
   return tasks;
 }
 
-// Softmax of the keys [low, high) of a row; zeros elsewhere.
+}  // namespace
+
 void masked_softmax(float* row, int64_t low, int64_t high, int64_t keys) {
   std::fill(row, row + low, 0.0F);
   std::fill(row + high, row + keys, 0.0F);
@@ -35,8 +36,6 @@ void masked_softmax(float* row, int64_t low, int64_t high, int64_t keys) {
   const float scale = 1 / math.exp_and_sum(row + low, high - low, math.largest(row + low, high - low));
   for (int64_t j = low; j < high; ++j) row[j] *= scale;
 }
-
-}  // namespace
 
 HeadView head_view(const AttentionShape& shape, const float* qkv, int64_t first_row, int64_t head) {
   const int64_t kv_head = head / (shape.heads / shape.kv_heads);

@@ -40,6 +40,9 @@ QueryBlock query_block(const AttentionShape& shape, int64_t first, int64_t lengt
 void attention_probabilities(const AttentionShape& shape, const HeadView& head, const QueryBlock& block,
                              float* p);
 
+// A row of scores to probabilities: softmax of the keys [low, high), zeros elsewhere.
+void masked_softmax(float* row, int64_t low, int64_t high, int64_t keys);
+
 // context[t, h * head_dim ...] = sum_j p_j v_j for every head of every token; context is [tokens, heads *
 // head_dim]. Holds one block of probabilities a thread: O(length) memory.
 void attend(const AttentionShape& shape, const Sequences& sequences, const float* qkv, float* context);

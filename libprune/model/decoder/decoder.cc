@@ -34,14 +34,16 @@ std::string Decoder::module(int64_t layer, std::string_view name) const {
   return layer_name(layer) + "." + std::string(name);
 }
 
-Linear Decoder::load_linear(const std::string& name, int64_t out, int64_t in, bool has_bias) const {
+Linear Decoder::load_linear(const std::string& name, int64_t out, int64_t in, bool has_bias,
+                            const ProductFactory& factory) const {
   Linear linear;
   linear.weight_name = name + ".weight";
   linear.orientation = config_.family->orientation;
-  linear.weight = tensors_.matrix(linear.weight_name, out, in, linear.orientation);
-  if (has_bias) linear.bias = tensors_.vector(name + ".bias", out);
   linear.out = out;
   linear.in = in;
+  if (has_bias) linear.bias = tensors_.vector(name + ".bias", out);
+  if (factory) linear.product = factory(linear.weight_name, linear.orientation, out, in, linear.bias);
+  if (!linear.product) linear.weight = tensors_.matrix(linear.weight_name, out, in, linear.orientation);
   return linear;
 }
 
@@ -56,51 +58,53 @@ Norm Decoder::load_norm(const std::string& name, int64_t width) const {
   return norm;
 }
 
-FeedForward Decoder::load_feed_forward(int64_t layer, const std::string& expert) const {
+FeedForward Decoder::load_feed_forward(int64_t layer, const std::string& expert,
+                                       const ProductFactory& factory) const {
   const ModuleNames& names = config_.family->names;
   const int64_t share = config_.expanded_width() / int64_t(names.expanding.size());
   FeedForward result;
   for (const std::string_view name : names.expanding) {
     result.expanding.push_back(load_linear(module(layer, expert + std::string(name)), share, config_.width,
-                                           config_.feed_forward_bias));
+                                           config_.feed_forward_bias, factory));
   }
   result.contracting = load_linear(module(layer, expert + std::string(names.contracting)), config_.width,
-                                   config_.inner, config_.feed_forward_bias);
+                                   config_.inner, config_.feed_forward_bias, factory);
   return result;
 }
 
-void Decoder::load_attention(DecoderLayer& layer) const {
+void Decoder::load_attention(DecoderLayer& layer, const ProductFactory& factory) const {
   const ModuleNames& names = config_.family->names;
   const int64_t kv_width = config_.kv_heads * config_.head_dim;
   const int64_t separate[] = {config_.context_width(), kv_width, kv_width};
   for (size_t i = 0; i < names.qkv.size(); ++i) {
     const int64_t out = names.qkv.size() == 1 ? config_.qkv_width() : separate[i];
-    layer.qkv.push_back(load_linear(module(layer.index, names.qkv[i]), out, config_.width, config_.qkv_bias));
+    layer.qkv.push_back(
+        load_linear(module(layer.index, names.qkv[i]), out, config_.width, config_.qkv_bias, factory));
   }
   if (!names.q_norm.empty()) {
     layer.q_norm = load_norm(module(layer.index, names.q_norm), config_.head_dim);
     layer.k_norm = load_norm(module(layer.index, names.k_norm), config_.head_dim);
   }
   layer.output = load_linear(module(layer.index, names.output), config_.width, config_.context_width(),
-                             config_.attention_output_bias);
+                             config_.attention_output_bias, factory);
 }
 
-DecoderLayer Decoder::load_layer(int64_t index) const {
+DecoderLayer Decoder::load_layer(int64_t index, const ProductFactory& factory) const {
   const ModuleNames& names = config_.family->names;
   DecoderLayer layer;
   layer.config = &config_;
   layer.index = index;
   layer.attention_norm = load_norm(module(index, names.attention_norm), config_.width);
-  load_attention(layer);
+  load_attention(layer, factory);
   layer.feed_forward_norm = load_norm(module(index, names.feed_forward_norm), config_.width);
   if (!config_.has_experts()) {
-    layer.experts.push_back(load_feed_forward(index, ""));
+    layer.experts.push_back(load_feed_forward(index, "", factory));
     return layer;
   }
-  layer.router = load_linear(module(index, names.router), config_.experts, config_.width, false);
+  layer.router = load_linear(module(index, names.router), config_.experts, config_.width, false, {});
   for (int64_t e = 0; e < config_.experts; ++e) {
     layer.experts.push_back(
-        load_feed_forward(index, std::string(names.experts) + "." + std::to_string(e) + "."));
+        load_feed_forward(index, std::string(names.experts) + "." + std::to_string(e) + ".", factory));
   }
   return layer;
 }

@@ -25,10 +25,11 @@ class Decoder {
 
   const Checkpoint& checkpoint() const { return checkpoint_; }
   const DecoderConfig& config() const { return config_; }
+  const TensorReader& tensors() const { return tensors_; }
 
-  // Layer `index` of config().layers, its weights widened to float. Throws Error(kInput) naming a tensor that
-  // is missing or of another shape.
-  DecoderLayer load_layer(int64_t index) const;
+  // Layer `index` of config().layers, its weights widened to float, or not loaded where `factory` makes a
+  // product of them. Throws Error(kInput) naming a tensor that is missing or of another shape.
+  DecoderLayer load_layer(int64_t index, const ProductFactory& factory = {}) const;
 
   // "model.layers.3", for messages.
   std::string layer_name(int64_t index) const;
@@ -54,10 +55,12 @@ class Decoder {
  private:
   std::string module(std::string_view name) const;  // outside the layers
   std::string module(int64_t layer, std::string_view name) const;
-  Linear load_linear(const std::string& name, int64_t out, int64_t in, bool has_bias) const;
+  Linear load_linear(const std::string& name, int64_t out, int64_t in, bool has_bias,
+                     const ProductFactory& factory) const;
   Norm load_norm(const std::string& name, int64_t width) const;
-  FeedForward load_feed_forward(int64_t layer, const std::string& expert) const;
-  void load_attention(DecoderLayer& layer) const;
+  FeedForward load_feed_forward(int64_t layer, const std::string& expert,
+                                const ProductFactory& factory) const;
+  void load_attention(DecoderLayer& layer, const ProductFactory& factory) const;
   void add_positions(const Sequences& sequences, float* hidden) const;
 
   const Checkpoint& checkpoint_;

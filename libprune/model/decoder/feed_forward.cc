@@ -32,7 +32,7 @@ void apply_activation(Activation activation, float* x, int64_t n) {
 void activate(Activation activation, bool is_gated, const FloatMatrix& expanded, int64_t inner_width,
               FloatMatrix& inner) {
   inner.resize(expanded.rows(), inner_width);
-#pragma omp parallel for
+#pragma omp parallel for if (expanded.rows() > 1)
   for (int64_t i = 0; i < expanded.rows(); ++i) {
     const float* from = expanded.row(i);
     float* to = inner.row(i);

@@ -31,7 +31,7 @@ void norm_or_copy(const Norm* norm, const float* x, int64_t n, int64_t width, Fl
 }
 
 void add(const float* x, FloatMatrix& y) {
-#pragma omp parallel for
+#pragma omp parallel for if (y.rows() > 1)
   for (int64_t i = 0; i < y.rows(); ++i) {
     const float* from = x + i * y.cols();
     float* to = y.row(i);
@@ -44,7 +44,7 @@ void place_heads(const DecoderLayer& layer, const RopeTable& rope, const Sequenc
                  FloatMatrix& qkv) {
   const DecoderConfig& config = *layer.config;
   for (int64_t s = 0; s < sequences.count(); ++s) {
-#pragma omp parallel for
+#pragma omp parallel for if (sequences.length(s) > 1)
     for (int64_t p = 0; p < sequences.length(s); ++p) {
       float* row = qkv.row(sequences.begin(s) + p);
       for (int64_t h = 0; h < config.heads + config.kv_heads; ++h) {
@@ -79,9 +79,15 @@ void forward_qkv(const DecoderLayer& layer, const RopeTable& rope, const Sequenc
 void forward_attention(const DecoderLayer& layer, const Sequences& sequences, const float* x,
                        LayerActivations& activations, const InputObserver& observer) {
   const DecoderConfig& config = *layer.config;
+  activations.context.resize(sequences.tokens(), config.context_width());
+  attend(layer.attention_shape(), sequences, activations.qkv.data(), activations.context.data());
+  forward_attention_output(layer, x, activations, observer);
+}
+
+void forward_attention_output(const DecoderLayer& layer, const float* x, LayerActivations& activations,
+                              const InputObserver& observer) {
+  const DecoderConfig& config = *layer.config;
   LayerActivations& a = activations;
-  a.context.resize(sequences.tokens(), config.context_width());
-  attend(layer.attention_shape(), sequences, a.qkv.data(), a.context.data());
   FloatMatrix& sum = config.norms_after ? a.attention_sum : a.middle;
   project({&layer.output, 1}, a.context, sum, observer);
   add(x, sum);

@@ -54,6 +54,9 @@ void forward_qkv(const DecoderLayer& layer, const RopeTable& rope, const Sequenc
                  LayerActivations& activations, const InputObserver& observer);
 void forward_attention(const DecoderLayer& layer, const Sequences& sequences, const float* x,
                        LayerActivations& activations, const InputObserver& observer);
+// The second half of forward_attention(), from activations.context on.
+void forward_attention_output(const DecoderLayer& layer, const float* x, LayerActivations& activations,
+                              const InputObserver& observer);
 void forward_feed_forward(const DecoderLayer& layer, LayerActivations& activations, float* y,
                           const InputObserver& observer);
 

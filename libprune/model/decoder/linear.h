@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +19,12 @@ class LinearProduct {
   virtual ~LinearProduct() = default;
   virtual void run(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const = 0;
 };
+
+// Makes the product of a layer [out, in] whose weight is this tensor of the checkpoint; nothing for a layer
+// that is to be loaded as floats.
+using ProductFactory =
+    std::function<std::unique_ptr<LinearProduct>(const std::string& weight_name, Orientation orientation,
+                                                 int64_t out, int64_t in, const std::vector<float>& bias)>;
 
 struct Linear {
   std::string weight_name;                        // of the checkpoint's tensor

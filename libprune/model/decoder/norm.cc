@@ -38,7 +38,7 @@ void Norm::apply(const float* x, float* y) const {
 }
 
 void Norm::apply(const float* x, float* y, int64_t n) const {
-#pragma omp parallel for
+#pragma omp parallel for if (n > 1)
   for (int64_t i = 0; i < n; ++i) apply(x + i * width(), y + i * width());
 }
 

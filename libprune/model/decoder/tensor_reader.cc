@@ -92,7 +92,7 @@ std::vector<float> TensorReader::vector(const std::string& name, int64_t size) c
 
 FloatMatrix TensorReader::matrix(const std::string& name, int64_t out, int64_t in,
                                  Orientation orientation) const {
-  if (const PackedWeight* weight = packed_ ? packed_->find(name) : nullptr) return unpacked(*weight, out, in);
+  if (const PackedWeight* weight = packed_weight(name, out, in)) return unpacked(*weight);
   const bool turned = orientation == Orientation::kInOut;
   FloatMatrix stored(turned ? in : out, turned ? out : in);
   rows(name, stored.rows(), stored.cols(), 0, stored.rows(), stored.data());
@@ -102,24 +102,33 @@ FloatMatrix TensorReader::matrix(const std::string& name, int64_t out, int64_t i
   return matrix;
 }
 
-FloatMatrix TensorReader::unpacked(const PackedWeight& weight, int64_t out, int64_t in) const {
-  if (weight.out != out || weight.in != in) {
-    throw_input("packed tensor " + quote_name(weight.tensor) + " is " + in_words({weight.out, weight.in}) +
+const PackedWeight* TensorReader::packed_weight(std::string_view name, int64_t out, int64_t in) const {
+  const PackedWeight* weight = packed_ ? packed_->find(name) : nullptr;
+  if (weight != nullptr && (weight->out != out || weight->in != in)) {
+    throw_input("packed tensor " + quote_name(weight->tensor) + " is " + in_words({weight->out, weight->in}) +
                 " as [out, in], but config.json asks for " + in_words({out, in}));
   }
-  FloatMatrix matrix(out, in);
+  return weight;
+}
+
+FloatMatrix TensorReader::unpacked(const PackedWeight& weight) const {
+  FloatMatrix matrix(weight.out, weight.in);
   visit_dtype(weight.dtype, [&]<class T>() {
     const Matrix<T> values = packed_->unpack<T>(weight);
-    widen_run<T>(reinterpret_cast<const std::byte*>(values.data()), out * in, matrix.data());
+    widen_run<T>(reinterpret_cast<const std::byte*>(values.data()), matrix.size(), matrix.data());
   });
   return matrix;
 }
 
+StoredMatrix TensorReader::stored(const std::string& name, int64_t rows, int64_t cols) const {
+  const TensorInfo& tensor = require(name, {rows, cols});
+  return {tensor.dtype, checkpoint_.data(*checkpoint_.find(name)).data()};
+}
+
 void TensorReader::rows(const std::string& name, int64_t rows, int64_t cols, int64_t first, int64_t count,
                         float* out) const {
-  const TensorInfo& tensor = require(name, {rows, cols});
-  const std::byte* bytes = checkpoint_.data(*checkpoint_.find(name)).data();
-  widen(tensor.dtype, bytes + size_t(first * cols) * size_t(bits(tensor.dtype)) / 8, count * cols, out);
+  const StoredMatrix from = stored(name, rows, cols);
+  widen(from.dtype, from.data + size_t(first * cols) * size_t(bits(from.dtype)) / 8, count * cols, out);
 }
 
 }  // namespace prune

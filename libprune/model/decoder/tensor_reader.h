@@ -13,6 +13,11 @@
 
 namespace prune {
 
+struct StoredMatrix {
+  DType dtype = DType::kBF16;
+  const std::byte* data = nullptr;  // row-major, in the mapped file; aligned or not
+};
+
 class PackedCheckpoint;
 struct PackedWeight;
 
@@ -32,9 +37,15 @@ class TensorReader {
   // The rows [first, first + count) of a matrix stored as [rows, cols] and not packed, to `out`.
   void rows(const std::string& name, int64_t rows, int64_t cols, int64_t first, int64_t count,
             float* out) const;
+  // That matrix as it lies in the file.
+  StoredMatrix stored(const std::string& name, int64_t rows, int64_t cols) const;
+  // Null where nothing is packed.
+  const PackedCheckpoint* packed() const { return packed_.get(); }
+  // The packed weight of a dense tensor's name, or null.
+  const PackedWeight* packed_weight(std::string_view name, int64_t out, int64_t in) const;
 
  private:
-  FloatMatrix unpacked(const PackedWeight& weight, int64_t out, int64_t in) const;
+  FloatMatrix unpacked(const PackedWeight& weight) const;
   const TensorInfo& require(const std::string& name, const std::vector<int64_t>& shape) const;
 
   const Checkpoint& checkpoint_;

@@ -1,0 +1,59 @@
+#include "apps/prune/runtime_options.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "apps/prune/terminal.h"
+#include "libprune/model/tuning.h"
+
+namespace prune::app {
+namespace {
+
+std::string kernels_in_words(const PreparedWeights& prepared) {
+  std::string text;
+  for (const auto& [name, layers] : prepared.kernels)
+    text += fmt::format("{}{} on {}", text.empty() ? "" : ", ", layers, name);
+  return text;
+}
+
+std::string prepared_in_words(const PreparedDecoder& model) {
+  const PreparedWeights& p = model.prepared();
+  std::string text = fmt::format("ready in {:.2f} s: {} linear layers ({})", model.seconds(),
+                                 p.packed + p.dense, kernels_in_words(p));
+  if (p.bytes > 0) text += fmt::format(", {} laid out in memory", human_bytes(p.bytes));
+  if (p.in_place > 0) text += fmt::format(", {} read where they lie in the files", human_bytes(p.in_place));
+  return text + "\n";
+}
+
+}  // namespace
+
+void add_runtime_options(CommandLine& line) {
+  line.options()(
+      "float32", po::bool_switch(),
+      "multiply in float32: without, layers of bf16 or int8 weights round their inputs to bf16 where the "
+      "processor multiplies that")(
+      "retune", po::bool_switch(),
+      "measure again from which batch on dense products are faster on this machine");
+}
+
+std::unique_ptr<PreparedDecoder> prepare_decoder(const CommandLine& line, const Checkpoint& checkpoint) {
+  RuntimeOptions options;
+  if (line.flag("float32")) options.rounding = Rounding::kNone;
+  if (line.flag("retune")) TuningTable::of_user().clear();
+  const bool quiet = line.flag("quiet");
+  std::optional<ProgressBar> bar;
+  if (!quiet) bar.emplace("loading", ProgressUnit::kCount);
+  auto model = std::make_unique<PreparedDecoder>(checkpoint, options, bar ? bar->callback() : Progress());
+  bar.reset();
+  if (!quiet) say(prepared_in_words(*model));
+  return model;
+}
+
+nlohmann::json prepared_json(const PreparedDecoder& model) {
+  const PreparedWeights& p = model.prepared();
+  return {{"load_seconds", model.seconds()}, {"packed_layers", p.packed},    {"dense_layers", p.dense},
+          {"prepared_bytes", p.bytes},       {"in_place_bytes", p.in_place}, {"kernels", p.kernels}};
+}
+
+}  // namespace prune::app

@@ -1,0 +1,21 @@
+// What commands that run a whole model have in common.
+#pragma once
+
+#include <memory>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "apps/prune/command_line.h"
+#include "libprune/model/runtime/prepared_decoder.h"
+
+namespace prune::app {
+
+// --float32, --retune.
+void add_runtime_options(CommandLine& line);
+
+// Loads the model and says on stderr, unless --quiet, how long that took and what it holds.
+std::unique_ptr<PreparedDecoder> prepare_decoder(const CommandLine& line, const Checkpoint& checkpoint);
+
+nlohmann::json prepared_json(const PreparedDecoder& model);
+
+}  // namespace prune::app

@@ -1,0 +1,11 @@
+#include "kernels/sparse/simd/avx512.h"
+
+#include "kernels/sparse/plain/tile.h"
+
+namespace prune::kernels {
+
+constexpr PlainKernel plain_f32_avx512 = plain_kernel<Avx512F32, float>("plain_f32_avx512", WeightType::kF32);
+constexpr PlainKernel plain_widened_bf16_avx512 =
+    plain_kernel<Avx512F32, uint16_t>("plain_widened_bf16_avx512", WeightType::kBf16);
+
+}  // namespace prune::kernels

@@ -1,0 +1,54 @@
+// The linear layers of a checkpoint as products that are ready to run: packed weights on sparse kernels,
+// others where they lie in the file.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libprune/model/decoder/linear.h"
+#include "libprune/model/decoder/tensor_reader.h"
+#include "libprune/model/rounding.h"
+
+namespace prune {
+
+class TuningTable;
+
+struct RuntimeOptions {
+  Rounding rounding = Rounding::kBf16;
+  TuningTable* tuning = nullptr;  // nullptr: TuningTable::of_user()
+};
+
+struct PreparedWeights {
+  int64_t packed = 0;                      // layers on sparse kernels
+  int64_t dense = 0;                       // others
+  size_t bytes = 0;                        // memory of rearranged or converted weights
+  size_t in_place = 0;                     // bytes of weights that are read from the file, token by token
+  std::map<std::string, int64_t> kernels;  // what one row of X runs on, and in how many layers
+};
+
+// Keeps references to its arguments. The products read the checkpoint's files; it must outlive them.
+class LinearProducts {
+ public:
+  LinearProducts(const TensorReader& tensors, const RuntimeOptions& options)
+      : tensors_(tensors), options_(options) {}
+
+  // A ProductFactory. Throws Error(kInput) naming a tensor that is missing, of another shape or damaged.
+  std::unique_ptr<LinearProduct> make(const std::string& weight_name, Orientation orientation, int64_t out,
+                                      int64_t in, const std::vector<float>& bias);
+  const PreparedWeights& prepared() const { return prepared_; }
+
+ private:
+  std::unique_ptr<LinearProduct> make_packed(const PackedWeight& weight, const float* bias);
+  std::unique_ptr<LinearProduct> make_dense(const std::string& name, Orientation orientation, int64_t out,
+                                            int64_t in, const float* bias);
+
+  const TensorReader& tensors_;
+  RuntimeOptions options_;
+  PreparedWeights prepared_;
+};
+
+}  // namespace prune

@@ -1,0 +1,221 @@
+// Whole models, token by token, against logits of Hugging Face transformers for whole sequences.
+#include "libprune/model/runtime/generation.h"
+
+#include <cmath>
+
+#include <gmock/gmock.h>
+
+#include "libprune/model/magnitude_pass.h"
+#include "libprune/model/pack_checkpoint.h"
+#include "libprune/model/runtime/session.h"
+#include "libprune/model/tuning.h"
+#include "test/libprune/io/files.h"
+#include "test/libprune/model/decoder/models.h"
+
+namespace prune {
+namespace {
+
+using testing::Golden;
+using testing::TempFolder;
+
+constexpr const char* kModel = "test/data/docs-llama-4m";
+
+// Nothing is read from or written to the user's cache.
+RuntimeOptions options_of(TuningTable& table, Rounding rounding = Rounding::kNone) {
+  return {.rounding = rounding, .tuning = &table};
+}
+
+double relative_difference(const float* values, const float* reference, int64_t n) {
+  double difference = 0, squares = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    difference += std::pow(double(values[i]) - double(reference[i]), 2);
+    squares += double(reference[i]) * double(reference[i]);
+  }
+  return std::sqrt(difference / squares);
+}
+
+// Both sequences: the first tokens in two chunks, then one at a time.
+void expect_golden(const std::filesystem::path& folder, const std::filesystem::path& golden_file) {
+  SCOPED_TRACE(folder.native());
+  const Golden golden(golden_file);
+  const std::vector<float> reference = golden.values<float>("logits");
+  const Checkpoint checkpoint(folder);
+  TuningTable table("");
+  const PreparedDecoder model(checkpoint, options_of(table));
+  const int64_t vocabulary = model.config().vocabulary;
+  Session session(model, {golden.length, golden.length}, 40);
+  for (int64_t at = 0; at < golden.length;) {
+    const int64_t count = at == 0 ? 11 : at == 11 ? 20 : 1;
+    std::vector<NextTokens> next;
+    for (size_t s = 0; s < 2; ++s)
+      next.push_back(
+          {s, std::span(golden.ids).subspan(size_t(int64_t(s) * golden.length + at), size_t(count))});
+    const FloatMatrix& logits = session.run(next);
+    at += count;
+    for (int64_t s = 0; s < 2; ++s) {
+      const float* expected = reference.data() + (s * golden.length + at - 1) * vocabulary;
+      ASSERT_LT(relative_difference(logits.row(s), expected, vocabulary), 2e-5)
+          << "sequence " << s << ", token " << at;
+    }
+  }
+}
+
+TEST(Generation, LogitsWithCacheAreThoseOfWholeSequences) {
+  expect_golden(testing::source_folder() / kModel,
+                testing::source_folder() / "test/golden/docs-llama-4m.safetensors");
+}
+
+TEST(Generation, LogitsOfAllFamilies) {
+  const auto shared = testing::shared_folder();
+  if (!shared) GTEST_SKIP() << "PRUNE_SHARED is not set";
+  int found = 0;
+  for (const auto& folder : std::filesystem::directory_iterator(*shared / "families")) {
+    expect_golden(folder.path(), folder.path() / "golden.safetensors");
+    ++found;
+  }
+  EXPECT_GE(found, 10);
+}
+
+class SmallModel : public ::testing::Test {
+ protected:
+  SmallModel() : checkpoint_(testing::source_folder() / kModel), model_(checkpoint_, options_of(table_)) {}
+
+  const std::vector<std::vector<int32_t>> prompts_{{5, 900, 17, 32}, {0}, {4, 4, 4, 2000, 8, 9, 10}};
+  TuningTable table_{""};
+  Checkpoint checkpoint_;
+  PreparedDecoder model_;
+};
+
+TEST_F(SmallModel, ChunksAndBatchesDoNotChangeGreedyTokens) {
+  GenerationOptions options{.new_tokens = 12};
+  const Generation together = generate(model_, prompts_, options);
+  options.chunk = 3;
+  EXPECT_EQ(generate(model_, prompts_, options).ids, together.ids);
+  for (size_t s = 0; s < prompts_.size(); ++s)
+    EXPECT_THAT(generate(model_, {prompts_[s]}, options).ids, ::testing::ElementsAre(together.ids[s]));
+  EXPECT_EQ(together.prompt_tokens, 12);
+  EXPECT_EQ(together.decoded_tokens, 3 * 11);
+}
+
+TEST_F(SmallModel, TokensAreToldInTheirOrder) {
+  std::vector<std::vector<int32_t>> told(prompts_.size());
+  const Generation g =
+      generate(model_, prompts_, {.new_tokens = 5}, [&](size_t s, int32_t id) { told[s].push_back(id); });
+  EXPECT_EQ(told, g.ids);
+}
+
+TEST_F(SmallModel, ASeedDecides) {
+  GenerationOptions options{.new_tokens = 8,
+                            .sampling = {.temperature = 1.5, .top_k = 200, .top_p = 0.98, .seed = 4}};
+  const std::vector<std::vector<int32_t>> twice{prompts_[0], prompts_[0]};
+  const Generation first = generate(model_, twice, options), second = generate(model_, twice, options);
+  EXPECT_EQ(first.ids, second.ids);
+  EXPECT_NE(first.ids[0], first.ids[1]);  // each sequence draws by itself
+  options.sampling.seed = 5;
+  EXPECT_NE(generate(model_, twice, options).ids, first.ids);
+}
+
+TEST_F(SmallModel, AStopIdEndsASequence) {
+  GenerationOptions options{.new_tokens = 12};
+  const std::vector<int32_t> all = generate(model_, {prompts_[0]}, options).ids[0];
+  options.stop_ids = {all[6]};
+  const auto first = std::ranges::find(all, all[6]) - all.begin();
+  const Generation stopped = generate(model_, prompts_, options);
+  EXPECT_THAT(stopped.ids[0], ::testing::ElementsAreArray(all.begin(), all.begin() + first));
+  EXPECT_TRUE(stopped.stopped[0]);
+}
+
+TEST_F(SmallModel, RefusesWhatCannotBe) {
+  const auto message = [&](const std::vector<std::vector<int32_t>>& prompts,
+                           const GenerationOptions& options) {
+    try {
+      generate(model_, prompts, options);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  using ::testing::HasSubstr;
+  EXPECT_THAT(message({}, {}), HasSubstr("no prompt"));
+  EXPECT_THAT(message({{1}, {}}, {}), HasSubstr("without tokens"));
+  EXPECT_THAT(message({{4096}}, {}), HasSubstr("4096"));
+  EXPECT_THAT(message({{-1}}, {}), HasSubstr("-1"));
+  EXPECT_THAT(message({{1}}, {.new_tokens = 0}), HasSubstr("new tokens 0"));
+  EXPECT_THAT(message({{1}}, {.new_tokens = 1024}), HasSubstr("1024 positions"));
+  EXPECT_THAT(message({std::vector<int32_t>(1024, 1)}, {.new_tokens = 1}), HasSubstr("1024 tokens"));
+  EXPECT_THAT(message({{1}}, {.chunk = 0}), HasSubstr("chunk 0"));
+  EXPECT_THAT(message({{1}}, {.sampling = {.temperature = -1}}), HasSubstr("temperature"));
+}
+
+struct PackedCase {
+  Pattern pattern;
+  double sparsity;
+  PackedFormat format;
+};
+
+// The 4m model pruned, and packed.
+struct Twins {
+  explicit Twins(const PackedCase& c) {
+    const Checkpoint original(testing::source_folder() / kModel);
+    PruneOptions prune;
+    prune.pattern = c.pattern;
+    prune.sparsity = c.sparsity;
+    prune_by_magnitude(original, plan_pruning(original, prune), folder / "pruned", {}, {});
+    dense.emplace(folder / "pruned");
+    pack_checkpoint(*dense, {.request = {.format = c.format}}, folder / "packed", {}, {});
+    packed.emplace(folder / "packed");
+  }
+  TempFolder folder;
+  std::optional<Checkpoint> dense, packed;
+};
+
+// After six tokens, and after each of four more.
+std::vector<float> logits_of(const Checkpoint& checkpoint, Rounding rounding) {
+  const std::vector<int32_t> ids{0, 311, 25, 4000, 77, 1200, 9, 9, 650, 31};
+  TuningTable table("");
+  const PreparedDecoder model(checkpoint, options_of(table, rounding));
+  Session session(model, {20}, 16);
+  std::vector<float> all;
+  for (const size_t count : {6, 1, 1, 1, 1}) {
+    const NextTokens next[] = {{0, std::span(ids).subspan(size_t(session.length(0)), count)}};
+    const FloatMatrix& logits = session.run(next);
+    all.insert(all.end(), logits.data(), logits.data() + logits.size());
+  }
+  return all;
+}
+
+// In float a packed model gives what the one that it was packed from gives. Where inputs are rounded to bf16,
+// sums in another order end in other roundings; then packed logits must be as near to the exact ones as the
+// dense are.
+TEST(Generation, PackedLogitsAreThoseOfTheDenseTwin) {
+  for (const PackedCase& c : {PackedCase{NM{2, 4}, 0.5, PackedFormat::kNm},
+                              {Unstructured{}, 0.7, PackedFormat::kBitmask},
+                              {Block{16, 16}, 0.7, PackedFormat::kBsr}}) {
+    SCOPED_TRACE(name(c.format));
+    const Twins twins(c);
+    const std::vector<float> exact = logits_of(*twins.dense, Rounding::kNone);
+    const auto error = [&](const Checkpoint& checkpoint, Rounding rounding) {
+      return relative_difference(logits_of(checkpoint, rounding).data(), exact.data(), int64_t(exact.size()));
+    };
+    EXPECT_LT(error(*twins.packed, Rounding::kNone), 2e-6);
+    const double dense = error(*twins.dense, Rounding::kBf16);
+    EXPECT_LT(dense, 0.02);
+    EXPECT_LT(error(*twins.packed, Rounding::kBf16), 1.3 * dense + 1e-5);
+  }
+}
+
+TEST(Generation, PreparedWeightsAreCounted) {
+  const Twins twins({NM{2, 4}, 0.5, PackedFormat::kNm});
+  TuningTable table("");
+  const PreparedDecoder dense(*twins.dense, options_of(table)), packed(*twins.packed, options_of(table));
+  EXPECT_EQ(dense.prepared().packed, 0);
+  EXPECT_EQ(dense.prepared().dense, 29);  // the head among them
+  EXPECT_EQ(dense.prepared().bytes, 0U);
+  EXPECT_EQ(packed.prepared().packed, 28);
+  EXPECT_EQ(packed.prepared().dense, 1);
+  EXPECT_EQ(dense.prepared().in_place - packed.prepared().in_place, 2 * 3145728U);
+  EXPECT_GT(packed.prepared().bytes, 3145728U);
+}
+
+}  // namespace
+}  // namespace prune
