@@ -21,6 +21,7 @@
 #include "apps/prune/exit_codes.h"
 #include "apps/prune/terminal.h"
 #include "apps/prune/timing.h"
+#include "apps/prune/whole_bench.h"
 #include "libprune/io/staging.h"
 #include "libprune/model/dense_linear.h"
 #include "libprune/model/elapsed.h"
@@ -41,6 +42,7 @@ constexpr float kTolerance =
 CommandLine make_line() {
   CommandLine line(
       "prune bench [MODEL] [-n ROWS]... [options]\n"
+      "       prune bench [MODEL] --whole [--beside MODEL]... [options]\n"
       "       prune bench --compare OLD.json NEW.json [--fail-below RATIO] [--counter NAME]",
       "Times every weight shape of a packed checkpoint with its real masks: the dense product by oneDNN, "
       "weights laid out\n"
@@ -67,6 +69,7 @@ CommandLine make_line() {
                  "rows of X, may be repeated (default: 1, 16 and 128)")(
       "seconds", po::value<double>()->default_value(0.5, "0.5")->value_name("S"),
       "time to spend on each case");
+  add_whole_options(line);
   add_compare_options(line);
   add_running_options(line);
   return line;
@@ -362,6 +365,8 @@ int bench_command(const Arguments& arguments) {
   if (line.has("fail-below") || line.has("counter")) {
     throw_usage("--fail-below and --counter go with --compare OLD NEW");
   }
+  if (line.flag("whole")) return whole_bench_command(line);
+  refuse_whole_options(line);
   const std::vector<int> rows = rows_to_measure(line.numbers("rows"));
   const double seconds = *line.maybe_number("seconds");
   if (!(seconds > 0)) throw_usage("--seconds must be above 0");

@@ -37,10 +37,15 @@ void add_runtime_options(CommandLine& line) {
       "measure again from which batch on dense products are faster on this machine");
 }
 
-std::unique_ptr<PreparedDecoder> prepare_decoder(const CommandLine& line, const Checkpoint& checkpoint) {
+RuntimeOptions runtime_options(const CommandLine& line) {
   RuntimeOptions options;
   if (line.flag("float32")) options.rounding = Rounding::kNone;
   if (line.flag("retune")) TuningTable::of_user().clear();
+  return options;
+}
+
+std::unique_ptr<PreparedDecoder> prepare_decoder(const CommandLine& line, const Checkpoint& checkpoint) {
+  const RuntimeOptions options = runtime_options(line);
   const bool quiet = line.flag("quiet");
   std::optional<ProgressBar> bar;
   if (!quiet) bar.emplace("loading", ProgressUnit::kCount);

@@ -13,6 +13,9 @@ namespace prune::app {
 // --float32, --retune.
 void add_runtime_options(CommandLine& line);
 
+// Forgets what was measured where --retune asks for it.
+RuntimeOptions runtime_options(const CommandLine& line);
+
 // Loads the model and says on stderr, unless --quiet, how long that took and what it holds.
 std::unique_ptr<PreparedDecoder> prepare_decoder(const CommandLine& line, const Checkpoint& checkpoint);
 

@@ -17,14 +17,10 @@ constexpr int kTrials = 5;
 constexpr double kClearly = 0.95;
 
 template <class Run>
-double shortest_seconds(Run&& run) {
-  double best = std::numeric_limits<double>::infinity();
-  for (int trial = 0; trial < kTrials; ++trial) {
-    const auto start = std::chrono::steady_clock::now();
-    run();
-    best = std::min(best, seconds_since(start));
-  }
-  return best;
+double seconds_of(Run&& run) {
+  const auto start = std::chrono::steady_clock::now();
+  run();
+  return seconds_since(start);
 }
 
 }  // namespace
@@ -36,8 +32,12 @@ int64_t measure_crossover(int64_t out, int64_t in, const BatchProduct& few, cons
   int64_t from = kNever;
   for (size_t i = std::size(kTried); i-- > 0;) {
     const int64_t n = kTried[i];
-    const double few_seconds = shortest_seconds([&] { few(x.data(), y.data(), n); });
-    const double many_seconds = shortest_seconds([&] { many(x.data(), y.data(), n); });
+    double few_seconds = std::numeric_limits<double>::infinity(), many_seconds = few_seconds;
+    // In turns, so that other load hits both.
+    for (int trial = 0; trial < kTrials; ++trial) {
+      few_seconds = std::min(few_seconds, seconds_of([&] { few(x.data(), y.data(), n); }));
+      many_seconds = std::min(many_seconds, seconds_of([&] { many(x.data(), y.data(), n); }));
+    }
     if (many_seconds >= kClearly * few_seconds) break;
     from = n;
   }

@@ -93,7 +93,6 @@ SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeigh
       bias_(copy_bias(bias, weight.out)) {
   plan_ = arrays_->prepare(prepare_options(options));
   choose(options, kind_of(format_in_words(weight), *arrays_, options));
-  if (arrays_) arrays_->release_pages();
 }
 
 SparseLinear::SparseLinear(const ConstView<float>& weights, const Mask& mask, const float* bias,
@@ -117,6 +116,7 @@ void SparseLinear::choose(const SparseLinearOptions& options, const std::string&
     TuningTable& table = options.tuning != nullptr ? *options.tuning : TuningTable::of_user();
     dense_from_ = std::max<int64_t>(1, table.get(kind, [&] { return measure_dense_from(); }));
   }
+  arrays_->release_pages();  // what was read to lay out the weights
   if (dense_from_ == kNever) arrays_.reset();
 }
 

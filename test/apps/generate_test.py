@@ -125,6 +125,33 @@ class Generate(ProgramTest):
                 self.assertEqual(run.stdout, "")
                 self.assert_one_line(run.stderr, part)
 
+    def test_whole_models_are_timed_in_turns(self):
+        _, packed = self.twins(MODEL, "2:4", 0.5)
+        options = ("--whole", "--prompt-tokens", 8, "--new-tokens", 2, "--rounds", 2, "--quiet", "-t", 1)
+        env = self.cache | {"TMPDIR": str(self.folder)}
+        run = self.expect(DONE, "bench", packed, *options, "--json", env=env)
+        self.assertEqual(list(self.folder.glob("prune-bench*")), [])  # the dense twin is gone again
+        result = json.loads(run.stdout)
+        self.assertEqual((result["prompt_tokens"], result["new_tokens"], result["rounds"]), (8, 2, 2))
+        dense, sparse = result["models"]
+        self.assertEqual((dense["model"], sparse["model"]), ("dense", str(packed)))
+        self.assertEqual(dense["decode_speedup"], 1)
+        self.assertGreater(sparse["decode_speedup"], 0)
+        self.assertLess(sparse["file_bytes"], dense["file_bytes"])
+        self.assertEqual(dense["file_bytes"], sum(p.stat().st_size for p in MODEL.glob("*.safetensors")))
+        run = self.expect(DONE, "bench", MODEL, *options, "--beside", packed, env=env)
+        self.assertRegex(run.stdout, rf"(?m)^{packed} +[\d.]+ MB .* tokens/s *$")
+        self.assertRegex(run.stdout, rf"(?m)^{MODEL} +8\.4 MB .* tokens/s +[\d.]+ ±\d+%$")
+        for code, part, *arguments in (
+            (USAGE, "--rounds 0", "--rounds", 0),
+            (USAGE, "1024 positions", "--prompt-tokens", 1000, "--new-tokens", 100),
+            (USAGE, "--beside", "--beside", packed),
+        ):
+            whole = () if part == "--beside" else ("--whole",)
+            run = prune("bench", MODEL, *whole, "--quiet", "-t", 1, *arguments, env=env)
+            self.assertEqual(run.returncode, code, run.stderr)
+            self.assert_one_line(run.stderr, part)
+
     def test_damaged_packed_models_are_refused(self):
         _, packed = self.twins(MODEL, "unstructured", 0.7)
         path = sorted(packed.glob("*.safetensors"))[0]
