@@ -14,15 +14,15 @@ void add_calibration_options(CommandLine& line) {
                  ".safetensors")("samples", po::value<int64_t>()->default_value(128)->value_name("N"),
                                  "sequences of it")(
       "seqlen", po::value<int64_t>()->value_name("N"),
-      "tokens of each (default: the model's maximum, at most 2048)")(
+      "tokens of each (default: the model's maximum, at most 2048; of training: 512)")(
       "seed", po::value<uint64_t>()->value_name("N"),
-      "take them from random places (default: the first ones, in order)")(
+      "take them from random places (default: the first ones, in order); of training: their order")(
       "damping", po::value<double>()->value_name("D"),
       "added to the diagonal of the inputs' moments, as a share of its mean (default: the method's)")(
       "follow", po::value<double>()->value_name("F"),
       "0 to 1: how far refit, swap and admm aim at what the dense model's own inputs give (default: 0.5)")(
       "steps", po::value<int64_t>()->default_value(200)->value_name("N"),
-      "of training each decoder layer, with method best")(
+      "of training each decoder layer, with method best; of the optimizer, with gradual and movement (300)")(
       "keep-zeros", po::bool_switch(), "weights that are zero stay zero, and count as pruned")(
       "true-sequential", po::bool_switch(),
       "also within a decoder layer, later matrices see the earlier ones pruned")(
@@ -45,11 +45,15 @@ CalibrationOptions read_calibration(const CommandLine& line) {
   return options;
 }
 
-void refuse_calibration_options(const CommandLine& line, const std::string& method) {
-  for (const char* name : {"calib", "samples", "seqlen", "seed", "damping", "follow", "steps", "keep-zeros",
-                           "true-sequential", "memory"}) {
-    if (line.has(name)) throw_usage(fmt::format("method {} has no use for --{}", method, name));
-  }
+void refuse_calibration_options(const CommandLine& line, const std::string& method,
+                                ShareTrainingOptions shares) {
+  const auto refuse = [&](std::initializer_list<const char*> names) {
+    for (const char* name : names) {
+      if (line.has(name)) throw_usage(fmt::format("method {} has no use for --{}", method, name));
+    }
+  };
+  refuse({"calib", "samples", "damping", "follow", "keep-zeros", "true-sequential", "memory"});
+  if (shares == ShareTrainingOptions::kNo) refuse({"seqlen", "seed", "steps"});
 }
 
 }  // namespace prune::app

@@ -11,7 +11,10 @@ namespace prune::app {
 void add_calibration_options(CommandLine& line);
 // Throws Error(kUsage) for values that are none.
 CalibrationOptions read_calibration(const CommandLine& line);
+// Whether a method has a use for --steps, --seqlen and --seed, since it trains.
+enum class ShareTrainingOptions : bool { kNo, kYes };
 // Throws Error(kUsage) where one of them is given to a method that has no use for it.
-void refuse_calibration_options(const CommandLine& line, const std::string& method);
+void refuse_calibration_options(const CommandLine& line, const std::string& method,
+                                ShareTrainingOptions shares = ShareTrainingOptions::kNo);
 
 }  // namespace prune::app

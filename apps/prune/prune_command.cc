@@ -15,6 +15,7 @@
 #include "apps/prune/structured_command.h"
 #include "apps/prune/terminal.h"
 #include "apps/prune/text_file.h"
+#include "apps/prune/training.h"
 #include "libprune/model/calibrated/layer_method.h"
 #include "libprune/model/calibrated/memory_estimate.h"
 #include "libprune/model/checkpoint_rewrite.h"
@@ -32,7 +33,9 @@ std::string help_text() {
       "1 - N/M\n"
       "  unstructured         any weight may go\n"
       "  16x16, RxC           blocks of R rows x C columns go or stay as one\n" +
-      structured_help() + "\nMethods for weights (--method); all but magnitude need --calib:\n";
+      structured_help() +
+      "\nMethods for weights (--method); gradual and movement need --train, the others "
+      "but magnitude --calib:\n";
   for (const Method& method : methods()) text += fmt::format("  {:<20} {}\n", method.name, method.summary);
   text += "\nCommands (prune COMMAND --help):\n";
   for (const Command& command : kCommands)
@@ -45,6 +48,7 @@ std::string help_text() {
       "  prune Llama-3-8B --pattern 16x16 --sparsity 0.5 --exclude '*.down_proj'\n"
       "  prune Llama-3-8B --pattern 2:4 --method admm --calib ids.npy --samples 256\n"
       "  prune Llama-3-8B --pattern channels --sparsity 0.25 --method obs --calib text.jsonl\n"
+      "  prune Llama-3-8B -p 16x16 -s 0.5 --method movement --train text.jsonl --teacher Llama-3-8B\n"
       "\nExit codes: 0 done, 1 failed while running, 2 usage, 3 input refused, 4 verify or bench found a "
       "mismatch,\n130 interrupted.\n"
       "A model in a folder that is named like a command is ./NAME.";
@@ -71,6 +75,8 @@ CommandLine make_line() {
       "by which norm magnitude scores a block");
   add_calibration_options(line);
   add_structured_options(line);
+  add_training_options(line);
+  add_mask_options(line);
   add_selection_options(line);
   line.options()("skip-unfit", po::bool_switch(),
                  "leave tensors dense that can't take the pattern, instead of refusing");
@@ -94,14 +100,23 @@ PruneOptions read_options(const CommandLine& line) {
   options.exclude = line.texts("exclude");
   options.skip_unfit = line.flag("skip-unfit");
   options.threads = line.threads();
-  options.calibration = read_calibration(line);
-  if (const LayerMethod* method = find_layer_method(options.method)) {
+  const Method& method = find_method(options.method);
+  if (method.trains) {
+    refuse_calibration_options(line, options.method, ShareTrainingOptions::kYes);
+    options.trained = read_training(line);
+    options.trained.masks = read_masks(line);
+  } else {
+    refuse_training_options(line, options.method);
+    options.calibration = read_calibration(line);
+  }
+  if (!method.needs_calibration && !method.trains) refuse_calibration_options(line, options.method);
+  if (method.trains && line.has("block-norm"))
+    throw_usage("--block-norm: method " + options.method + " has its own");
+  if (const LayerMethod* layer_method = find_layer_method(options.method)) {
     if (line.has("scope")) throw_usage("--scope: method " + options.method + " has its own");
     if (line.has("block-norm")) throw_usage("--block-norm: method " + options.method + " has its own");
-    if (!std::holds_alternative<Block>(options.pattern)) options.scope = method->scope;
+    if (!std::holds_alternative<Block>(options.pattern)) options.scope = layer_method->scope;
     if (std::holds_alternative<NM>(options.pattern)) options.scope = Scope::kLayer;
-  } else {
-    refuse_calibration_options(line, options.method);
   }
   resolve_sparsity(options.pattern, options.sparsity);
   return options;
@@ -234,6 +249,15 @@ std::string result_table(const PruneReport& report) {
   return table.text();
 }
 
+std::string training_text(const TrainingReport& t) {
+  const TrainingStep &first = t.steps.front(), &last = t.steps.back();
+  return fmt::format(
+      "{} steps, {} tokens, {:.1f} s, {:.0f} tokens/s, {:.1f} s of waiting for data; cross-entropy {:.4f} at "
+      "first, {:.4f} at last\n",
+      last.step, human_count(t.tokens), t.seconds, t.tokens_per_second(), t.waiting, first.cross_entropy,
+      last.cross_entropy);
+}
+
 // Nothing was done, so there is nothing to report on.
 int finish_complete(const CommandLine& line, const std::filesystem::path& output) {
   const auto report = line.maybe_text("report");
@@ -277,9 +301,9 @@ int prune_command(const Arguments& arguments) {
   }
   PruneReport report;
   try {
-    ProgressBar bar("pruning");
-    report = find_method(options.method)
-                 .run(checkpoint, plan, output, staging_options(line), quiet ? Progress() : bar.callback());
+    const Method& method = find_method(options.method);
+    ProgressBar bar("pruning", method.trains ? ProgressUnit::kCount : ProgressUnit::kBytes);
+    report = method.run(checkpoint, plan, output, staging_options(line), quiet ? Progress() : bar.callback());
   } catch (const AlreadyComplete&) {
     return finish_complete(line, output);
   }
@@ -287,6 +311,7 @@ int prune_command(const Arguments& arguments) {
   if (line.flag("json")) {
     fmt::print("{}", json_text(to_json(report)));
   } else {
+    if (report.training) fmt::print("{}\n", training_text(*report.training));
     fmt::print("{}\n\n{}\n{} in {} files written to {} in {:.1f} s\n", title(plan), result_table(report),
                human_bytes(uint64_t(report.bytes_written)), checkpoint.shards().size(), shown(report.output),
                report.seconds);

@@ -127,8 +127,11 @@ TensorReport describe_tensor(const Checkpoint& checkpoint, const PlannedTensor& 
 
 nlohmann::json describe_pruning(const Checkpoint& checkpoint, const PrunePlan& plan) {
   nlohmann::json job = describe_job("prune", checkpoint, to_json(plan.options));
-  const std::filesystem::path& text = plan.options.calibration.file;
-  if (!text.empty()) job["calibration"] = describe_file("", std::filesystem::absolute(text));
+  const auto add = [&](const char* what, const std::filesystem::path& text) {
+    if (!text.empty()) job[what] = describe_file("", std::filesystem::absolute(text));
+  };
+  add("calibration", plan.options.calibration.file);
+  add("training", plan.options.trained.file);
   return job;
 }
 

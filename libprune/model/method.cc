@@ -7,6 +7,7 @@
 
 #include "libprune/model/calibrated/calibrated_pass.h"
 #include "libprune/model/magnitude_pass.h"
+#include "libprune/model/train/trained_pass.h"
 
 namespace prune {
 
@@ -18,6 +19,9 @@ std::vector<Method> list_methods() {
   };
   for (const LayerMethod& method : layer_methods())
     list.push_back({method.name, method.summary, prune_calibrated, true});
+  list.push_back(
+      {"gradual", "Least weights go step by step while the model is trained.", prune_trained, false, true});
+  list.push_back({"movement", "Masks are learned while the model is trained.", prune_trained, false, true});
   return list;
 }
 

@@ -22,6 +22,7 @@ struct Method {
   std::string_view summary;
   PrunePass run;
   bool needs_calibration = false;
+  bool trains = false;
 };
 
 // A method that needs no data is its own file with a PrunePass, and one line in method.cc; one that works

@@ -8,6 +8,7 @@
 #include "libprune/model/data_order.h"
 #include "libprune/model/method.h"
 #include "libprune/model/tensor_error.h"
+#include "libprune/model/train/trained_pass.h"
 #include "libprune/model/weight_selection.h"
 
 namespace prune {
@@ -97,6 +98,11 @@ void check_calibration(const PruneOptions& options) {
 
 void check_options(const PruneOptions& options) {
   check_calibration(options);
+  if (find_method(options.method).trains) {
+    check_trained(options);
+  } else if (!options.trained.file.empty()) {
+    throw_usage("method " + options.method + " does not train: --train is for movement and gradual");
+  }
   if (options.scope != Scope::kLayer && std::holds_alternative<NM>(options.pattern)) {
     throw_usage("a scope has no meaning for N:M: every group keeps its own weights");
   }

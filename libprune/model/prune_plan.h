@@ -11,6 +11,7 @@
 #include "libprune/io/checkpoint.h"
 #include "libprune/model/architecture.h"
 #include "libprune/model/calibrated/calibration_options.h"
+#include "libprune/model/train/training_options.h"
 
 namespace prune {
 
@@ -25,6 +26,7 @@ struct PruneOptions {
   bool skip_unfit = false;  // leave a tensor alone that can't take the pattern, instead of refusing
   int threads = 0;          // 0: all
   CalibrationOptions calibration = {};
+  TrainedPruning trained = {};
 };
 
 struct PlannedTensor {

@@ -16,6 +16,18 @@ std::string_view to_string(Scope scope) {
 
 std::string_view to_string(BlockNorm norm) { return norm == BlockNorm::kL1 ? "l1" : "l2"; }
 
+nlohmann::json to_json(const TrainingStep& step) {
+  return {{"step", step.step},
+          {"loss", step.loss},
+          {"cross_entropy", step.cross_entropy},
+          {"divergence", step.divergence},
+          {"hidden_loss", step.hidden_loss},
+          {"penalty", step.penalty},
+          {"gradient_norm", step.gradient_norm},
+          {"learning_rate", step.learning_rate},
+          {"sparsity", step.sparsity}};
+}
+
 nlohmann::json to_json(const CalibrationOptions& options) {
   nlohmann::json json = {{"file", options.file.string()},
                          {"samples", options.samples},
@@ -30,6 +42,46 @@ nlohmann::json to_json(const CalibrationOptions& options) {
 }
 
 namespace {
+
+nlohmann::json to_json(const TrainedPruning& trained) {
+  const TrainingOptions& t = trained.training;
+  const TrainedMaskOptions& m = trained.masks;
+  return {{"file", trained.file.string()},
+          {"teacher", trained.teacher.string()},
+          {"steps", t.steps},
+          {"batch", t.batch},
+          {"accumulate", t.accumulate},
+          {"seqlen", t.seqlen},
+          {"warm_up", t.warm_up},
+          {"learning_rate", t.learning_rate},
+          {"decay", t.decay == Decay::kCosine   ? "cosine"
+                    : t.decay == Decay::kLinear ? "linear"
+                                                : "none"},
+          {"optimizer", t.optimizer == OptimizerKind::kLamb ? "lamb" : "adamw"},
+          {"weight_decay", t.weight_decay},
+          {"clip", t.clip},
+          {"distillation", t.distillation},
+          {"temperature", t.temperature},
+          {"hidden_weight", t.hidden_weight},
+          {"seed", t.seed},
+          {"soft", m.soft},
+          {"scores", m.scores},
+          {"score_rate", m.score_rate},
+          {"threshold", m.threshold},
+          {"penalty", m.penalty},
+          {"straight_through", m.straight_through},
+          {"ramp", {m.ramp_begin, m.ramp_end}}};
+}
+
+nlohmann::json to_json(const TrainingReport& training) {
+  nlohmann::json steps = nlohmann::json::array();
+  for (const TrainingStep& step : training.steps) steps.push_back(to_json(step));
+  return {{"tokens", training.tokens},
+          {"seconds", training.seconds},
+          {"waiting_seconds", training.waiting},
+          {"tokens_per_second", training.tokens_per_second()},
+          {"steps", steps}};
+}
 
 void add_calibrated(const TensorReport& t, nlohmann::json& entry) {
   if (t.error_before) entry["error_before"] = *t.error_before;
@@ -56,6 +108,7 @@ nlohmann::json to_json(const PruneOptions& options) {
                          {"exclude", options.exclude},
                          {"skip_unfit", options.skip_unfit}};
   if (!options.calibration.file.empty()) json["calibration"] = to_json(options.calibration);
+  if (!options.trained.file.empty()) json["training"] = to_json(options.trained);
   return json;
 }
 
@@ -103,17 +156,20 @@ std::vector<TensorReport> tensor_reports_from_json(const nlohmann::json& json) {
 }
 
 nlohmann::json to_json(const PruneReport& report) {
-  return {{"model", report.model},
-          {"output", report.output},
-          {"method", report.method},
-          {"pattern", report.pattern},
-          {"scope", report.scope},
-          {"sparsity", {{"wanted", report.sparsity}, {"achieved", report.achieved_sparsity()}}},
-          {"weights", report.pruned_weights()},
-          {"zeros", report.zeros_after()},
-          {"bytes_written", report.bytes_written},
-          {"seconds", report.seconds},
-          {"tensors", to_json(report.tensors)}};
+  nlohmann::json json = {
+      {"model", report.model},
+      {"output", report.output},
+      {"method", report.method},
+      {"pattern", report.pattern},
+      {"scope", report.scope},
+      {"sparsity", {{"wanted", report.sparsity}, {"achieved", report.achieved_sparsity()}}},
+      {"weights", report.pruned_weights()},
+      {"zeros", report.zeros_after()},
+      {"bytes_written", report.bytes_written},
+      {"seconds", report.seconds},
+      {"tensors", to_json(report.tensors)}};
+  if (report.training) json["training"] = to_json(*report.training);
+  return json;
 }
 
 PruneReport describe_pass(const Checkpoint& checkpoint, const PrunePlan& plan,

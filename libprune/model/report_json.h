@@ -21,6 +21,7 @@ nlohmann::json to_json(const PruneOptions& options);
 nlohmann::json to_json(const std::vector<TensorReport>& tensors);
 std::vector<TensorReport> tensor_reports_from_json(const nlohmann::json& json);
 nlohmann::json to_json(const PruneReport& report);
+nlohmann::json to_json(const TrainingStep& step);
 
 // The head of a report: what is to be done, with no tensors yet.
 PruneReport describe_pass(const Checkpoint& checkpoint, const PrunePlan& plan,

@@ -32,9 +32,10 @@ class Recover(ProgramTest):
         pruned = self.pruned("--pattern", "2:4")
         run = self.recover(pruned, self.ids(640, 4096), "--steps", 6, "--teacher", MODEL, "--distillation", 0.2, "--json")
         result = json.loads(run.stdout)
-        self.assertLess(result["last"]["cross_entropy"], 0.8 * result["first"]["cross_entropy"])
-        self.assertEqual((result["steps"], result["tokens"]), (6, 6 * 64))
-        self.assertEqual(result["zeros"] / result["weights"], 0.5)
+        steps = result["training"]["steps"]
+        self.assertLess(steps[-1]["cross_entropy"], 0.8 * steps[0]["cross_entropy"])
+        self.assertEqual((len(steps), result["training"]["tokens"]), (6, 6 * 64))
+        self.assertEqual(result["sparsity"]["achieved"], 0.5)
         before, after = zero_masks(pruned), zero_masks(self.folder / "out")
         self.assertEqual(list(before), list(after))
         for name in before:
@@ -80,11 +81,11 @@ class Recover(ProgramTest):
 
     def test_refuses(self):
         short = self.ids(16, 4096)
-        self.assertIn("16 tokens, less than one sequence of 32", self.recover(MODEL, short, exit_code=REFUSED).stderr)
+        self.assertIn("16 tokens, at least 32 are needed", self.recover(MODEL, short, exit_code=REFUSED).stderr)
         foreign = self.folder / "foreign.npy"
         np.save(foreign, np.full(64, 5000))
         self.assertIn("outside the model's vocabulary", self.recover(MODEL, foreign, exit_code=REFUSED).stderr)
-        self.recover(MODEL, short, "--distillation", 2, exit_code=USAGE)
+        self.recover(MODEL, self.ids(64, 4096), "--distillation", 2, exit_code=USAGE)
         self.assertIn("--train", self.expect(USAGE, "recover", MODEL, "-o", self.folder / "out").stderr)
         self.assertFalse((self.folder / "out").exists())
 

@@ -33,6 +33,28 @@ struct TensorReport {
   }
 };
 
+// What one step of training saw.
+struct TrainingStep {
+  int64_t step = 0;  // from 1
+  double loss = 0;   // what was minimised
+  double cross_entropy = 0;
+  double divergence = 0;  // of the teacher's tokens
+  double hidden_loss = 0;
+  double penalty = 0;        // of soft masks
+  double gradient_norm = 0;  // before clipping
+  double learning_rate = 0;
+  double sparsity = 0;  // share of the linear weights that were 0 in the forward pass
+};
+
+struct TrainingReport {
+  std::vector<TrainingStep> steps;  // of this run; a resumed one begins later
+  int64_t tokens = 0;
+  double seconds = 0;
+  double waiting = 0;  // seconds of these for data
+
+  double tokens_per_second() const { return seconds > 0 ? double(tokens) / seconds : 0; }
+};
+
 struct PruneReport {
   std::string model;
   std::string output;
@@ -41,7 +63,8 @@ struct PruneReport {
   double sparsity = 0;  // asked for
   std::string scope;
   std::vector<TensorReport> tensors;
-  double seconds = 0;  // whole pass, writing and syncing counted
+  std::optional<TrainingReport> training = {};  // of methods that train
+  double seconds = 0;                           // whole pass, writing and syncing counted
   int64_t bytes_written = 0;
 
   int64_t pruned_weights() const {

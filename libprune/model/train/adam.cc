@@ -3,17 +3,36 @@
 #include <cmath>
 
 namespace prune {
+namespace {
+
+// |w| / |u| of LAMB, u being the step of Adam that the moments give.
+template <class Step>
+float trust_ratio(const float* w, int64_t n, Step&& step) {
+  double weights = 0, steps = 0;
+#pragma omp parallel for reduction(+ : weights, steps) schedule(static)
+  for (int64_t j = 0; j < n; ++j) {
+    const auto u = double(step(j));
+    weights += double(w[j]) * double(w[j]);
+    steps += u * u;
+  }
+  return weights > 0 && steps > 0 ? float(std::sqrt(weights / steps)) : 1;
+}
+
+}  // namespace
+
+void Adam::begin(std::span<const Parameter> parameters) {
+  if (!moments_.empty()) return;
+  for (const Parameter& p : parameters)
+    moments_.push_back({std::vector<float>(p.values.size()), std::vector<float>(p.values.size())});
+}
 
 void Adam::step(std::span<const Parameter> parameters, double rate) {
-  if (moments_.empty()) {
-    for (const Parameter& p : parameters)
-      moments_.push_back({std::vector<float>(p.values.size()), std::vector<float>(p.values.size())});
-  }
+  begin(parameters);
   ++steps_;
   const auto beta1 = float(options_.beta1), beta2 = float(options_.beta2), epsilon = float(options_.epsilon);
   const auto scale1 = float(1 / (1 - std::pow(options_.beta1, double(steps_))));
   const auto scale2 = float(1 / (1 - std::pow(options_.beta2, double(steps_))));
-  const auto rate1 = float(rate), decay = float(1 - rate * options_.weight_decay);
+  const auto decay = float(options_.weight_decay);
   for (size_t i = 0; i < parameters.size(); ++i) {
     float *w = parameters[i].values.data(), *m = moments_[i].first.data(), *v = moments_[i].second.data();
     const float* g = parameters[i].gradient.data();
@@ -22,8 +41,22 @@ void Adam::step(std::span<const Parameter> parameters, double rate) {
     for (int64_t j = 0; j < n; ++j) {
       m[j] = beta1 * m[j] + (1 - beta1) * g[j];
       v[j] = beta2 * v[j] + (1 - beta2) * g[j] * g[j];
-      w[j] = decay * w[j] - rate1 * (scale1 * m[j]) / (std::sqrt(scale2 * v[j]) + epsilon);
     }
+    const auto update = [=](int64_t j) {
+      return scale1 * m[j] / (std::sqrt(scale2 * v[j]) + epsilon) + decay * w[j];
+    };
+    const float own_rate = float(rate) * (options_.is_lamb ? trust_ratio(w, n, update) : 1);
+#pragma omp parallel for simd
+    for (int64_t j = 0; j < n; ++j) w[j] -= own_rate * update(j);
+  }
+}
+
+void Adam::visit(std::span<const Parameter> parameters, StateVisitor& state) {
+  begin(parameters);
+  state.value("adam/" + parameters.front().name + "/steps", steps_);
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    state.values("adam/" + parameters[i].name + "/first", std::span(moments_[i].first));
+    state.values("adam/" + parameters[i].name + "/second", std::span(moments_[i].second));
   }
 }
 

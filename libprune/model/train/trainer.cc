@@ -4,12 +4,12 @@
 #include <cmath>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <prune/error.h>
-#include <prune/matrix.h>
 
-#include "libprune/model/shuffle.h"
 #include "libprune/model/train/adam.h"
+#include "libprune/model/train/batches.h"
 #include "libprune/model/train/head_loss.h"
 #include "libprune/model/train/model_pass.h"
 
@@ -19,42 +19,13 @@ namespace {
 // A loss beyond this many times the first one will not come back.
 constexpr double kDiverged = 3;
 
-// Batches of sequences, each sequence once before any comes again.
-class Batches {
- public:
-  Batches(std::span<const int32_t> ids, const TrainingOptions& options)
-      : ids_(ids),
-        seqlen_(options.seqlen),
-        batch_(options.batch),
-        shuffle_(count_of(ids, seqlen_), options.seed) {}
-
-  static int64_t count_of(std::span<const int32_t> ids, int64_t seqlen) {
-    return int64_t(ids.size()) / seqlen;
-  }
-
-  // Fills the ids of the next batch, and the id that follows each: -1 at the end of a sequence.
-  void next(std::vector<int32_t>& ids, std::vector<int32_t>& targets) {
-    ids.clear();
-    targets.clear();
-    for (int64_t i = 0; i < batch_; ++i) {
-      const auto window = ids_.subspan(size_t(shuffle_.next() * seqlen_), size_t(seqlen_));
-      ids.insert(ids.end(), window.begin(), window.end());
-      targets.insert(targets.end(), window.begin() + 1, window.end());
-      targets.push_back(-1);
-    }
-  }
-
- private:
-  std::span<const int32_t> ids_;
-  int64_t seqlen_, batch_;
-  Shuffle shuffle_;
-};
-
 void check(const TrainingOptions& options) {
   const auto require = [](bool holds, const char* what) {
     if (!holds) throw_usage(std::string("training: ") + what);
   };
   require(options.steps >= 1 && options.batch >= 1, "steps and batch must be 1 or more");
+  require(options.accumulate >= 1 && options.batch % options.accumulate == 0,
+          "a batch must fall into equal parts to accumulate");
   require(options.seqlen >= 2, "a sequence must be 2 tokens or longer");
   require(options.learning_rate > 0 && std::isfinite(options.learning_rate),
           "the learning rate must be positive");
@@ -101,11 +72,10 @@ void scale_gradients(std::span<const Parameter> parameters, double factor) {
 
 struct Trainer::State {
   State(TrainableModel& student_model, const TrainableModel* teacher_model,
-        std::vector<std::vector<Mask>> all_masks, std::span<const int32_t> text,
+        std::unique_ptr<Masking> mask_rule, std::span<const int32_t> text,
         const TrainingOptions& training_options)
       : student(student_model),
         teacher(teacher_model),
-        masks(std::move(all_masks)),
         options(training_options),
         rate{.peak = options.learning_rate,
              .steps = options.steps,
@@ -113,30 +83,57 @@ struct Trainer::State {
              .decay = options.decay},
         student_rope(student.config().rope, options.seqlen),
         teacher_rope((teacher == nullptr ? student : *teacher).config().rope, options.seqlen),
-        batches(text, options),
+        batches(text, options.seqlen, options.batch, options.seed),
         gradients(student),
-        trained(parameters(student, gradients)),
-        adam(AdamOptions{.weight_decay = options.weight_decay}) {
+        masking(std::move(mask_rule)),
+        adam(AdamOptions{.weight_decay = options.weight_decay,
+                         .is_lamb = options.optimizer == OptimizerKind::kLamb}) {
     activations.keeps_layers = options.keeps_activations;
     teacher_activations.keeps_layers = false;
+    begin_masking();
+  }
+
+  void begin_masking() {
+    std::vector<MaskedLinear> linears;
+    for (size_t i = 0; i < student.layers.size(); ++i) {
+      const std::vector<Linear*> own = student.layers[i].linears();
+      const std::vector<LinearGradient*> slopes = gradients.layers[i].linears();
+      for (size_t j = 0; j < own.size(); ++j) linears.push_back({own[j], slopes[j]});
+    }
+    masking->begin(linears);
+    trained = parameters(student, gradients);
+    for (const MaskedLinear& masked : linears) {
+      const auto own = std::ranges::find(trained, static_cast<const float*>(masked.linear->weight.data()),
+                                         [](const Parameter& p) { return p.values.data(); });
+      own->values = masking->moved(*masked.linear);
+    }
   }
 
   TrainingStep step() {
-    TrainingStep result{.step = adam.steps() + 1, .learning_rate = rate.at(adam.steps())};
+    const int64_t t = adam.steps();
+    TrainingStep result{.step = t + 1, .learning_rate = rate.at(t)};
+    masking->before_forward(t);
+    result.sparsity = sparsity();
     gradients.clear();
-    accumulate(result);
+    const Batch& batch = batches.next();
+    for (int64_t part = 0; part < options.accumulate; ++part) accumulate(batch, part, result);
     check_loss(result);
-    apply_masks();
+    if (options.accumulate > 1) scale_gradients(trained, 1 / double(options.accumulate));
+    result.penalty = masking->after_backward(t);
     result.gradient_norm = norm_of(trained);
     if (options.clip > 0 && result.gradient_norm > options.clip)
       scale_gradients(trained, options.clip / result.gradient_norm);
     adam.step(trained, result.learning_rate);
+    masking->after_update();
+    result.loss += result.penalty;
     return result;
   }
 
-  void accumulate(TrainingStep& result) {
-    batches.next(ids, targets);
-    const TokenBatch batch{ids, Sequences(options.batch, options.seqlen)};
+  // One part of the batch, through both models and back.
+  void accumulate(const Batch& whole, int64_t part, TrainingStep& result) {
+    const int64_t sequences = options.batch / options.accumulate;
+    const auto tokens = size_t(sequences * options.seqlen), begin = size_t(part) * tokens;
+    const TokenBatch batch{std::span(whole.ids).subspan(begin, tokens), Sequences(sequences, options.seqlen)};
     HeadInput teacher_head;
     if (teacher != nullptr) {
       forward_model(*teacher, teacher_rope, batch, teacher_activations);
@@ -145,16 +142,18 @@ struct Trainer::State {
     forward_model(student, student_rope, batch, activations);
     const HeadLossOptions loss_options{.distillation = teacher == nullptr ? 0 : options.distillation,
                                        .temperature = options.temperature};
-    const HeadLoss loss =
-        head_loss({&activations.normed, &student.head_matrix()}, teacher == nullptr ? nullptr : &teacher_head,
-                  targets, loss_options, &dnormed, &gradients.head_matrix());
+    const HeadLoss loss = head_loss(
+        {&activations.normed, &student.head_matrix()}, teacher == nullptr ? nullptr : &teacher_head,
+        std::span(whole.targets).subspan(begin, tokens), loss_options, &dnormed, &gradients.head_matrix());
     const HiddenTarget hidden{teacher == nullptr ? nullptr : &teacher_activations, options.hidden_weight};
-    result.hidden_loss =
+    const double hidden_loss =
         backward_model(student, student_rope, batch, activations, dnormed, hidden, buffers, gradients);
-    result.cross_entropy = loss.cross_entropy;
-    result.divergence = loss.divergence;
-    result.loss = (1 - loss_options.distillation) * loss.cross_entropy +
-                  loss_options.distillation * loss.divergence + result.hidden_loss;
+    const double share = 1 / double(options.accumulate);
+    result.hidden_loss += share * hidden_loss;
+    result.cross_entropy += share * loss.cross_entropy;
+    result.divergence += share * loss.divergence;
+    result.loss += share * ((1 - loss_options.distillation) * loss.cross_entropy +
+                            loss_options.distillation * loss.divergence + hidden_loss);
   }
 
   void check_loss(const TrainingStep& result) {
@@ -164,56 +163,51 @@ struct Trainer::State {
                   std::to_string(result.loss) + ": use a smaller learning rate or a longer warm-up");
   }
 
-  void apply_masks() {
-    for (size_t i = 0; i < masks.size(); ++i) {
-      const std::vector<LinearGradient*> linears = gradients.layers[i].linears();
-      for (size_t j = 0; j < linears.size(); ++j) {
-        FloatMatrix& weight = linears[j]->weight;
-        apply(masks[i][j], view(weight.data(), weight.rows(), weight.cols()));
+  double sparsity() const {
+    int64_t zeros = 0, all = 0;
+    for (const DecoderLayer& layer : student.layers) {
+      for (const Linear* linear : layer.linears()) {
+        const float* w = linear->weight.data();
+        const int64_t n = linear->weight.size();
+        int64_t own = 0;
+#pragma omp parallel for simd reduction(+ : own)
+        for (int64_t i = 0; i < n; ++i) own += w[i] == 0;
+        zeros += own;
+        all += n;
       }
     }
+    return all == 0 ? 0 : double(zeros) / double(all);
   }
 
   TrainableModel& student;
   const TrainableModel* teacher;
-  std::vector<std::vector<Mask>> masks;
   TrainingOptions options;
   LearningRate rate;
   RopeTable student_rope, teacher_rope;
   Batches batches;
   ModelGradients gradients;
+  std::unique_ptr<Masking> masking;
   std::vector<Parameter> trained;
   Adam adam;
   double first_loss = 0;
-  std::vector<int32_t> ids, targets;
   ModelActivations activations, teacher_activations;
   BackwardBuffers buffers;
   FloatMatrix dnormed;
 };
 
-Trainer::Trainer(TrainableModel& student, const TrainableModel* teacher, std::vector<std::vector<Mask>> masks,
+Trainer::Trainer(TrainableModel& student, const TrainableModel* teacher, std::unique_ptr<Masking> masking,
                  std::span<const int32_t> ids, const TrainingOptions& options) {
   check(options);
   if (teacher != nullptr) check_teacher(student.config(), teacher->config(), options.hidden_weight);
-  if (Batches::count_of(ids, options.seqlen) < 1) {
-    throw_input("the training text has " + std::to_string(ids.size()) +
-                " tokens, less than one sequence of " + std::to_string(options.seqlen));
-  }
-  state_ = std::make_unique<State>(student, teacher, std::move(masks), ids, options);
+  state_ = std::make_unique<State>(student, teacher, std::move(masking), ids, options);
 }
 
 Trainer::~Trainer() = default;
 
 TrainingStep Trainer::step() { return state_->step(); }
 
-std::vector<std::vector<Mask>> masks_of(const TrainableModel& model) {
-  std::vector<std::vector<Mask>> masks;
-  for (const DecoderLayer& layer : model.layers) {
-    std::vector<Mask>& own = masks.emplace_back();
-    for (const Linear* linear : layer.linears())
-      own.push_back(nonzero_mask(view(linear->weight.data(), linear->out, linear->in)));
-  }
-  return masks;
-}
+int64_t Trainer::steps_done() const { return state_->adam.steps(); }
+
+double Trainer::waiting() const { return state_->batches.waiting(); }
 
 }  // namespace prune

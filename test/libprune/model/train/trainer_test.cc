@@ -8,41 +8,15 @@
 #include "libprune/model/train/head_loss.h"
 #include "libprune/model/train/model_pass.h"
 #include "test/libprune/model/decoder/reference_layer.h"
-#include "test/libprune/model/decoder/tiny_layers.h"
+#include "test/libprune/model/train/tiny_model.h"
 
 namespace prune {
 namespace {
 
+using testing::random_model;
 using testing::Row;
 using testing::Rows;
-
-DecoderConfig tiny_config(const std::string& family) {
-  for (const testing::TinyFamily& tiny : testing::tiny_families()) {
-    if (tiny.name != family) continue;
-    nlohmann::json config = tiny.config;
-    config[family == "gpt2" ? "n_layer" : "num_hidden_layers"] = 2;
-    return testing::TinyFamily{family, config}.parse();
-  }
-  throw std::invalid_argument(family);
-}
-
-// A model with random weights. `config` must outlive it.
-TrainableModel random_model(const DecoderConfig& config, unsigned seed) {
-  testing::RandomLayer random(config, seed);
-  TrainableModel model(config);
-  model.embedding = {"embedding", random.values(config.vocabulary, config.width, 0.5F)};
-  if (config.family->positions == PositionKind::kLearned)
-    model.positions = {"positions", random.values(config.max_positions + config.family->position_offset,
-                                                  config.width, 0.5F)};
-  for (int64_t i = 0; i < config.layers; ++i) {
-    model.layers.push_back(random.make());
-    model.layers.back().index = i;
-  }
-  model.final_norm = model.layers[0].attention_norm;
-  model.final_norm.weight_name = "final_norm";
-  if (!config.ties_embedding) model.head = {"head", random.values(config.vocabulary, config.width, 0.5F)};
-  return model;
-}
+using testing::tiny_config;
 
 // --- the whole model in double precision
 
@@ -194,6 +168,15 @@ INSTANTIATE_TEST_SUITE_P(Families, ModelGradientTest, ::testing::Values("llama",
 
 // --- training
 
+std::vector<Mask> masks_of(const TrainableModel& model) {
+  std::vector<Mask> masks;
+  for (const DecoderLayer& layer : model.layers) {
+    for (const Linear* linear : layer.linears())
+      masks.push_back(nonzero_mask(view(linear->weight.data(), linear->out, linear->in)));
+  }
+  return masks;
+}
+
 class TrainerTest : public ::testing::Test {
  protected:
   TrainerTest() {
@@ -209,7 +192,7 @@ class TrainerTest : public ::testing::Test {
 
   std::vector<double> losses(TrainableModel& model, const TrainingOptions& options,
                              const TrainableModel* teacher = nullptr) {
-    Trainer trainer(model, teacher, masks_of(model), ids_, options);
+    Trainer trainer(model, teacher, fixed_masking(), ids_, options);
     std::vector<double> result;
     for (int64_t i = 0; i < options.steps; ++i) result.push_back(trainer.step().cross_entropy);
     return result;
@@ -235,11 +218,29 @@ TEST_F(TrainerTest, IsTheSameTwice) {
   EXPECT_EQ(losses(other, options_), losses(same, options_));
 }
 
+TEST_F(TrainerTest, PartsOfABatchAddUp) {
+  TrainableModel other = random_model(config_, 5);
+  options_.steps = 3;
+  options_.warm_up = 1;
+  options_.accumulate = 4;
+  const std::vector<double> in_parts = losses(other, options_);
+  TrainableModel whole = random_model(config_, 5);
+  options_.accumulate = 1;
+  const std::vector<double> at_once = losses(whole, options_);
+  for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(in_parts[i], at_once[i], 1e-4);
+}
+
+TEST_F(TrainerTest, LearnsWithLamb) {
+  options_.optimizer = OptimizerKind::kLamb;
+  const std::vector<double> seen = losses(model_, options_);
+  EXPECT_LT(seen.back(), 0.6 * seen.front());
+}
+
 TEST_F(TrainerTest, FollowsATeacher) {
   TrainableModel teacher = random_model(config_, 5);
   options_.distillation = 1;
   options_.hidden_weight = 0.1;
-  Trainer trainer(model_, &teacher, masks_of(model_), ids_, options_);
+  Trainer trainer(model_, &teacher, fixed_masking(), ids_, options_);
   const double first = trainer.step().divergence;
   double last = 0;
   for (int64_t i = 1; i < options_.steps; ++i) last = trainer.step().divergence;
@@ -263,7 +264,7 @@ TEST_F(TrainerTest, RefusesWhatCannotBe) {
   const auto message = [&](const TrainingOptions& options,
                            const TrainableModel* teacher = nullptr) -> std::string {
     try {
-      Trainer(model_, teacher, masks_of(model_), ids_, options);
+      Trainer(model_, teacher, fixed_masking(), ids_, options);
       return "";
     } catch (const Error& error) {
       return error.what();

@@ -1,0 +1,38 @@
+// Movement pruning: masks from scores that are learned with the weights. See prune/score/movement.h.
+#pragma once
+
+#include <memory>
+
+#include "libprune/model/train/masking.h"
+
+namespace prune {
+
+enum class MaskRule {
+  kHard,  // the largest scores stay
+  kSoft,  // what has sigmoid(score) > tau stays
+};
+
+enum class ScoreStart {
+  kZero,
+  kMagnitude,  // |w| over the mean of |w| of all: the first masks are those of magnitude pruning
+};
+
+struct MovementOptions {
+  MaskGoal goal = {};
+  MaskRule rule = MaskRule::kHard;
+  ScoreStart start = ScoreStart::kMagnitude;
+  double start_scale = 1;    // of scores from magnitudes
+  double score_rate = 1e-2;  // of Adam, for the scores, until the schedule ends; then masks stay
+  // Soft masks: the threshold that tau rises to, along the schedule, and the weight of the penalty
+  // mean(sigmoid(S)) where it arrives. While the model is denser than scheduled, the weight grows, and falls
+  // while it is sparser: weight *= exp(scheduled - reached) each step. From the step where the schedule ends
+  // the threshold is the one that leaves exactly the goal's sparsity of the whole model.
+  double tau = 0.1;
+  double penalty = 1;
+  // Pruned weights get dL/dW' too, instead of standing still.
+  bool straight_through = false;
+};
+
+std::unique_ptr<Masking> movement_masking(const MovementOptions& options);
+
+}  // namespace prune
