@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/sparse/buffer.h"
+#include "kernels/sparse/gemv/gemv.h"
 #include "kernels/sparse/row_lists/row_lists.h"
 #include "kernels/sparse/row_source.h"
 #include "kernels/sparse/spmm_bitmask/spmm_bitmask.h"
@@ -15,8 +16,10 @@
 namespace prune::kernels {
 namespace {
 
-// Up to this many rows of X, reading the weights costs more than multiplying them.
+// Up to this many rows of X, reading the weights costs more than multiplying them; of 2:4 with AVX-512, whose
+// permutations find the inputs of every row of X at full speed, up to the second.
 constexpr int64_t kMostFewRows = 8;
+constexpr int64_t kMostFewRows24 = 16;
 // Bytes of weights times rows of X below which another thread costs more than it saves.
 constexpr int64_t kWorkPerThread = int64_t{1} << 17;
 
@@ -61,11 +64,12 @@ std::unique_ptr<const Layout> make_few_unstructured(const RowSource& source, con
 
 // A plan of the layouts that the options ask for.
 template <class MakeFew, class MakeMany>
-Plan make_plan(const RowSource& source, const PrepareOptions& options, MakeFew make_few, MakeMany make_many) {
+Plan make_plan(const RowSource& source, const PrepareOptions& options, MakeFew make_few, MakeMany make_many,
+               int64_t most_few_rows = kMostFewRows) {
   std::unique_ptr<const Layout> few, many;
   if (options.use != Use::kManyRows || !options.kernel.empty()) few = make_few();
   if (options.use != Use::kFewRows || !options.kernel.empty()) many = make_many();
-  return Plan(source.rows, source.cols, std::move(few), std::move(many), kMostFewRows);
+  return Plan(source.rows, source.cols, std::move(few), std::move(many), most_few_rows);
 }
 
 }  // namespace
@@ -103,7 +107,10 @@ Plan prepare(const NmWeights& weights, const PrepareOptions& options) {
     auto few = make_nm24(weights, options);
     return few != nullptr ? std::move(few) : make_bitmask(source, options);
   };
-  return make_plan(source, options, make_few, [&] { return make_lists(source, options); });
+  const bool gathers = weights.keep == 2 && weights.group == 4 && isa::runs_on(isa::kAvx512, options.isa);
+  return make_plan(
+      source, options, make_few, [&] { return make_lists(source, options); },
+      gathers ? kMostFewRows24 : kMostFewRows);
 }
 
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
@@ -132,6 +139,10 @@ Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
     return many != nullptr ? std::move(many) : make_lists(source, options);
   };
   return make_plan(source, options, make_few, make_many);
+}
+
+Plan prepare(const DenseWeights& weights, const PrepareOptions& options) {
+  return Plan(weights.rows, weights.cols, make_gemv(weights, options), nullptr, kMostFewRows);
 }
 
 }  // namespace prune::kernels

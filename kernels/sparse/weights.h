@@ -27,6 +27,9 @@ struct Weights {
   const float* scales = nullptr;
 };
 
+// values [rows, cols], row-major.
+struct DenseWeights : Weights {};
+
 // N:M: `keep` of every `group` consecutive weights along a row; cols is a multiple of group.
 // values [rows, cols / group * keep]; indices: per row ceil(cols / group * keep * b / 8) bytes with
 // b = ceil(log2(group)), the in-group columns of each group ascending, b bits each, bit-packed with the low

@@ -107,6 +107,16 @@ void describe(View& view, const TestMatrix& m, const TypedValues& values) {
   view.scales = m.scales.empty() ? nullptr : m.scales.data();
 }
 
+struct PackedDense {
+  TypedValues values;
+  DenseWeights view;
+
+  explicit PackedDense(const TestMatrix& m) : values(m.type) {
+    for (const float weight : m.weights) values.push(weight);
+    describe(view, m, values);
+  }
+};
+
 struct PackedNm {
   TypedValues values;
   std::vector<uint8_t> indices;

@@ -116,6 +116,7 @@ class KernelTest : public testing::TestWithParam<KernelLine> {
 class NmKernelTest : public KernelTest {};
 class BitmaskKernelTest : public KernelTest {};
 class CsrKernelTest : public KernelTest {};
+class GemvKernelTest : public KernelTest {};
 class WindowsKernelTest : public KernelTest {};
 class BsrKernelTest : public KernelTest {};
 class RowListsKernelTest : public KernelTest {};
@@ -152,6 +153,15 @@ TEST_P(CsrKernelTest, Densities) {
         const TestMatrix m = random_matrix(rows, cols + rows % 5, type, {.density = density}, rng_);
         ASSERT_NO_FATAL_FAILURE(check_all(m, PackedCsr(m).view, {1, 2, 3, 7, 17}));
       }
+    }
+  }
+}
+
+TEST_P(GemvKernelTest, Dense) {
+  for (const WeightType type : types_of(GetParam().name)) {
+    for (const auto& [rows, cols] : kShapes) {
+      const TestMatrix m = random_matrix(rows, cols + rows % 5, type, {.density = 0.9}, rng_);
+      ASSERT_NO_FATAL_FAILURE(check_all(m, PackedDense(m).view, {1, 2, 3, 4, 7, 17}));
     }
   }
 }
@@ -232,6 +242,10 @@ constexpr KernelLine kCsrKernels[] = {
 #define PRUNE_CSR_KERNEL PRUNE_LINE
 #include "kernels/sparse/spmm_csr/kernels.inc"
 };
+constexpr KernelLine kGemvKernels[] = {
+#define PRUNE_GEMV_KERNEL PRUNE_LINE
+#include "kernels/sparse/gemv/kernels.inc"
+};
 constexpr KernelLine kWindowsKernels[] = {
 #define PRUNE_WINDOWS_KERNEL PRUNE_LINE
 #include "kernels/sparse/spmm_windows/kernels.inc"
@@ -248,6 +262,7 @@ constexpr KernelLine kRowListsKernels[] = {
 INSTANTIATE_TEST_SUITE_P(All, NmKernelTest, testing::ValuesIn(kNm24Kernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, BitmaskKernelTest, testing::ValuesIn(kBitmaskKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, CsrKernelTest, testing::ValuesIn(kCsrKernels), name_of);
+INSTANTIATE_TEST_SUITE_P(All, GemvKernelTest, testing::ValuesIn(kGemvKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, WindowsKernelTest, testing::ValuesIn(kWindowsKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, BsrKernelTest, testing::ValuesIn(kBsrKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, RowListsKernelTest, testing::ValuesIn(kRowListsKernels), name_of);
@@ -319,6 +334,7 @@ TEST(Plan, SmallestInt8) {
   for (const int64_t n : {1, 5}) {
     ASSERT_NO_FATAL_FAILURE(check(prepare(PackedNm(m, 2, 4).view), m, n, 1e-5, rng));
     ASSERT_NO_FATAL_FAILURE(check(prepare(PackedBitmask(m).view), m, n, 1e-5, rng));
+    ASSERT_NO_FATAL_FAILURE(check(prepare(PackedDense(m).view), m, n, 1e-5, rng));
   }
 }
 

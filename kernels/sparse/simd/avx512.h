@@ -70,5 +70,23 @@ PRUNE_INLINE __mmask16 first_lanes(int64_t count) {
   return count >= 16 ? 0xffff : count <= 0 ? 0 : static_cast<__mmask16>((1u << count) - 1);
 }
 
+// Sums of four rows of W for B rows of X, kept in memory between blocks of inputs.
+template <int B>
+PRUNE_INLINE void load_sums(const float* lanes, int64_t stride, __m512 (&acc)[B][4]) {
+#pragma GCC unroll 4
+  for (int i = 0; i < B; ++i) {
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; ++r) acc[i][r] = _mm512_loadu_ps(lanes + i * stride + 16 * r);
+  }
+}
+template <int B>
+PRUNE_INLINE void store_sums(const __m512 (&acc)[B][4], float* lanes, int64_t stride) {
+#pragma GCC unroll 4
+  for (int i = 0; i < B; ++i) {
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; ++r) _mm512_storeu_ps(lanes + i * stride + 16 * r, acc[i][r]);
+  }
+}
+
 }  // namespace
 }  // namespace prune::kernels

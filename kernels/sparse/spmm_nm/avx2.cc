@@ -1,11 +1,11 @@
 #include "kernels/sparse/simd/avx2.h"
-#include "kernels/sparse/spmm_nm/kernel.h"
+#include "kernels/sparse/spmm_nm/group.h"
 
 namespace prune::kernels {
 namespace {
 
 constexpr int kChunk = 32;
-constexpr int kRows = kNm24GroupRows;
+constexpr int kRows = kNm24QuadRows;
 
 // Eight values belong to four groups of inputs, two to a group. vpermilps permutes within 128 bits, so the
 // inputs lie as [group 0 | group 2] and [group 1 | group 3]: each half register then gives two of the values
@@ -47,51 +47,50 @@ PRUNE_INLINE void load_values(const int8_t* p, __m256 (&w)[2]) {
   }
 }
 
-// B of n rows of X at once: the decoded indices and widened values serve all of them.
-template <class T, int B>
-void multiply_batch(const Nm24Stream& stream, const float* x, int64_t n, float* sums) {
-  const __m256i low = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
-  const __m256i high = _mm256_setr_epi32(16, 18, 20, 22, 24, 26, 28, 30);
-  const T* values = static_cast<const T*>(stream.values);
-  __m256 acc[B][kRows];
+template <class T>
+struct Step {
+  using Value = T;
+  using Input = float;
+  static constexpr int kChunk = prune::kernels::kChunk, kMostBatch = 2, kLanes = 8;
+
+  // The decoded indices and widened values serve B rows of X.
+  template <int B>
+  static void multiply(const T* values, const uint32_t* indices, int64_t chunks, const float* x, int64_t n,
+                       float* lanes, int64_t stride) {
+    const __m256i low = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
+    const __m256i high = _mm256_setr_epi32(16, 18, 20, 22, 24, 26, 28, 30);
+    __m256 acc[B][kRows];
 #pragma GCC unroll 4
-  for (int i = 0; i < B; ++i) {
+    for (int i = 0; i < B; ++i) {
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) acc[i][r] = _mm256_setzero_ps();
-  }
-  for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk) {
-    prefetch_ahead(stream.indices + c * kRows);
+      for (int r = 0; r < kRows; ++r) acc[i][r] = _mm256_loadu_ps(lanes + i * stride + r * kLanes);
+    }
+    for (int64_t c = 0; c < chunks; ++c, x += n * kChunk) {
+      prefetch_ahead(indices);
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      __m256 w[2];
-      const T* from = values + (c * kRows + r) * (kChunk / 2);
-      load_values(from, w);
-      prefetch_ahead(from);
-      const __m256i indices = _mm256_set1_epi32(static_cast<int>(stream.indices[c * kRows + r]));
-      const __m256i first = _mm256_srlv_epi32(indices, low), second = _mm256_srlv_epi32(indices, high);
+      for (int r = 0; r < kRows; ++r, values += kChunk / 2) {
+        __m256 w[2];
+        load_values(values, w);
+        prefetch_ahead(values);
+        const __m256i bits = _mm256_set1_epi32(static_cast<int>(*indices++));
+        const __m256i first = _mm256_srlv_epi32(bits, low), second = _mm256_srlv_epi32(bits, high);
 #pragma GCC unroll 4
-      for (int i = 0; i < B; ++i) {
-        const float* row = x + i * kChunk;
-        const __m256 a = gather(_mm256_load_ps(row), _mm256_load_ps(row + 8), first);
-        const __m256 b = gather(_mm256_load_ps(row + 16), _mm256_load_ps(row + 24), second);
-        acc[i][r] = _mm256_fmadd_ps(b, w[1], _mm256_fmadd_ps(a, w[0], acc[i][r]));
+        for (int i = 0; i < B; ++i) {
+          const float* row = x + i * kChunk;
+          const __m256 a = gather(_mm256_loadu_ps(row), _mm256_loadu_ps(row + 8), first);
+          const __m256 b = gather(_mm256_loadu_ps(row + 16), _mm256_loadu_ps(row + 24), second);
+          acc[i][r] = _mm256_fmadd_ps(b, w[1], _mm256_fmadd_ps(a, w[0], acc[i][r]));
+        }
       }
     }
-  }
 #pragma GCC unroll 4
-  for (int i = 0; i < B; ++i) {
+    for (int i = 0; i < B; ++i) {
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) sums[i * kRows + r] = horizontal_sum(acc[i][r]);
+      for (int r = 0; r < kRows; ++r) _mm256_storeu_ps(lanes + i * stride + r * kLanes, acc[i][r]);
+    }
   }
-}
-
-template <class T>
-void multiply(const Nm24Stream& stream, const void* packed, int64_t n, float* sums) {
-  const float* x = static_cast<const float*>(packed);
-  int64_t i = 0;
-  for (; i + 2 <= n; i += 2) multiply_batch<T, 2>(stream, x + i * kChunk, n, sums + i * kRows);
-  if (i < n) multiply_batch<T, 1>(stream, x + i * kChunk, n, sums + i * kRows);
-}
+  static float reduce(const float* lanes) { return horizontal_sum(_mm256_loadu_ps(lanes)); }
+};
 
 template <class T>
 constexpr Nm24Kernel make_kernel(const char* name, WeightType type, int32_t (*order)(int32_t)) {
@@ -101,7 +100,7 @@ constexpr Nm24Kernel make_kernel(const char* name, WeightType type, int32_t (*or
           .x_bytes = 4,
           .order = order,
           .pack_chunk = pack_chunk,
-          .multiply = multiply<T>};
+          .multiply = multiply_group<Step<T>>};
 }
 
 constexpr int32_t natural(int32_t p) { return p; }

@@ -1,11 +1,11 @@
 #include "kernels/sparse/simd/avx512.h"
-#include "kernels/sparse/spmm_nm/kernel.h"
+#include "kernels/sparse/spmm_nm/group.h"
 
 namespace prune::kernels {
 namespace {
 
 constexpr int kChunk = 32;
-constexpr int kRows = kNm24GroupRows;
+constexpr int kRows = kNm24QuadRows;
 
 void pack_chunk(const float* x, int64_t cols, void* packed) {
   auto* out = static_cast<float*>(packed);
@@ -13,56 +13,44 @@ void pack_chunk(const float* x, int64_t cols, void* packed) {
   _mm512_storeu_ps(out + 16, _mm512_maskz_loadu_ps(first_lanes(cols - 16), x + 16));
 }
 
-// B of n rows of X at once. Lane l takes input 4 (l / 2) + index l of the chunk's 32, one vpermi2ps.
-template <class T, int B>
-void multiply_batch(const Nm24Stream& stream, const float* x, int64_t n, float* sums) {
-  const __m512i shifts = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  const __m512i groups = _mm512_setr_epi32(0, 0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24, 24, 28, 28);
-  const __m512i three = _mm512_set1_epi32(3);
-  const T* values = static_cast<const T*>(stream.values);
-  __m512 acc[B][kRows];
-#pragma GCC unroll 4
-  for (int i = 0; i < B; ++i) {
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) acc[i][r] = _mm512_setzero_ps();
-  }
-  for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk) {
-    prefetch_ahead(stream.indices + c * kRows);
-    __m512 x0[B], x1[B];
-#pragma GCC unroll 4
-    for (int i = 0; i < B; ++i) {
-      x0[i] = _mm512_load_ps(x + i * kChunk);
-      x1[i] = _mm512_load_ps(x + i * kChunk + 16);
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      const T* from = values + (c * kRows + r) * (kChunk / 2);
-      const __m512 w = Avx512F32::widen(from);
-      prefetch_ahead(from);
-      __m512i lane =
-          _mm512_srlv_epi32(_mm512_set1_epi32(static_cast<int>(stream.indices[c * kRows + r])), shifts);
-      lane = _mm512_ternarylogic_epi32(lane, three, groups, 0xea);  // (lane & 3) | group
+template <class T>
+struct Step {
+  using Value = T;
+  using Input = float;
+  static constexpr int kChunk = prune::kernels::kChunk, kMostBatch = 4, kLanes = 16;
+
+  // Lane l takes input 4 (l / 2) + index l of the chunk's 32, one vpermi2ps.
+  template <int B>
+  static void multiply(const T* values, const uint32_t* indices, int64_t chunks, const float* x, int64_t n,
+                       float* lanes, int64_t stride) {
+    const __m512i shifts = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i groups = _mm512_setr_epi32(0, 0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24, 24, 28, 28);
+    const __m512i three = _mm512_set1_epi32(3);
+    __m512 acc[B][kRows];
+    load_sums<B>(lanes, stride, acc);
+    for (int64_t c = 0; c < chunks; ++c, x += n * kChunk) {
+      prefetch_ahead(indices);
+      __m512 x0[B], x1[B];
 #pragma GCC unroll 4
       for (int i = 0; i < B; ++i) {
-        acc[i][r] = _mm512_fmadd_ps(_mm512_permutex2var_ps(x0[i], lane, x1[i]), w, acc[i][r]);
+        x0[i] = _mm512_loadu_ps(x + i * kChunk);
+        x1[i] = _mm512_loadu_ps(x + i * kChunk + 16);
+      }
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r, values += kChunk / 2) {
+        const __m512 w = Avx512F32::widen(values);
+        prefetch_ahead(values);
+        __m512i lane = _mm512_srlv_epi32(_mm512_set1_epi32(static_cast<int>(*indices++)), shifts);
+        lane = _mm512_ternarylogic_epi32(lane, three, groups, 0xea);  // (lane & 3) | group
+#pragma GCC unroll 4
+        for (int i = 0; i < B; ++i)
+          acc[i][r] = _mm512_fmadd_ps(_mm512_permutex2var_ps(x0[i], lane, x1[i]), w, acc[i][r]);
       }
     }
+    store_sums<B>(acc, lanes, stride);
   }
-#pragma GCC unroll 4
-  for (int i = 0; i < B; ++i) {
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) sums[i * kRows + r] = _mm512_reduce_add_ps(acc[i][r]);
-  }
-}
-
-template <class T>
-void multiply(const Nm24Stream& stream, const void* packed, int64_t n, float* sums) {
-  const float* x = static_cast<const float*>(packed);
-  int64_t i = 0;
-  for (; i + 4 <= n; i += 4) multiply_batch<T, 4>(stream, x + i * kChunk, n, sums + i * kRows);
-  for (; i + 2 <= n; i += 2) multiply_batch<T, 2>(stream, x + i * kChunk, n, sums + i * kRows);
-  if (i < n) multiply_batch<T, 1>(stream, x + i * kChunk, n, sums + i * kRows);
-}
+  static float reduce(const float* lanes) { return _mm512_reduce_add_ps(_mm512_loadu_ps(lanes)); }
+};
 
 template <class T>
 constexpr Nm24Kernel make_kernel(const char* name, WeightType type) {
@@ -72,7 +60,7 @@ constexpr Nm24Kernel make_kernel(const char* name, WeightType type) {
           .x_bytes = 4,
           .order = [](int32_t p) { return p; },
           .pack_chunk = pack_chunk,
-          .multiply = multiply<T>};
+          .multiply = multiply_group<Step<T>>};
 }
 
 }  // namespace

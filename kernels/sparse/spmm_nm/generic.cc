@@ -1,6 +1,6 @@
 #include <cstring>
 
-#include "kernels/sparse/spmm_nm/kernel.h"
+#include "kernels/sparse/spmm_nm/group.h"
 
 namespace prune::kernels {
 namespace {
@@ -22,24 +22,26 @@ void pack_chunk(const float* x, int64_t cols, void* packed) {
 }
 
 template <class T>
-void multiply(const Nm24Stream& stream, const void* x, int64_t n, float* sums) {
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t r = 0; r < kNm24GroupRows; ++r) {
-      const T* values = static_cast<const T*>(stream.values) + r * kChunk / 2;
-      const float* inputs = static_cast<const float*>(x) + i * kChunk;
-      float even = 0, odd = 0;
-      for (int64_t c = 0; c < stream.chunks;
-           ++c, inputs += n * kChunk, values += kNm24GroupRows * kChunk / 2) {
-        uint32_t indices = stream.indices[c * kNm24GroupRows + r];
-        for (int g = 0; g < kChunk / 4; ++g, indices >>= 4) {
-          even += widen(values[2 * g]) * inputs[4 * g + (indices & 3)];
-          odd += widen(values[2 * g + 1]) * inputs[4 * g + (indices >> 2 & 3)];
+struct Step {
+  using Value = T;
+  using Input = float;
+  static constexpr int kChunk = 32, kMostBatch = 1, kLanes = 2;
+
+  template <int B>
+  static void multiply(const T* values, const uint32_t* indices, int64_t chunks, const float* x, int64_t n,
+                       float* lanes, int64_t) {
+    for (int64_t c = 0; c < chunks; ++c, x += n * kChunk) {
+      for (int64_t r = 0; r < kNm24QuadRows; ++r, values += kChunk / 2) {
+        uint32_t bits = *indices++;
+        for (int g = 0; g < kChunk / 4; ++g, bits >>= 4) {
+          lanes[r * kLanes] += widen(values[2 * g]) * x[4 * g + (bits & 3)];
+          lanes[r * kLanes + 1] += widen(values[2 * g + 1]) * x[4 * g + (bits >> 2 & 3)];
         }
       }
-      sums[i * kNm24GroupRows + r] = even + odd;
     }
   }
-}
+  static float reduce(const float* lanes) { return lanes[0] + lanes[1]; }
+};
 
 template <class T>
 constexpr Nm24Kernel make_kernel(const char* name, WeightType type) {
@@ -49,7 +51,7 @@ constexpr Nm24Kernel make_kernel(const char* name, WeightType type) {
           .x_bytes = 4,
           .order = [](int32_t p) { return p; },
           .pack_chunk = pack_chunk,
-          .multiply = multiply<T>};
+          .multiply = multiply_group<Step<T>>};
 }
 
 }  // namespace

@@ -12,15 +12,18 @@
 
 namespace prune::kernels {
 
-inline constexpr int64_t kNm24GroupRows = 4;
+inline constexpr int64_t kNm24GroupRows = 16;
+inline constexpr int64_t kNm24QuadRows = 4;
+inline constexpr int64_t kNm24MostBatch = 16;
 
-// Four rows, and the groups of a matrix one after the other: each array is read from its beginning to its
-// end, which is what memory delivers fastest. For every chunk, row 0 .. 3: chunk / 2 values; chunk / 32 words
-// of 32 bits of indices, two bits per value.
+// Sixteen rows, and the groups of a matrix one after the other: each array is read from its beginning to its
+// end, which is what memory delivers fastest. For every block of chunks, for every four rows, for every chunk
+// of the block, row 0 .. 3: chunk / 2 values; chunk / 32 words of 32 bits of indices, two bits per value.
 struct Nm24Stream {
   const void* values;
   const uint32_t* indices;
   int64_t chunks;
+  int64_t block_chunks;
 };
 
 struct Nm24Kernel {
@@ -34,7 +37,7 @@ struct Nm24Kernel {
   int32_t (*order)(int32_t p);
   // One chunk: cols inputs (all of a chunk's for more), zeros from there on.
   void (*pack_chunk)(const float* x, int64_t cols, void* packed);
-  // sums[i * 4 + r] for i < n.
+  // sums[i * 16 + r] for i < n <= kNm24MostBatch.
   void (*multiply)(const Nm24Stream& stream, const void* x, int64_t n, float* sums);
 };
 

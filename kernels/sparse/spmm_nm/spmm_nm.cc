@@ -1,5 +1,7 @@
 #include "kernels/sparse/spmm_nm/spmm_nm.h"
 
+#include <algorithm>
+
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/few_rows.h"
 #include "kernels/sparse/row_source.h"
@@ -14,8 +16,13 @@ std::vector<float> copy_scales(const Weights& w) {
   return w.scales == nullptr ? std::vector<float>{} : std::vector<float>(w.scales, w.scales + w.rows);
 }
 
+// Of a row of X: blocks of sixteen rows fit the first-level cache.
+constexpr int64_t kBlockBytes = 2048;
+
 class Nm24 final : public FewRows {
  public:
+  static_assert(kMaxBatch <= kNm24MostBatch && kNm24GroupRows <= kMaxGroupRows);
+
   Nm24(const NmWeights& w, const Nm24Kernel& kernel)
       : FewRows(w.rows, kNm24GroupRows, copy_scales(w), equal_costs(divide_up(w.rows, kNm24GroupRows))),
         kernel_(kernel),
@@ -32,15 +39,23 @@ class Nm24 final : public FewRows {
  private:
   int64_t row_values() const { return chunks_ * kernel_.chunk / 2; }
   int64_t index_bytes() const { return kernel_.chunk / 8; }
+  int64_t block_chunks() const { return kBlockBytes / (kernel_.chunk * kernel_.x_bytes); }
+
+  // Which of all chunks lies where, as Nm24Stream describes.
+  int64_t place(int64_t r, int64_t chunk) const {
+    const int64_t first = chunk / block_chunks() * block_chunks();
+    const int64_t block = std::min(block_chunks(), chunks_ - first);
+    const int64_t quad = r % kNm24GroupRows / kNm24QuadRows, inner = r % kNm24QuadRows;
+    return (r / kNm24GroupRows * chunks_ + first) * kNm24GroupRows +
+           (quad * block + chunk - first) * kNm24QuadRows + inner;
+  }
 
   void fill_row(const NmWeights& w, int64_t r) {
     const int64_t present = w.cols / 2, per_chunk = kernel_.chunk / 2;
-    const int64_t group = r / kNm24GroupRows, inner = r % kNm24GroupRows;
     for (int64_t i = 0; i < row_values(); ++i) {
       const int64_t natural = i / per_chunk * per_chunk + kernel_.order(static_cast<int32_t>(i % per_chunk));
       if (natural >= present) continue;  // past the last input: stays zero
-      const int64_t place = (group * chunks_ + i / per_chunk) * kNm24GroupRows + inner;
-      const int64_t to = place * per_chunk + i % per_chunk;
+      const int64_t to = place(r, i / per_chunk) * per_chunk + i % per_chunk;
       const float value = load_weight(w.values, w.type, r * present + natural);
       if (kernel_.sign_magnitude) {
         values_.as<uint8_t>()[to] = sign_magnitude(value);
@@ -50,9 +65,8 @@ class Nm24 final : public FewRows {
     }
     const int64_t row_bytes = nm_row_bytes(w.cols, w.keep, w.group);
     for (int64_t b = 0; b < row_bytes; ++b) {
-      const int64_t chunk = b / index_bytes();
-      const int64_t word = (group * chunks_ + chunk) * kNm24GroupRows + inner;
-      indices_.as<uint8_t>()[word * index_bytes() + b % index_bytes()] = w.indices[r * row_bytes + b];
+      const int64_t to = place(r, b / index_bytes()) * index_bytes() + b % index_bytes();
+      indices_.as<uint8_t>()[to] = w.indices[r * row_bytes + b];
     }
   }
 
@@ -69,7 +83,8 @@ class Nm24 final : public FewRows {
     const Nm24Stream stream{
         .values = values_.as<char>() + row * row_values() * weight_bytes(kernel_.type),
         .indices = reinterpret_cast<const uint32_t*>(indices_.as<char>() + row * chunks_ * index_bytes()),
-        .chunks = chunks_};
+        .chunks = chunks_,
+        .block_chunks = block_chunks()};
     kernel_.multiply(stream, x, n, sums);
   }
 
