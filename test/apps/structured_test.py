@@ -21,7 +21,7 @@ except ImportError:
 
 QUARTER = 0.1875  # of the blocks' parameters: a quarter of the channels
 LAYERS, CHANNELS, HEADS, HEAD_DIM = 4, 768, 4, 64
-# Pattern and sparsity that every family can give; None: any.
+# Patterns and shares that every family can give.
 FAMILY_CASES = {
     "channels": ("--pattern", "channels", "--sparsity", 0.25, "--multiple-of", 16),
     "heads": ("--pattern", "heads", "--sparsity", 0.15),
@@ -266,6 +266,8 @@ class Structured(ProgramTest):
         for folder in sorted((SHARED / "families").iterdir()):
             golden = ("--calib", folder / "golden.safetensors", "--samples", 2, "--seqlen", 48)
             for pattern, arguments in FAMILY_CASES.items():
+                if pattern == "heads" and folder.name == "mixtral-moe":  # its experts hold nearly all parameters
+                    arguments = (*arguments[:3], 0.055)
                 with self.subTest(family=folder.name, pattern=pattern):
                     if pattern == "experts" and "mixtral" not in folder.name:
                         self.assertIn("has none", self.expect(USAGE, folder, "-o", self.folder / "x", *arguments).stderr)
