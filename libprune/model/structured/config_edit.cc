@@ -69,7 +69,7 @@ std::string cut_config_text(std::string_view text, const DecoderConfig& dense, c
                 " config has no head_dim, its heads share the width: they can't be removed");
   }
   const JsonEdits edits = edits_of(parse_json(text, "config.json"), dense, smaller, cut);
-  const std::string edited = edit_json(text, edits, "config.json");
+  std::string edited = edit_json(text, edits, "config.json");
   if (!agree(parse_decoder_config(parse_json(edited, "config.json")), smaller))
     throw_usage("the config of this " + type + " model can't say what would be left of it");
   return edited;

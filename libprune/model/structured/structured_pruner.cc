@@ -363,7 +363,7 @@ void StructuredPruner::train(Layer& work) {
 void StructuredPruner::store(Layer& work, Linear& linear) {
   const Cut cut{{work.cut}};
   const TensorCuts cuts(decoder_, cut);
-  const auto keep = [&](const std::string& name, View<float> values, Orientation orientation) {
+  const auto keep = [&](const std::string& name, const View<float>& values, Orientation orientation) {
     const auto ref = decoder_.checkpoint().find(name);
     const TensorInfo& tensor = decoder_.checkpoint().tensor(*ref);
     const std::vector<std::byte> before = cut_bytes(decoder_.checkpoint().data(*ref), tensor.shape,
