@@ -92,7 +92,8 @@ void CalibratedPruner::for_each_batch(std::span<float> stream, Body&& body) {
 
 void CalibratedPruner::free_working_memory() {
   scratch_.clear();
-  pruned_stream_ = dense_stream_ = target_ = {};
+  pruned_stream_ = dense_stream_ = target_ = previous_stream_ = {};
+  previous_.reset();
   pruned_activations_ = dense_activations_ = {};
   pruned_outputs_ = dense_outputs_ = {};
 }
@@ -114,7 +115,10 @@ void CalibratedPruner::embed() {
   const auto size = uint64_t(text_.samples * text_.length * decoder_.config().width);
   pruned_stream_ = scratch_.take_array<float>(size);
   if (follow_ > 0) dense_stream_ = scratch_.take_array<float>(size);
-  if (method_.reconstructs) target_ = scratch_.take_array<float>(size);
+  if (method_.reconstructs) {
+    target_ = scratch_.take_array<float>(size);
+    previous_stream_ = scratch_.take_array<float>(size);
+  }
   for_each_batch(pruned_stream_, [&](std::span<float> hidden, const Sequences& sequences, int64_t first) {
     decoder_.embed(text_.sequences(first, sequences.count()), sequences, hidden.data());
     if (follow_ > 0)
@@ -137,21 +141,34 @@ std::vector<CalibratedPruner::Site> CalibratedPruner::sites_of(DecoderLayer& lay
   return sites;
 }
 
+std::unique_ptr<CalibratedPruner::Work> CalibratedPruner::load(int64_t index) const {
+  const CalibrationOptions& options = plan_.options.calibration;
+  auto work = std::make_unique<Work>(Work{.layer = decoder_.load_layer(index)});
+  if ((options.true_sequential && follow_ > 0) || method_.reconstructs)
+    work->dense = decoder_.load_layer(index);
+  for (Linear* linear : work->layer.linears()) linear->precision = options.precision;
+  if (work->dense) {
+    for (Linear* linear : work->dense->linears()) linear->precision = options.precision;
+  }
+  work->sites = sites_of(work->layer);
+  return work;
+}
+
 void CalibratedPruner::prune_layer(int64_t index, ProgressCounter& progress) {
-  DecoderLayer layer = decoder_.load_layer(index);
-  std::vector<Site> sites = sites_of(layer);
-  const bool is_staged = plan_.options.calibration.true_sequential;
-  std::optional<DecoderLayer> dense;
-  if ((is_staged && follow_ > 0) || method_.reconstructs) dense = decoder_.load_layer(index);
-  const size_t step = is_staged ? 1 : sites.size();
+  std::unique_ptr<Work> work = load(index);
+  std::vector<Site>& sites = work->sites;
+  const size_t step = plan_.options.calibration.true_sequential ? 1 : sites.size();
   for (size_t first = 0; first < sites.size(); first += step) {
     const std::span<Site> stage(sites.data() + first, step);
-    collect(dense ? *dense : layer, layer, sites, stage);
+    collect(work->dense ? *work->dense : work->layer, work->layer, sites, stage);
     for (Site& site : stage) prune_site(site, progress);
   }
-  if (method_.reconstructs) reconstruct(layer, *dense, sites);
-  if (index + 1 < decoder_.config().layers) advance(layer);
-  release(layer);
+  release(work->layer);
+  if (method_.reconstructs) {
+    reconstruct_with_previous(std::move(work));
+  } else if (index + 1 < decoder_.config().layers) {
+    advance(work->layer, pruned_stream_, pruned_stream_);
+  }
 }
 
 // Both streams through the layer. In the first stage it is dense for both, which gives the target; after the
@@ -200,32 +217,54 @@ void CalibratedPruner::keep_target(std::span<float> target) {
   scratch_.done_with(std::as_bytes(target));
 }
 
-void CalibratedPruner::reconstruct(DecoderLayer& layer, const DecoderLayer& dense, std::span<Site> sites) {
-  std::vector<Mask> masks;
-  for (const Linear* linear : layer.linears()) {
-    masks.push_back(is_planned(*linear) ? nonzero_mask(view(linear->weight.data(), linear->out, linear->in))
-                                        : Mask());
+// The layer alone, then together with the one before; both streams end up one layer further.
+void CalibratedPruner::reconstruct_with_previous(std::unique_ptr<Work> work) {
+  Work* const both[] = {previous_.get(), work.get()};
+  reconstruct({&both[1], 1}, pruned_stream_);
+  if (previous_) {
+    reconstruct(both, previous_stream_);
+    store_again(*previous_);
+    advance(previous_->layer, previous_stream_, previous_stream_);
+  } else {
+    std::ranges::copy(pruned_stream_, previous_stream_.begin());
+  }
+  store_again(*work);
+  advance(work->layer, previous_stream_, pruned_stream_);
+  previous_ = std::move(work);
+}
+
+void CalibratedPruner::reconstruct(std::span<Work* const> layers, std::span<const float> inputs) {
+  std::vector<ReconstructedLayer> trained;
+  for (Work* work : layers) {
+    ReconstructedLayer& each = trained.emplace_back(ReconstructedLayer{.layer = work->layer, .masks = {}});
+    for (const Linear* linear : work->layer.linears()) {
+      each.masks.push_back(
+          is_planned(*linear) ? nonzero_mask(view(linear->weight.data(), linear->out, linear->in)) : Mask());
+    }
   }
   const auto size = size_t(text_.length * decoder_.config().width);
   const auto read = [&](int64_t s, float* x, float* t) {
     check_interrupted();
     const size_t begin = size_t(s) * size;
-    std::ranges::copy(pruned_stream_.subspan(begin, size), x);
+    std::ranges::copy(inputs.subspan(begin, size), x);
     std::ranges::copy(target_.subspan(begin, size), t);
-    scratch_.done_with(std::as_bytes(pruned_stream_.subspan(begin, size)));
+    scratch_.done_with(std::as_bytes(inputs.subspan(begin, size)));
     scratch_.done_with(std::as_bytes(target_.subspan(begin, size)));
   };
   ReconstructionOptions options;
   options.steps = plan_.options.calibration.steps;
-  reconstruct_layer(layer, masks, rope_, {text_.samples, text_.length, read}, options);
-  const std::vector<const Linear*> dense_linears = dense.linears();
-  const std::vector<Linear*> linears = layer.linears();
+  reconstruct_layers(trained, rope_, {text_.samples, text_.length, read}, options);
+}
+
+void CalibratedPruner::store_again(Work& work) {
+  const std::vector<Linear*> linears = work.layer.linears();
+  const std::vector<const Linear*> dense = std::as_const(*work.dense).linears();
   for (size_t i = 0; i < linears.size(); ++i) {
     if (!is_planned(*linears[i])) continue;
-    const auto site = std::ranges::find_if(sites, [&](const Site& s) {
+    const auto site = std::ranges::find_if(work.sites, [&](const Site& s) {
       return linears[i] >= s.readers.data() && linears[i] < s.readers.data() + s.readers.size();
     });
-    store_again(*linears[i], *dense_linears[i], *site->moments);
+    store_again(*linears[i], *dense[i], *site->moments);
   }
 }
 
@@ -245,9 +284,11 @@ StoredTensor CalibratedPruner::stored(const PlannedTensor& planned, std::span<st
           .after = after};
 }
 
-void CalibratedPruner::advance(const DecoderLayer& layer) {
-  for_each_batch(pruned_stream_, [&](std::span<float> hidden, const Sequences& sequences, int64_t) {
-    forward_layer(layer, rope_, sequences, hidden.data(), hidden.data(), pruned_activations_);
+void CalibratedPruner::advance(const DecoderLayer& layer, std::span<float> from, std::span<float> to) {
+  for_each_batch(from, [&](std::span<float> hidden, const Sequences& sequences, int64_t) {
+    const std::span<float> out = to.subspan(size_t(hidden.data() - from.data()), hidden.size());
+    forward_layer(layer, rope_, sequences, hidden.data(), out.data(), pruned_activations_);
+    scratch_.done_with(std::as_bytes(out));
   });
 }
 

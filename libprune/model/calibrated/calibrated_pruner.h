@@ -12,6 +12,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -58,9 +59,17 @@ class CalibratedPruner {
     std::optional<InputMoments> moments = {};
   };
 
+  // A decoder layer while it is pruned. Stays where it is: sites point into it.
+  struct Work {
+    DecoderLayer layer;
+    std::optional<DecoderLayer> dense = {};  // where it is needed beside the pruned one
+    std::vector<Site> sites = {};
+  };
+
   uint64_t reserve_results();  // gives their bytes
   void embed();
   void free_working_memory();
+  std::unique_ptr<Work> load(int64_t index) const;
   void prune_layer(int64_t index, ProgressCounter& progress);
   std::vector<Site> sites_of(DecoderLayer& layer) const;
   bool is_planned(const Linear& linear) const { return planned_.contains(linear.weight_name); }
@@ -68,11 +77,13 @@ class CalibratedPruner {
                std::span<Site> stage);
   void keep_target(std::span<float> target);
   void prune_site(Site& site, ProgressCounter& progress);
-  void reconstruct(DecoderLayer& layer, const DecoderLayer& dense, std::span<Site> sites);
+  void reconstruct_with_previous(std::unique_ptr<Work> work);
+  void reconstruct(std::span<Work* const> layers, std::span<const float> inputs);
+  void store_again(Work& work);
   void store_again(Linear& linear, const Linear& dense, const InputMoments& moments);
   void prune_linear(Linear& linear, const InputMoments& moments, const Matrix<float>& blend);
   StoredTensor stored(const PlannedTensor& planned, std::span<std::byte> after) const;
-  void advance(const DecoderLayer& layer);
+  void advance(const DecoderLayer& layer, std::span<float> from, std::span<float> to);
   void release(const DecoderLayer& layer) const;
   void release(const std::string& tensor) const;
 
@@ -94,7 +105,9 @@ class CalibratedPruner {
   std::span<float> dense_stream_;   // empty where nothing is followed
   LayerActivations pruned_activations_;
   LayerActivations dense_activations_;
-  std::span<float> target_;  // of the layer's outputs; empty where nothing is reconstructed
+  std::span<float> target_;  // of the layer's outputs; empty where nothing is reconstructed, and so are:
+  std::span<float> previous_stream_;  // the inputs of the layer before
+  std::unique_ptr<Work> previous_;    // that layer, pruned
   FloatMatrix pruned_outputs_;
   FloatMatrix dense_outputs_;
   std::map<std::string, PrunedTensor> pruned_;

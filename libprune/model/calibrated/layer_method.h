@@ -37,7 +37,7 @@ struct LayerMethod {
   bool follows_dense = false;   // is better off with a right-hand side, see DenseFollowing
   Scope scope = Scope::kLayer;  // over what unstructured patterns share the sparsity
   bool takes_blocks = true;
-  bool reconstructs = false;  // trains each decoder layer afterwards, see reconstruct_layer()
+  bool reconstructs = false;  // trains each decoder layer afterwards, see reconstruct_layers()
 };
 
 // A method is a file <name>.cc beside this one, a declaration below, and a line in layer_method.cc.

@@ -17,7 +17,7 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& pl
   const DecoderConfig config = read_decoder_config(checkpoint);
   const int64_t length = calibration_length(options, config);
   const bool follows = method.follows_dense && options.follow.value_or(1) > 0;
-  const uint64_t streams = 1 + uint64_t(follows) + uint64_t(method.reconstructs);
+  const uint64_t streams = 1 + uint64_t(follows) + (method.reconstructs ? 2 : 0);
   const auto square = [](int64_t n) { return uint64_t(n * n) * kFloat; };
 
   MemoryEstimate estimate;
@@ -34,7 +34,7 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& pl
     widest = std::max(widest, square(tensor.in));
   }
   estimate.spilled += estimate.pruned;
-  const uint64_t copies = method.reconstructs ? 6 : follows && options.true_sequential ? 2 : 1;
+  const uint64_t copies = method.reconstructs ? 12 : follows && options.true_sequential ? 2 : 1;
   estimate.layers = copies * layer_bytes(config);
   const uint64_t sites = square(config.width) + square(config.context_width()) +
                          uint64_t(config.experts) * (square(config.width) + square(config.inner));
@@ -42,8 +42,8 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& pl
   const uint64_t batch = activation_bytes(config, length);
   estimate.batch = (follows ? 2 : 1) * batch;
   if (method.reconstructs) {
-    constexpr int64_t kTrained = 8;  // sequences a step, with gradients of all that the forward pass keeps
-    estimate.batch += 2 * batch * kTrained / uint64_t(batch_sequences(length));
+    constexpr int64_t kTrained = 2;  // sequences a step, kept by two layers, and the gradients of one
+    estimate.batch += 3 * batch * kTrained / uint64_t(batch_sequences(length));
   }
   estimate.solver = method.damping > 0 ? 6 * largest + 3 * widest : 4 * largest;
   estimate.program = uint64_t(40) << 20;

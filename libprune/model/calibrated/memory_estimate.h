@@ -11,10 +11,10 @@ namespace prune {
 // Bytes. T tokens of text, w the model's width, L the weights of one decoder layer, in and out of its
 // matrices.
 struct MemoryEstimate {
-  uint64_t states = 0;   // streams T w 4: one, one more to follow the dense model, one more to reconstruct
+  uint64_t states = 0;   // streams T w 4: one, one more to follow the dense model, two more to reconstruct
   uint64_t pruned = 0;   // pruned weights in the checkpoint's types, until they are written
   uint64_t spilled = 0;  // in temporary files: the pruned weights, and hidden states beyond --memory
-  uint64_t layers = 0;   // L 4, twice where a dense copy is needed, 6 times where a layer is trained
+  uint64_t layers = 0;   // L 4, twice where a dense copy is needed, 12 times where two layers are trained
   uint64_t moments = 0;  // in^2 4 of all different inputs of a layer, twice to follow the dense model
   uint64_t batch = 0;    // activations of the sequences that pass a layer at once
   uint64_t solver = 0;   // of the largest matrix: out in 4, four times; where weights change six times, and

@@ -1,17 +1,18 @@
-// Layer reconstruction: after a decoder layer has been pruned, the weights that stay are trained until the
-// whole layer gives what is wanted of it.
+// Layer reconstruction: after decoder layers have been pruned, the weights that stay are trained until one
+// layer, or a few consecutive ones together, give what is wanted of them.
 //
-//   minimise  sum |layer(x) - t|^2 / sum |t - x|^2   over the kept weights
+//   minimise  sum |layers(x) - t|^2 / sum |t - x|^2   over the kept weights
 //
 // by Adam, over calibration sequences x and their targets t. Least squares on one weight matrix at a time
-// cannot see that the matrices of a layer make up for each other; this can. No loss of the language model is
-// involved, so a layer is all that is in memory. Compare BRECQ (Li et al., arXiv:2102.05426), which does so
-// for quantisation.
+// cannot see that the matrices of a layer make up for each other, nor one layer for the one before; this can.
+// No loss of the language model is involved, so these layers are all that is in memory. Compare BRECQ (Li et
+// al., arXiv:2102.05426), which does so for quantisation.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <vector>
 
 #include <prune/mask.h>
 
@@ -44,13 +45,18 @@ struct ReconstructionData {
   std::function<void(int64_t s, float* x, float* t)> read;
 };
 
-// `masks` of layer.linears(), in that order; weights that they prune must be 0, and stay so. A linear layer
-// whose mask is empty is not trained, nor are routers. Where the last weights are no better than the first,
-// the layer is left as it was. Calls `progress` after each step, from which Interrupted may be thrown. Throws
-// Error(kInput) when the loss is not finite.
-ReconstructionResult reconstruct_layer(DecoderLayer& layer, std::span<const Mask> masks,
-                                       const RopeTable& rope, const ReconstructionData& data,
-                                       const ReconstructionOptions& options,
-                                       const std::function<void(int64_t step)>& progress = {});
+struct ReconstructedLayer {
+  DecoderLayer& layer;
+  // Of layer.linears(), in that order; weights that they prune must be 0, and stay so. A linear layer whose
+  // mask is empty is not trained, nor are routers.
+  std::vector<Mask> masks;
+};
+
+// Trains consecutive layers together: x enters the first, t is wanted of the last. Where the last weights are
+// no better than the first, the layers are left as they were. Calls `progress` after each step, from which
+// Interrupted may be thrown. Throws Error(kInput) when the loss is not finite.
+ReconstructionResult reconstruct_layers(std::span<const ReconstructedLayer> layers, const RopeTable& rope,
+                                        const ReconstructionData& data, const ReconstructionOptions& options,
+                                        const std::function<void(int64_t step)>& progress = {});
 
 }  // namespace prune

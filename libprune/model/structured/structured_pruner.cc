@@ -341,15 +341,13 @@ void StructuredPruner::train(Layer& work) {
     std::ranges::copy(inputs_.subspan(size_t(s) * size, size), x);
     std::ranges::copy(targets_.subspan(size_t(s) * size, size), t);
   };
-  std::vector<Mask> masks;
-  for (const Linear* linear : work.left.linears()) {
-    masks.push_back(all_kept(linear->out, linear->in));
-  }
+  ReconstructedLayer trained{.layer = work.left, .masks = {}};
+  for (const Linear* linear : work.left.linears()) trained.masks.push_back(all_kept(linear->out, linear->in));
   ReconstructionOptions options;
   options.steps = options_.calibration.steps;
   options.trains_biases = true;
   const ReconstructionResult result =
-      reconstruct_layer(work.left, masks, rope_, {fit_, text_.length, read}, options);
+      reconstruct_layers({&trained, 1}, rope_, {fit_, text_.length, read}, options);
   work.report.loss_before = result.error_before;
   work.report.loss_after = result.error_after;
   for (Linear* linear : work.left.linears()) store(work, *linear);

@@ -36,7 +36,8 @@ class ReconstructionTest : public ::testing::Test {
   }
 
   ReconstructionResult run(const ReconstructionOptions& options) {
-    return reconstruct_layer(layer_, masks_, rope_, data_, options);
+    const ReconstructedLayer trained{.layer = layer_, .masks = masks_};
+    return reconstruct_layers({&trained, 1}, rope_, data_, options);
   }
 
   DecoderConfig config_ = testing::tiny_families()[0].parse();
@@ -94,6 +95,44 @@ TEST_F(ReconstructionTest, SaysWhereTheTargetsAreNotFinite) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr("layer 0"));
   }
 }
+
+// The target is what two dense layers give. Training the second alone can't do as well as both.
+TEST_F(ReconstructionTest, TrainsNeighboursTogether) {
+  const auto pruned_layer = [&](uint64_t seed) {
+    testing::RandomLayer random(config_, unsigned(seed));
+    return random.make();
+  };
+  std::vector<DecoderLayer> layers;
+  layers.push_back(pruned_layer(21));
+  layers.push_back(pruned_layer(22));
+  for (int64_t s = 0; s < data_.count; ++s) {
+    FloatMatrix& t = targets_[size_t(s)];
+    LayerActivations activations;
+    const Sequences sequence(1, data_.length);
+    forward_layer(layers[0], rope_, sequence, inputs_[size_t(s)].data(), t.data(), activations);
+    forward_layer(layers[1], rope_, sequence, t.data(), t.data(), activations);
+  }
+  std::vector<ReconstructedLayer> trained;
+  for (DecoderLayer& layer : layers) {
+    trained.push_back({.layer = layer, .masks = {}});
+    for (Linear* linear : layer.linears()) {
+      View<float> w = view(linear->weight.data(), linear->out, linear->in);
+      trained.back().masks.push_back(select_magnitude(w, NM{2, 4}, 0.5));
+      apply(trained.back().masks.back(), w);
+    }
+  }
+  const ReconstructionOptions options{.steps = 200, .batch = 4, .learning_rate = 1e-2};
+  const ReconstructionResult result = reconstruct_layers(trained, rope_, data_, options);
+  EXPECT_LT(result.error_after, 0.5 * result.error_before);
+  for (const ReconstructedLayer& each : trained) {
+    for (size_t i = 0; i < each.masks.size(); ++i) {
+      const Linear& linear = *each.layer.linears()[i];
+      EXPECT_EQ(nonzero_mask(view(linear.weight.data(), linear.out, linear.in)), each.masks[i]);
+    }
+  }
+}
+
+TEST_F(ReconstructionTest, RefusesNoLayers) { EXPECT_THROW(reconstruct_layers({}, rope_, data_, {}), Error); }
 
 TEST_F(ReconstructionTest, RefusesMasksOfOtherShapes) {
   masks_.pop_back();
