@@ -38,8 +38,9 @@ const char* type_name(WeightType type);
 // The shapes and batch sizes that every operation is measured at.
 inline constexpr Shape kShapes[] = {{2048, 2048}, {4096, 4096}, {4096, 14336}};
 inline constexpr int64_t kBatches[] = {1, 4, 8, 32, 128, 512};
-// The shape for the speed of memory: no copy fits a cache.
+// The shape for the speed of memory, which no cache holds, and the batches that are bound by it.
 inline constexpr Shape kLargeShape = {8192, 8192};
+inline constexpr int64_t kFewBatches[] = {1, 4, 8};
 
 std::vector<float> random_floats(int64_t count, uint32_t seed);
 // Random values of a weight type, never zero.
@@ -60,9 +61,14 @@ std::vector<DenseLinear>& dense_peers(const Case& c);
 // Bytes per weight that the dense peer reads.
 double dense_weight_bytes(const Case& c);
 
-// Runs `plan`s of the case beside the dense peer and sets the counters.
+// Plans for the batch of a case, in as many copies as the last-level cache can't hold where the batch is
+// bound by reading them.
+std::vector<kernels::Plan> prepare_copies(const Case& c,
+                                          const std::function<kernels::Plan(kernels::Use)>& prepare);
+// Runs the plans of the case beside the dense peer and sets the counters. Asks for them once: the library
+// calls a benchmark several times until it has run long enough, and again for every repetition.
 void measure(benchmark::State& state, const Case& c,
-             const std::function<kernels::Plan(kernels::Use)>& prepare);
+             const std::function<std::vector<kernels::Plan>()>& prepare);
 // Runs a product without a plan of ours (a peer) beside the dense peer.
 void measure_peer(benchmark::State& state, const Case& c, double weight_bytes,
                   const std::function<void(const kernels::Batch&)>& product);

@@ -33,8 +33,10 @@ Packed random_bitmask(const Shape& shape, WeightType type, double density) {
 void add_case(WeightType type, const Shape& shape, int64_t n, int percent) {
   const Case c{"spmm_bitmask", type, shape, n, percent};
   add(c, [c](benchmark::State& state) {
-    const Packed packed = random_bitmask(c.shape, c.type, 1 - c.percent / 100.0);
-    measure(state, c, [&](kernels::Use use) { return kernels::prepare(packed.view, {.use = use}); });
+    measure(state, c, [&] {
+      const Packed packed = random_bitmask(c.shape, c.type, 1 - c.percent / 100.0);
+      return prepare_copies(c, [&](kernels::Use use) { return kernels::prepare(packed.view, {.use = use}); });
+    });
   });
 }
 
@@ -46,7 +48,7 @@ void add_spmm_bitmask() {
       for (const Shape& shape : kShapes) {
         for (const int64_t n : kBatches) add_case(type, shape, n, percent);
       }
-      add_case(type, kLargeShape, 1, percent);
+      for (const int64_t n : kFewBatches) add_case(type, kLargeShape, n, percent);
     }
   }
 }

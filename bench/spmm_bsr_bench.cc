@@ -39,8 +39,10 @@ void add_case(WeightType type, const Shape& shape, int64_t n, int percent, Block
   const std::string op = "spmm_bsr_" + std::to_string(block.rows) + "x" + std::to_string(block.cols);
   const Case c{op, type, shape, n, percent};
   add(c, [=](benchmark::State& state) {
-    const Packed packed = random_bsr(c.shape, c.type, block, 1 - c.percent / 100.0);
-    measure(state, c, [&](kernels::Use use) { return kernels::prepare(packed.view, {.use = use}); });
+    measure(state, c, [&] {
+      const Packed packed = random_bsr(c.shape, c.type, block, 1 - c.percent / 100.0);
+      return prepare_copies(c, [&](kernels::Use use) { return kernels::prepare(packed.view, {.use = use}); });
+    });
   });
 }
 
@@ -53,7 +55,7 @@ void add_spmm_bsr() {
         for (const Shape& shape : kShapes) {
           for (const int64_t n : kBatches) add_case(type, shape, n, percent, block);
         }
-        add_case(type, kLargeShape, 1, percent, block);
+        for (const int64_t n : kFewBatches) add_case(type, kLargeShape, n, percent, block);
       }
     }
   }

@@ -33,8 +33,10 @@ Packed random_csr(const Shape& shape, WeightType type, double density) {
 void add_case(WeightType type, const Shape& shape, int64_t n, int percent) {
   const Case c{"spmm_csr", type, shape, n, percent};
   add(c, [c](benchmark::State& state) {
-    const Packed packed = random_csr(c.shape, c.type, 1 - c.percent / 100.0);
-    measure(state, c, [&](kernels::Use use) { return kernels::prepare(packed.view, {.use = use}); });
+    measure(state, c, [&] {
+      const Packed packed = random_csr(c.shape, c.type, 1 - c.percent / 100.0);
+      return prepare_copies(c, [&](kernels::Use use) { return kernels::prepare(packed.view, {.use = use}); });
+    });
   });
 }
 
@@ -57,8 +59,9 @@ void add_spmm_csr() {
         add_eigen_case(shape, n, percent);
       }
     }
-    for (const WeightType type : {WeightType::kF32, WeightType::kBf16})
-      add_case(type, kLargeShape, 1, percent);
+    for (const WeightType type : {WeightType::kF32, WeightType::kBf16}) {
+      for (const int64_t n : kFewBatches) add_case(type, kLargeShape, n, percent);
+    }
     add_eigen_case(kLargeShape, 1, percent);
   }
 }

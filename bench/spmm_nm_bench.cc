@@ -42,8 +42,10 @@ Packed random_nm(const Shape& shape, WeightType type, int32_t keep, int32_t grou
 void add_case(const char* op, WeightType type, const Shape& shape, int64_t n, int32_t keep, int32_t group) {
   const Case c{op, type, shape, n, 100 - 100 * keep / group};
   add(c, [=](benchmark::State& state) {
-    const Packed packed = random_nm(c.shape, c.type, keep, group);
-    measure(state, c, [&](kernels::Use use) { return kernels::prepare(packed.view, {.use = use}); });
+    measure(state, c, [&] {
+      const Packed packed = random_nm(c.shape, c.type, keep, group);
+      return prepare_copies(c, [&](kernels::Use use) { return kernels::prepare(packed.view, {.use = use}); });
+    });
   });
 }
 
@@ -58,7 +60,7 @@ void add_spmm_nm() {
         add_case("spmm_nm_4of8", type, shape, n, 4, 8);
       }
     }
-    add_case("spmm_nm", type, kLargeShape, 1, 2, 4);
+    for (const int64_t n : kFewBatches) add_case("spmm_nm", type, kLargeShape, n, 2, 4);
   }
 }
 
