@@ -5,17 +5,27 @@
 #include <prune/error.h>
 
 #include "apps/prune/quantities.h"
+#include "libprune/model/bf16.h"
+#include "libprune/model/report_json.h"
 
 namespace prune::app {
 namespace {
 
-Precision parse_precision(const std::string& name) {
-  if (name == "fp32") return Precision::kF32;
-  if (name == "bf16") return Precision::kBf16;
-  throw_usage(fmt::format("--precision {}: expected fp32 or bf16", name));
+Allocation parse_allocation(const std::string& word) {
+  for (const Allocation allocation : {Allocation::kUniform, Allocation::kOwl, Allocation::kError}) {
+    if (word == to_string(allocation)) return allocation;
+  }
+  throw_usage("--allocation " + word + ": expected uniform, owl or error");
 }
 
 }  // namespace
+
+Precision parse_precision(const std::string& word) {
+  if (word == "fp32") return Precision::kF32;
+  if (word != "bf16") throw_usage("--precision " + word + ": expected fp32 or bf16");
+  if (has_bf16_products()) return Precision::kBf16;
+  throw_usage("--precision bf16: this processor has no products of bf16, fp32 is all there is");
+}
 
 void add_calibration_options(CommandLine& line) {
   line.options()("calib", po::value<std::string>()->value_name("FILE"),
@@ -33,6 +43,9 @@ void add_calibration_options(CommandLine& line) {
       "steps", po::value<int64_t>()->default_value(400)->value_name("N"),
       "of training each decoder layer, and each two neighbours, with method best; of the optimizer, with "
       "gradual and movement (300)")(
+      "allocation", po::value<std::string>()->default_value("uniform")->value_name("uniform|owl|error"),
+      "how matrices share the sparsity of unstructured and block patterns: all alike, by the outliers of "
+      "decoder layers, by measured errors")(
       "precision", po::value<std::string>()->default_value("fp32")->value_name("P"),
       "of products while the model runs: fp32, or bf16, which takes half the time where the processor has it "
       "(method best trains in bf16 always)")("keep-zeros", po::bool_switch(),
@@ -52,7 +65,8 @@ CalibrationOptions read_calibration(const CommandLine& line) {
   options.damping = line.maybe_number("damping");
   options.follow = line.maybe_number("follow");
   options.steps = line.get<int64_t>("steps");
-  options.precision = parse_precision(line.get<std::string>("precision"));
+  options.allocation = parse_allocation(line.text("allocation"));
+  options.precision = parse_precision(line.text("precision"));
   options.keep_zeros = line.flag("keep-zeros");
   options.true_sequential = line.flag("true-sequential");
   if (const auto memory = line.maybe_text("memory")) options.memory = parse_bytes("--memory", *memory);
@@ -66,7 +80,8 @@ void refuse_calibration_options(const CommandLine& line, const std::string& meth
       if (line.has(name)) throw_usage(fmt::format("method {} has no use for --{}", method, name));
     }
   };
-  refuse({"calib", "samples", "damping", "follow", "precision", "keep-zeros", "true-sequential", "memory"});
+  refuse({"calib", "samples", "damping", "follow", "allocation", "precision", "keep-zeros", "true-sequential",
+          "memory"});
   if (shares == ShareTrainingOptions::kNo) refuse({"seqlen", "seed", "steps"});
 }
 

@@ -7,6 +7,7 @@
 
 #include <prune/error.h>
 
+#include "apps/prune/calibration.h"
 #include "apps/prune/command.h"
 #include "apps/prune/exit_codes.h"
 #include "apps/prune/quantities.h"
@@ -19,7 +20,7 @@ namespace {
 
 CommandLine make_line() {
   CommandLine line("prune eval [MODEL] --text FILE [options]",
-                   "Measures the perplexity of a text under a checkpoint, dense or pruned, in float32.",
+                   "Measures the perplexity of a text under a checkpoint, dense or pruned.",
                    "Examples:\n  prune eval Llama-3.2-1B --text wiki.jsonl --seqlen 2048\n"
                    "  prune eval Llama-3.2-1B-2of4 --text wiki.tokens.npy --json\n");
   line.positional("model");
@@ -30,6 +31,8 @@ CommandLine make_line() {
       "stride", po::value<int>()->value_name("N"),
       "tokens from one window to the next (default: seqlen, no overlap); with less, a prediction has at "
       "least seqlen - N tokens of context")(
+      "precision", po::value<std::string>()->default_value("fp32")->value_name("fp32|bf16"),
+      "of the products; bf16 rounds weights and activations for them, sums are of f32")(
       "memory", po::value<std::string>()->value_name("SIZE"),
       "bytes to hold at once, as 800M or 4G (default 1G); a layer of a large model may need more");
   add_running_options(line);
@@ -57,11 +60,21 @@ std::string in_words(const Perplexity& r) {
                      r.predictions, windows, rest, r.seconds, tokens_per_second(r));
 }
 
-nlohmann::json document(const std::string& model, const std::string& text, const Perplexity& r) {
-  return {{"model", model},           {"text", text},         {"perplexity", r.perplexity},
-          {"nats_per_token", r.nats}, {"tokens", r.tokens},   {"predictions", r.predictions},
-          {"left_out", r.left_out},   {"windows", r.windows}, {"seqlen", r.seqlen},
-          {"stride", r.stride},       {"seconds", r.seconds}, {"tokens_per_second", tokens_per_second(r)}};
+nlohmann::json document(const std::string& model, const std::string& text, const std::string& precision,
+                        const Perplexity& r) {
+  return {{"model", model},
+          {"text", text},
+          {"perplexity", r.perplexity},
+          {"nats_per_token", r.nats},
+          {"tokens", r.tokens},
+          {"predictions", r.predictions},
+          {"left_out", r.left_out},
+          {"windows", r.windows},
+          {"seqlen", r.seqlen},
+          {"stride", r.stride},
+          {"precision", precision},
+          {"seconds", r.seconds},
+          {"tokens_per_second", tokens_per_second(r)}};
 }
 
 }  // namespace
@@ -73,7 +86,7 @@ int eval_command(const Arguments& arguments) {
   if (!text) throw_usage("--text FILE is missing: the text to measure on");
   const PerplexityOptions options = options_of(line);
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
-  const Decoder decoder(checkpoint);
+  const Decoder decoder(checkpoint, parse_precision(line.text("precision")));
   const CorpusOptions reading{.vocabulary_size = decoder.config().vocabulary};
   const std::vector<int32_t> ids = load_corpus(*text, checkpoint.path(), reading);
   Perplexity result;
@@ -81,7 +94,8 @@ int eval_command(const Arguments& arguments) {
     ProgressBar bar("evaluating", ProgressUnit::kCount);
     result = measure_perplexity(decoder, ids, options, line.flag("quiet") ? Progress() : bar.callback());
   }
-  fmt::print("{}", line.flag("json") ? json_text(document(checkpoint.path().string(), *text, result))
+  fmt::print("{}", line.flag("json") ? json_text(document(checkpoint.path().string(), *text,
+                                                          line.text("precision"), result))
                                      : in_words(result));
   return kDone;
 }

@@ -30,6 +30,7 @@ struct Promise {
   std::optional<double> sparsity = {};  // of all selected weights, shared over `scope` as in pruning
   Scope scope = Scope::kLayer;
   bool skip_unfit = false;                // matrices that can't take the pattern count as other tensors
+  bool updated = false;                   // weights that stay may have changed: their values are not compared
   std::vector<std::string> include = {};  // which weights, see WeightSelection
   std::vector<std::string> exclude = {};
 };

@@ -45,6 +45,10 @@ CommandLine make_line() {
       "same tensors, types and shapes; linear weights are the original's or zero; other tensors, and the "
       "other "
       "files of a folder, equal bit for bit");
+  line.options()(
+      "updated", po::bool_switch(),
+      "with --against: linear weights that stay may have other values than the original's, as after "
+      "sparsegpt, refit, swap, admm and best; they are not compared");
   add_selection_options(line);
   add_running_options(line);
   return line;
@@ -52,7 +56,7 @@ CommandLine make_line() {
 
 // The promise of a pattern of whole units.
 UnitPromise read_unit_promise(const CommandLine& line, UnitKind units) {
-  for (const char* name : {"scope", "skip-unfit", "include", "exclude"}) {
+  for (const char* name : {"scope", "skip-unfit", "updated", "include", "exclude"}) {
     if (line.has(name)) throw_usage(fmt::format("pattern {} has no use for --{}", to_string(units), name));
   }
   const UnitPromise promise{units, line.maybe_number("sparsity")};
@@ -73,6 +77,9 @@ Promise read_promise(const CommandLine& line) {
   }
   promise.scope = parse_scope(line.text("scope"));
   promise.skip_unfit = line.flag("skip-unfit");
+  promise.updated = line.flag("updated");
+  if (promise.updated && !line.has("against"))
+    throw_usage("--updated has a meaning with --against ORIGINAL only");
   promise.include = line.texts("include");
   promise.exclude = line.texts("exclude");
   return promise;
@@ -84,6 +91,7 @@ int print_outcome(const CommandLine& line, const Model& model, const Verdict& ve
     const nlohmann::json document = {{"model", model.checkpoint.path().string()},
                                      {"packed", model.packed != nullptr},
                                      {"ok", findings.empty()},
+                                     {"values_compared", line.has("against") && !line.flag("updated")},
                                      {"matrices", verdict.matrices},
                                      {"weights", verdict.weights},
                                      {"zeros", verdict.zeros},
@@ -97,6 +105,7 @@ int print_outcome(const CommandLine& line, const Model& model, const Verdict& ve
     fmt::print("{}: {} linear weights in {} matrices, {} zero: {}\n", model.checkpoint.path().string(),
                human_count(verdict.weights), verdict.matrices, percent(share),
                findings.empty() ? "sound" : fmt::format("{} mismatches", findings.size()));
+    if (line.flag("updated")) fmt::print("Values of linear weights were not compared with the original's.\n");
   }
   return findings.empty() ? kDone : kMismatch;
 }

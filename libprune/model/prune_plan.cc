@@ -92,6 +92,8 @@ void check_calibration(const PruneOptions& options) {
     require(layer_method.follows_dense, "does not follow the dense model");
     require(*calibration.follow >= 0 && *calibration.follow <= 1, "expected a --follow of 0 to 1");
   }
+  require(calibration.allocation == Allocation::kUniform || !std::holds_alternative<NM>(options.pattern),
+          "N:M decides the sparsity of every matrix: --allocation is for the other patterns");
   require(calibration.steps >= 1, "expected 1 or more --steps");
   require(calibration.samples >= 1, "expected 1 or more --samples");
 }

@@ -14,6 +14,18 @@ std::string_view to_string(Scope scope) {
   return "";
 }
 
+std::string_view to_string(Allocation allocation) {
+  switch (allocation) {
+    case Allocation::kUniform:
+      return "uniform";
+    case Allocation::kOwl:
+      return "owl";
+    case Allocation::kError:
+      return "error";
+  }
+  return "";
+}
+
 std::string_view to_string(BlockNorm norm) { return norm == BlockNorm::kL1 ? "l1" : "l2"; }
 
 nlohmann::json to_json(const TrainingStep& step) {
@@ -38,6 +50,8 @@ nlohmann::json to_json(const CalibrationOptions& options) {
   if (options.seed) json["seed"] = *options.seed;
   if (options.damping) json["damping"] = *options.damping;
   if (options.follow) json["follow"] = *options.follow;
+  if (options.allocation != Allocation::kUniform) json["allocation"] = to_string(options.allocation);
+  if (options.precision != Precision::kF32) json["precision"] = "bf16";
   return json;
 }
 
@@ -84,6 +98,7 @@ nlohmann::json to_json(const TrainingReport& training) {
 }
 
 void add_calibrated(const TensorReport& t, nlohmann::json& entry) {
+  if (t.wanted_sparsity) entry["wanted_sparsity"] = *t.wanted_sparsity;
   if (t.error_before) entry["error_before"] = *t.error_before;
   if (t.error_after) entry["error_after"] = *t.error_after;
   if (t.damping > 0) entry["damping"] = t.damping;
@@ -145,6 +160,7 @@ std::vector<TensorReport> tensor_reports_from_json(const nlohmann::json& json) {
     t.zeros_before = entry.value("zeros_before", int64_t(0));
     t.zeros_after = entry.value("zeros_after", int64_t(0));
     t.seconds = entry.value("seconds", 0.0);
+    t.wanted_sparsity = maybe_number(entry, "wanted_sparsity");
     t.error_before = maybe_number(entry, "error_before");
     t.error_after = maybe_number(entry, "error_after");
     t.damping = entry.value("damping", 0.0);

@@ -12,8 +12,9 @@
 
 namespace prune {
 
-std::string_view to_string(Scope scope);     // "row", "layer", "global"
-std::string_view to_string(BlockNorm norm);  // "l1", "l2"
+std::string_view to_string(Scope scope);            // "row", "layer", "global"
+std::string_view to_string(BlockNorm norm);         // "l1", "l2"
+std::string_view to_string(Allocation allocation);  // "uniform", "owl", "error"
 
 // The options that decide the result (threads and memory do not).
 nlohmann::json to_json(const CalibrationOptions& options);

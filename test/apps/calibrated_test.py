@@ -9,7 +9,7 @@ import numpy as np
 
 import reference_masks
 import safetensors_files
-from program import DONE, MODEL, REFUSED, SHARED, SOURCE, USAGE, ProgramTest, needs_shared, tensors_of
+from program import DONE, MISMATCH, MODEL, REFUSED, SHARED, SOURCE, USAGE, ProgramTest, needs_shared, tensors_of
 
 GOLDEN = SOURCE / "test/golden/docs-llama-4m.safetensors"  # holds input_ids, two sequences of 64
 CALIBRATION = ("--calib", GOLDEN, "--samples", "2", "--seqlen", "64")
@@ -85,7 +85,8 @@ class Calibrated(ProgramTest):
     def prune(self, *arguments, name="out"):
         output, report = self.folder / name, self.folder / (name + ".json")
         self.expect(DONE, MODEL, "-o", output, "--force", "-q", "--report", report, *arguments)
-        tensors = {t["name"]: t for t in json.loads(report.read_text())["tensors"] if t["pruned"]}
+        tensors = {t["name"]: t | {"weights": int(np.prod(t["shape"]))} for t in json.loads(report.read_text())["tensors"]
+                   if t["pruned"]}  # fmt: skip
         return tensors_of(output), tensors
 
     def test_wanda_prunes_layer_after_layer_as_a_reference_does(self):
@@ -136,7 +137,9 @@ class Calibrated(ProgramTest):
         for method, options in (("admm", ()), ("best", ("--steps", "40"))):
             out = self.folder / method
             self.expect(DONE, MODEL, "-o", out, "--pattern", "2:4", "--method", method, *CALIBRATION, *options, "--quiet")
-            self.expect(DONE, "verify", out, "--pattern", "2:4")
+            self.expect(DONE, "verify", out, "--pattern", "2:4", "--against", MODEL, "--updated")
+            strict = self.expect(MISMATCH, "verify", out, "--pattern", "2:4", "--against", MODEL)
+            self.assertIn("--updated", strict.stdout)
             found[method] = {n: t.values() for n, t in tensors_of(out).items()}
         for name, before in found["admm"].items():
             after = found["best"][name]
@@ -145,6 +148,41 @@ class Calibrated(ProgramTest):
             elif name.startswith("model.layers.0."):  # later layers see other inputs, and get other masks
                 np.testing.assert_array_equal(after == 0, before == 0, name)
                 self.assertFalse(np.array_equal(after, before), name)
+
+    def test_owl_gives_layers_with_more_outliers_less_sparsity(self):
+        ids = safetensors_files.File(GOLDEN)["input_ids"].bits.astype(np.int64)
+        model, shares = Llama(MODEL), []
+        x = model.tensors["model.embed_tokens.weight"][ids]
+        for index in range(model.config["num_hidden_layers"]):
+            after, seen = model.layer(index, x)
+            scores = np.concatenate([
+                (np.abs(model.tensors[f"model.layers.{index}.{name}.weight"]) * np.sqrt(np.diag(gram(seen[site])))).ravel()
+                for name, site in SITES.items()])  # fmt: skip
+            shares.append((scores > 5 * scores.mean()).mean())
+            x = after
+        stretched = (np.array(shares) - min(shares)) / (max(shares) - min(shares)) * 2 * 0.08
+        wanted = 0.6 - (stretched - stretched.mean())
+        _, report = self.prune("--method", "sparsegpt", "-p", "unstructured", "-s", "0.6", "--allocation", "owl",
+                               *CALIBRATION)  # fmt: skip
+        for name, tensor in report.items():
+            layer = int(name.split(".")[2])
+            self.assertAlmostEqual(tensor["wanted_sparsity"], wanted[layer], delta=2e-3, msg=name)
+            self.assertAlmostEqual(tensor["sparsity"], tensor["wanted_sparsity"], delta=1e-4, msg=name)
+        zeros, size = (sum(t[k] for t in report.values()) for k in ("zeros_after", "weights"))
+        self.assertLess(abs(zeros - 0.6 * size), len(report))
+
+    def test_sparsity_by_error_leaves_smaller_errors(self):
+        errors = {}
+        for pattern, sparsity in (("unstructured", "0.5"), ("16x16", "0.25")):
+            for allocation in ("uniform", "error"):
+                _, report = self.prune("--method", "ria", "-p", pattern, "-s", sparsity, "--allocation", allocation,
+                                       *CALIBRATION)  # fmt: skip
+                errors[allocation] = sum(t["error_after"] for t in report.values())
+                wanted = {t["wanted_sparsity"] for t in report.values()}
+                self.assertEqual(len(wanted) > 1, allocation == "error")
+                zeros, size = (sum(t[k] for t in report.values()) for k in ("zeros_after", "weights"))
+                self.assertAlmostEqual(zeros / size, float(sparsity), delta=1e-3)
+            self.assertLess(errors["error"], 0.95 * errors["uniform"])
 
     def test_text_is_read_with_the_model_s_tokenizer(self):
         text = self.folder / "text.txt"
@@ -246,6 +284,9 @@ class Calibrated(ProgramTest):
             (USAGE, (*wanda, "--calib", GOLDEN, "--seqlen", "1025"), ["--seqlen 1025", "1024"]),
             (USAGE, (*wanda, "--calib", GOLDEN, "--samples", "0"), ["--samples"]),
             (USAGE, (*wanda, *CALIBRATION, "--memory", "2Q"), ["2Q"]),
+            (USAGE, (*wanda, *CALIBRATION, "--allocation", "best"), ["--allocation best", "owl"]),
+            (USAGE, (*wanda, *CALIBRATION, "--allocation", "owl"), ["N:M", "--allocation"]),
+            (USAGE, (*wanda, *CALIBRATION, "--precision", "f16"), ["--precision f16", "bf16"]),
             (USAGE, ("--method", "swap", "-p", "4x4", "-s", "0.5", *CALIBRATION), ["swap", "blocks"]),
             (REFUSED, (*wanda, "--calib", short, *few), ["short.npy", "100 tokens", "2 sequences of 64"]),
             (REFUSED, (*wanda, "--calib", foreign, *few), ["foreign.npy", "4096"]),

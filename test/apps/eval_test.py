@@ -55,6 +55,18 @@ class Eval(ProgramTest):
         total = 31 * first["nats_per_token"] + 31 * second["nats_per_token"] - 15 * shared["nats_per_token"]
         self.assertAlmostEqual(got["nats_per_token"] * 47, total, delta=1e-3)
 
+    def test_products_of_bf16_change_little(self):
+        text = self.ids(safetensors_files.File(GOLDEN)["input_ids"].bits.astype(np.int64).ravel())
+        exact = self.evaluate(MODEL, text, "--seqlen", 64)
+        run = prune("eval", MODEL, "--text", text, "--seqlen", 64, "--precision", "bf16", "--json", "-q")
+        if run.returncode == USAGE:
+            self.assert_one_line(run.stderr, "no products of bf16")
+            return
+        rounded = json.loads(run.stdout)
+        self.assertEqual((exact["precision"], rounded["precision"]), ("fp32", "bf16"))
+        self.assertNotEqual(rounded["perplexity"], exact["perplexity"])
+        self.assertAlmostEqual(rounded["perplexity"] / exact["perplexity"], 1, delta=5e-3)
+
     def test_memory_and_threads_do_not_change_the_result(self):
         text = self.ids(np.arange(900) * 7 % 4096)
         whole = self.evaluate(MODEL, text, "--seqlen", 32, "--threads", 1)

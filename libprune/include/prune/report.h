@@ -22,9 +22,10 @@ struct TensorReport {
   // weights gone, and after the others were changed.
   std::optional<double> error_before = {};
   std::optional<double> error_after = {};
-  double damping = 0;       // of the Gram matrix, a share of its mean diagonal; 0: none
-  int damping_retries = 0;  // with ten times the damping each
-  std::string note = {};    // what is unusual about this tensor
+  std::optional<double> wanted_sparsity = {};  // of calibrated methods, which may share it out
+  double damping = 0;                          // of the Gram matrix, a share of its mean diagonal; 0: none
+  int damping_retries = 0;                     // with ten times the damping each
+  std::string note = {};                       // what is unusual about this tensor
 
   int64_t numel() const {
     int64_t n = 1;

@@ -9,6 +9,7 @@
 #include "libprune/io/corpus.h"
 #include "libprune/io/staging.h"
 #include "libprune/io/text.h"
+#include "libprune/model/calibrated/allocation.h"
 #include "libprune/model/calibrated/matrix_pruner.h"
 #include "libprune/model/calibrated/reconstruction.h"
 #include "libprune/model/checkpoint_rewrite.h"
@@ -53,7 +54,7 @@ CalibratedPruner::CalibratedPruner(const Checkpoint& checkpoint, const PrunePlan
     : checkpoint_(checkpoint),
       plan_(plan),
       method_(*find_layer_method(plan.options.method)),
-      decoder_(checkpoint),
+      decoder_(checkpoint, plan.options.calibration.precision),
       text_(choose_sequences(
           load_corpus(plan.options.calibration.file, checkpoint.path(),
                       {.max_tokens = tokens_to_read(plan.options.calibration, decoder_.config())}),
@@ -66,6 +67,9 @@ CalibratedPruner::CalibratedPruner(const Checkpoint& checkpoint, const PrunePlan
 
 void CalibratedPruner::run(const Progress& progress) {
   ProgressCounter counter(progress, reserve_results());
+  take_streams();
+  if (plan_.options.calibration.allocation != Allocation::kUniform)
+    sparsities_ = allocate_sparsity(decoder_, plan_, text_, rope_, pruned_stream_);
   embed();
   for (int64_t index = 0; index < decoder_.config().layers; ++index) prune_layer(index, counter);
   free_working_memory();
@@ -111,7 +115,7 @@ uint64_t CalibratedPruner::reserve_results() {
   return bytes;
 }
 
-void CalibratedPruner::embed() {
+void CalibratedPruner::take_streams() {
   const auto size = uint64_t(text_.samples * text_.length * decoder_.config().width);
   pruned_stream_ = scratch_.take_array<float>(size);
   if (follow_ > 0) dense_stream_ = scratch_.take_array<float>(size);
@@ -119,6 +123,9 @@ void CalibratedPruner::embed() {
     target_ = scratch_.take_array<float>(size);
     previous_stream_ = scratch_.take_array<float>(size);
   }
+}
+
+void CalibratedPruner::embed() {
   for_each_batch(pruned_stream_, [&](std::span<float> hidden, const Sequences& sequences, int64_t first) {
     decoder_.embed(text_.sequences(first, sequences.count()), sequences, hidden.data());
     if (follow_ > 0)
@@ -146,10 +153,6 @@ std::unique_ptr<CalibratedPruner::Work> CalibratedPruner::load(int64_t index) co
   auto work = std::make_unique<Work>(Work{.layer = decoder_.load_layer(index)});
   if ((options.true_sequential && follow_ > 0) || method_.reconstructs)
     work->dense = decoder_.load_layer(index);
-  for (Linear* linear : work->layer.linears()) linear->precision = options.precision;
-  if (work->dense) {
-    for (Linear* linear : work->dense->linears()) linear->precision = options.precision;
-  }
   work->sites = sites_of(work->layer);
   return work;
 }
@@ -313,7 +316,8 @@ void CalibratedPruner::prune_linear(Linear& linear, const InputMoments& moments,
   const Matrix<float> dense = view(linear.weight.data(), linear.out, linear.in);
   LayerTask task{.dense = view(dense), .gram = moments.gram()};
   task.pattern = plan_.options.pattern;
-  task.sparsity = plan_.sparsity;
+  const auto own = sparsities_.find(linear.weight_name);
+  task.sparsity = own == sparsities_.end() ? plan_.sparsity : own->second;
   task.damping = plan_.options.calibration.damping.value_or(method_.damping);
   task.keep_zeros = plan_.options.calibration.keep_zeros;
   Matrix<float> rhs;
@@ -325,6 +329,7 @@ void CalibratedPruner::prune_linear(Linear& linear, const InputMoments& moments,
   }
   PrunedTensor& result = pruned_.at(linear.weight_name);
   result.report = describe_tensor(checkpoint_, planned);
+  result.report.wanted_sparsity = task.sparsity;
   if (moments.tokens() == 0) result.report.note = "no token was routed here: inputs taken for equal";
   try {
     prune_matrix(method_, task, stored(planned, result.bytes),

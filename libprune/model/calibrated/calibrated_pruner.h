@@ -67,6 +67,7 @@ class CalibratedPruner {
   };
 
   uint64_t reserve_results();  // gives their bytes
+  void take_streams();
   void embed();
   void free_working_memory();
   std::unique_ptr<Work> load(int64_t index) const;
@@ -110,6 +111,7 @@ class CalibratedPruner {
   std::unique_ptr<Work> previous_;    // that layer, pruned
   FloatMatrix pruned_outputs_;
   FloatMatrix dense_outputs_;
+  std::map<std::string, double> sparsities_;  // of tensors that have not the plan's
   std::map<std::string, PrunedTensor> pruned_;
 };
 

@@ -9,6 +9,9 @@
 
 namespace prune {
 
+// By what rule matrices share the sparsity of the model, see allocate_sparsity().
+enum class Allocation { kUniform, kOwl, kError };
+
 struct CalibrationOptions {
   std::filesystem::path file;             // text or token ids; empty: none
   int64_t samples = 128;                  // sequences
@@ -18,6 +21,7 @@ struct CalibrationOptions {
   std::optional<double> follow = {};      // see LayerMethod::follows_dense; by default 0.5
   int64_t steps = 400;                    // of reconstruction, where the method does it
   Precision precision = Precision::kF32;  // of the linear layers' products
+  Allocation allocation = Allocation::kUniform;
   bool keep_zeros = false;
   bool true_sequential = false;         // inputs from what is pruned already of the same layer
   uint64_t memory = uint64_t(4) << 30;  // bytes; what the pass holds beyond goes to a temporary file

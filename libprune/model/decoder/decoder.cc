@@ -8,8 +8,11 @@
 
 namespace prune {
 
-Decoder::Decoder(const Checkpoint& checkpoint)
-    : checkpoint_(checkpoint), config_(read_decoder_config(checkpoint)), tensors_(checkpoint) {
+Decoder::Decoder(const Checkpoint& checkpoint, Precision precision)
+    : checkpoint_(checkpoint),
+      precision_(precision),
+      config_(read_decoder_config(checkpoint)),
+      tensors_(checkpoint) {
   const ModuleNames& names = config_.family->names;
   const std::string embedding = std::string(names.embedding) + ".weight";
   const auto has_embedding = [&](std::string_view prefix) {
@@ -38,6 +41,7 @@ Linear Decoder::load_linear(const std::string& name, int64_t out, int64_t in, bo
                             const ProductFactory& factory) const {
   Linear linear;
   linear.weight_name = name + ".weight";
+  linear.precision = precision_;
   linear.orientation = config_.family->orientation;
   linear.out = out;
   linear.in = in;

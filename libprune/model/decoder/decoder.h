@@ -19,13 +19,15 @@ class Decoder {
  public:
   // Throws Error(kInput) when the architecture or its configuration is not supported, or the embedding is
   // missing.
-  explicit Decoder(const Checkpoint& checkpoint);
+  explicit Decoder(const Checkpoint& checkpoint, Precision precision = Precision::kF32);
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
   const Checkpoint& checkpoint() const { return checkpoint_; }
   const DecoderConfig& config() const { return config_; }
   const TensorReader& tensors() const { return tensors_; }
+  // Of the products of its linear layers and its head.
+  Precision precision() const { return precision_; }
 
   // Layer `index` of config().layers, its weights widened to float, or not loaded where `factory` makes a
   // product of them. Throws Error(kInput) naming a tensor that is missing or of another shape.
@@ -64,6 +66,7 @@ class Decoder {
   void add_positions(const Sequences& sequences, float* hidden) const;
 
   const Checkpoint& checkpoint_;
+  Precision precision_;
   DecoderConfig config_;
   TensorReader tensors_;
   std::string prefix_;

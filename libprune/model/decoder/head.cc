@@ -29,9 +29,10 @@ struct Denominator {
   double log() const { return double(largest) + std::log(sum); }
 };
 
-void multiply(const float* hidden, int64_t n, const FloatMatrix& head, float* logits, int64_t ld) {
-  gemm({.m = n, .n = head.rows(), .k = head.cols(), .transpose_b = Transpose::kYes}, hidden, head.cols(),
-       head.data(), head.cols(), logits, ld);
+void multiply(Precision precision, const float* hidden, int64_t n, const FloatMatrix& head, float* logits,
+              int64_t ld) {
+  gemm({.m = n, .n = head.rows(), .k = head.cols(), .transpose_b = Transpose::kYes, .precision = precision},
+       hidden, head.cols(), head.data(), head.cols(), logits, ld);
 }
 
 int64_t slice_rows(const DecoderConfig& config) {
@@ -64,7 +65,7 @@ FloatMatrix compute_logits(const Decoder& decoder, const float* hidden, int64_t 
   std::copy(hidden, hidden + x.size(), x.data());
   if (norm.exists()) norm.apply(x.data(), x.data(), n);
   for_each_slice(decoder, [&](int64_t first, const FloatMatrix& head) {
-    multiply(x.data(), n, head, logits.data() + first, config.vocabulary);
+    multiply(decoder.precision(), x.data(), n, head, logits.data() + first, config.vocabulary);
   });
   return logits;
 }
@@ -82,7 +83,7 @@ void cross_entropy(const Decoder& decoder, float* hidden, std::span<const int32_
     for (int64_t first = 0; first < n; first += block) {
       const int64_t count = std::min(block, n - first);
       logits.resize(count, head.rows());
-      multiply(hidden + first * width, count, head, logits.data(), head.rows());
+      multiply(decoder.precision(), hidden + first * width, count, head, logits.data(), head.rows());
 #pragma omp parallel for
       for (int64_t i = 0; i < count; ++i) {
         const size_t token = size_t(first + i);
