@@ -53,15 +53,20 @@ function(prune_library target)
   add_library(prune::${short} ALIAS ${target})
 endfunction()
 
-# prune_test(name SOURCES a.cc LIBRARIES x y [LABELS l] [TIMEOUT seconds]): one GoogleTest program, one ctest entry.
+# prune_test(name SOURCES a.cc LIBRARIES x y [LABELS l] [TIMEOUT seconds] [PARTS]): one GoogleTest program, one ctest entry.
+# PARTS: of parts that the tests of the program use too; without PRUNE_TEST_PARTS it is built when asked for only.
 function(prune_test name)
-  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBRARIES;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "PARTS" "TIMEOUT" "SOURCES;LIBRARIES;LABELS" ${ARGN})
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 600)
   endif()
   add_executable(${name} ${arg_SOURCES})
   prune_compile_options(${name})
   target_link_libraries(${name} PRIVATE ${arg_LIBRARIES} GTest::gtest_main GTest::gmock)
+  if(arg_PARTS AND NOT PRUNE_TEST_PARTS)
+    set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL ON)
+    return()
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   # Threads that wait must not take the processor from tests that run beside.
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
