@@ -17,8 +17,8 @@ namespace prune::app {
 namespace {
 
 // Options that only patterns of weights have.
-constexpr const char* kOfWeights[] = {"scope",      "block-norm",      "include",    "exclude",  "skip-unfit",
-                                      "keep-zeros", "true-sequential", "allocation", "precision"};
+constexpr const char* kOfWeights[] = {"scope",      "block-norm", "include",         "exclude",
+                                      "skip-unfit", "keep-zeros", "true-sequential", "allocation"};
 
 StructuredOptions read_options(const CommandLine& line, UnitKind units) {
   StructuredOptions options;

@@ -168,7 +168,7 @@ StructuredReport prune_units(const Checkpoint& checkpoint, const StructuredOptio
   const ThreadCount threads(options.threads);
   use_gemm_in_updates();
   const ModelShape planned = plan_structured(checkpoint, options);
-  const Decoder decoder(checkpoint);
+  const Decoder decoder(checkpoint, options.calibration.precision);
   Repacking repacking(checkpoint, output, describe_structured(checkpoint, options), std::move(staging),
                       progress, 2 * checkpoint.tensor_bytes());
   StructuredReport report;

@@ -133,16 +133,10 @@ void StructuredPruner::embed() {
   });
 }
 
-DecoderLayer StructuredPruner::load(int64_t index) const {
-  DecoderLayer layer = decoder_.load_layer(index);
-  for (Linear* linear : layer.linears()) linear->precision = options_.calibration.precision;
-  return layer;
-}
-
 // A layer that goes: the dense stream alone passes it.
 void StructuredPruner::skip_layer(int64_t index) {
   if (dense_.empty()) return;
-  const DecoderLayer layer = load(index);
+  const DecoderLayer layer = decoder_.load_layer(index);
   for_each_batch([&](std::span<float>, std::span<float> dense, const Sequences& sequences, bool) {
     forward_layer(layer, rope_, sequences, dense.data(), dense.data(), dense_activations_);
   });
@@ -150,8 +144,8 @@ void StructuredPruner::skip_layer(int64_t index) {
 
 void StructuredPruner::cut_layer(Layer& work) {
   const DecoderConfig& config = decoder_.config();
-  work.dense = load(work.cut.layer);
-  work.left = load(work.cut.layer);
+  work.dense = decoder_.load_layer(work.cut.layer);
+  work.left = decoder_.load_layer(work.cut.layer);
   LayerSize size = size_of(config);
   size.heads = shape_.size.heads;
   size.kv_heads = shape_.size.kv_heads;

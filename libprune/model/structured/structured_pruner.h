@@ -49,7 +49,6 @@ class StructuredPruner {
   struct Layer;  // the one at work
 
   void embed();
-  DecoderLayer load(int64_t index) const;
   void skip_layer(int64_t index);
   void cut_layer(Layer& work);
   void attention(Layer& work);
