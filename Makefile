@@ -55,11 +55,11 @@ build:  ## build everything, optimised, into build/release
 
 format:  ## rewrite the sources as .clang-format says
 	@cmake/packages.sh test
-	clang-format-14 -i $(sources)
+	@clang-format-14 -i $(sources)
 
 format-check:  ## fail where a source is not as .clang-format says
 	@cmake/packages.sh test
-	clang-format-14 --dry-run -Werror $(sources)
+	@clang-format-14 --dry-run -Werror $(sources)
 
 tidy:  ## clang-tidy over the sources that build/release compiles, as .clang-tidy says
 	@cmake/packages.sh test

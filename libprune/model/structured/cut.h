@@ -62,8 +62,8 @@ Units expanding_rows(const DecoderConfig& config, const Units& channels, bool fu
 void keep_rows(Linear& linear, const Units& rows);
 void keep_columns(Linear& linear, const Units& columns);
 
-// Cut q, k and v, or the router and all experts, of a layer of the dense model. The caller sets the config that
-// is true afterwards.
+// Cut q, k and v, or the router and all experts, of a layer of the dense model. The caller sets the config
+// that is true afterwards.
 void cut_qkv(DecoderLayer& layer, const DecoderConfig& dense, const LayerCut& cut);
 void cut_feed_forward(DecoderLayer& layer, const DecoderConfig& dense, const LayerCut& cut);
 
