@@ -103,6 +103,7 @@ class Windows final : public FewRows {
 
   static std::vector<int64_t> costs(const std::vector<Group>& groups) {
     std::vector<int64_t> costs;
+    costs.reserve(groups.size());
     for (const Group& g : groups) costs.push_back(g.place + 4 * g.tail);
     return costs;
   }
