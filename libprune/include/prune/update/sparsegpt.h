@@ -172,13 +172,20 @@ class SparsegptSweep {
     auto taken_up = storage.leftCols(weights_.rows());
     taken_up = changes_.middleRows(begin, end - begin);
     const auto within = factor_.unit_upper.block(begin, begin, end - begin, end - begin);
-    within.transpose().template triangularView<Eigen::UnitLower>().solveInPlace(taken_up);
     Matrix<float> cost(weights_.rows(), end - begin);
-    for (Index i = 0; i < cost.rows(); ++i) {
-      const float* w = weights_.data() + i * weights_.outerStride() + begin;
-      for (Index j = 0; j < cost.cols(); ++j) {
-        const float now = w[j] + taken_up(j, i);
-        cost(i, j) = stuck(w[j]) ? -1.0f : now * now * factor_.pivots[begin + j];
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static)
+#endif
+    for (Index top = 0; top < cost.rows(); top += kTile) {
+      const Index bottom = std::min(top + kTile, cost.rows());
+      auto part = taken_up.middleCols(top, bottom - top);
+      within.transpose().template triangularView<Eigen::UnitLower>().solveInPlace(part);
+      for (Index i = top; i < bottom; ++i) {
+        const float* w = weights_.data() + i * weights_.outerStride() + begin;
+        for (Index j = 0; j < cost.cols(); ++j) {
+          const float now = w[j] + taken_up(j, i);
+          cost(i, j) = stuck(w[j]) ? -1.0f : now * now * factor_.pivots[begin + j];
+        }
       }
     }
     return cost;
@@ -217,29 +224,43 @@ class SparsegptSweep {
   using RowTile = Eigen::Matrix<T, kWidest, kTile, Eigen::RowMajor>;
   struct Tile {
     Index top, rows;
+    double loss = 0;
     RowTile<float> weights;
     RowTile<int32_t> stays;  // -1, or 0 for those that go
   };
 
+  // Rows know nothing of each other.
   void work_off(Index begin, Index end) {
-    Tile tile;
-    for (tile.top = 0; tile.top < weights_.rows(); tile.top += kTile) {
+    const Index tiles = (weights_.rows() + kTile - 1) / kTile;
+    std::vector<double> losses(static_cast<size_t>(tiles));
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static)
+#endif
+    for (Index t = 0; t < tiles; ++t) {
+      Tile tile;
+      tile.top = t * kTile;
       tile.rows = std::min(kTile, weights_.rows() - tile.top);
-      auto of_weights = weights_.block(tile.top, begin, tile.rows, end - begin);
-      auto of_tile = tile.weights.topLeftCorner(end - begin, tile.rows);
-      of_tile = of_weights.transpose();
-      if (!nm_) load_choice(begin, end, tile);
-      for (Index first = begin; first < end; first += group_) {
-        const Index last = std::min(first + group_, end);
-        for (Index j = first; j < last; ++j) add_changes(begin, first, j, tile);
-        if (nm_) choose_groups(begin, first, tile);
-        for (Index j = first; j < last; ++j) {
-          add_changes(first, j, j, tile);
-          settle(j, j - begin, tile);
-        }
-      }
-      of_weights = of_tile.transpose();
+      work_off(begin, end, tile);
+      losses[size_t(t)] = tile.loss;
     }
+    for (const double loss : losses) loss_ += loss;  // in this order with any number of threads
+  }
+
+  void work_off(Index begin, Index end, Tile& tile) {
+    auto of_weights = weights_.block(tile.top, begin, tile.rows, end - begin);
+    auto of_tile = tile.weights.topLeftCorner(end - begin, tile.rows);
+    of_tile = of_weights.transpose();
+    if (!nm_) load_choice(begin, end, tile);
+    for (Index first = begin; first < end; first += group_) {
+      const Index last = std::min(first + group_, end);
+      for (Index j = first; j < last; ++j) add_changes(begin, first, j, tile);
+      if (nm_) choose_groups(begin, first, tile);
+      for (Index j = first; j < last; ++j) {
+        add_changes(first, j, j, tile);
+        settle(j, j - begin, tile);
+      }
+    }
+    of_weights = of_tile.transpose();
   }
 
   // The sums of column j over the columns [begin, end).
@@ -263,7 +284,7 @@ class SparsegptSweep {
       weight[r] = stays[r] ? now : 0.0f;
     }
     const Eigen::Map<const Eigen::VectorXf> all(lost.data(), tile.rows);
-    loss_ += double(factor_.pivots[j]) * double(all.squaredNorm());
+    tile.loss += double(factor_.pivots[j]) * double(all.squaredNorm());
   }
 
   void load_choice(Index begin, Index end, Tile& tile) const {
