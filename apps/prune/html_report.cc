@@ -2,8 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
+#include <prune/error.h>
+
 #include "apps/prune/layer_rows.h"
 #include "apps/prune/terminal.h"
+#include "apps/prune/text_file.h"
+#include "apps/prune/training_curves.h"
+#include "libprune/model/report_json.h"
 
 namespace prune::app {
 namespace {
@@ -71,6 +78,7 @@ std::string tensor_row(const TensorReport& t) {
 std::string html_report(const PruneReport& report) {
   std::string page(kHead);
   page += summary(report);
+  if (report.training) page += training_curves(*report.training);
   page +=
       "<div class=\"wide\"><table>\n<tr><th>tensor</th><th>type</th><th>shape</th><th>zeros "
       "before</th><th>zeros after</th><th></th></tr>\n";
@@ -84,6 +92,14 @@ std::string html_report(const PruneReport& report) {
   page += fmt::format("</table></div>\n<p>{} other tensors were copied as they are.</p>\n</body></html>\n",
                       copied);
   return page;
+}
+
+// The model is in place when its report is written: a fault must not sound as if it were not.
+void write_report(const std::string& path, const PruneReport& report) try {
+  write_text_file(path, path.ends_with(".html") ? html_report(report) : json_text(to_json(report)));
+} catch (const Error& fault) {
+  throw_runtime("the pruned model is in place at " + shown(report.output) +
+                ", but not its report: " + fault.what());
 }
 
 }  // namespace prune::app

@@ -14,7 +14,6 @@
 #include "apps/prune/output_place.h"
 #include "apps/prune/structured_command.h"
 #include "apps/prune/terminal.h"
-#include "apps/prune/text_file.h"
 #include "apps/prune/training.h"
 #include "libprune/model/calibrated/layer_method.h"
 #include "libprune/model/calibrated/memory_estimate.h"
@@ -265,14 +264,6 @@ int finish_complete(const CommandLine& line, const std::filesystem::path& output
     say(fmt::format("note: {}: no report is written, since nothing was done\n", shown(*report)));
   }
   return print_complete(line, output);
-}
-
-// The model is in place when its report is written: a fault must not sound as if it were not.
-void write_report(const std::string& path, const PruneReport& report) try {
-  write_text_file(path, path.ends_with(".html") ? html_report(report) : json_text(to_json(report)));
-} catch (const Error& fault) {
-  throw_runtime("the pruned model is in place at " + shown(report.output) +
-                ", but not its report: " + fault.what());
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "apps/prune/command.h"
 #include "apps/prune/exit_codes.h"
+#include "apps/prune/html_report.h"
 #include "apps/prune/output_place.h"
 #include "apps/prune/terminal.h"
 #include "apps/prune/training.h"
@@ -34,6 +35,8 @@ CommandLine make_line() {
   add_training_options(line);
   add_training_length_options(line);
   add_output_options(line);
+  line.options()("report", po::value<std::string>()->value_name("FILE"),
+                 "write a report: JSON, or a page with curves when FILE ends in .html");
   add_running_options(line);
   return line;
 }
@@ -70,6 +73,8 @@ int recover_command(const Arguments& arguments) {
   std::optional<Checkpoint> teacher;
   if (!trained.teacher.empty()) teacher.emplace(open_model(trained.teacher));
   const std::filesystem::path output = output_place(line, checkpoint, "recovered");
+  const std::optional<std::string> report_path = line.maybe_text("report");
+  if (report_path) check_report_place(*report_path, checkpoint, output);
   const std::vector<int32_t> ids =
       load_corpus(*text, checkpoint.path(), {.min_tokens = size_t(options.seqlen)});
   PruneReport report;
@@ -87,6 +92,7 @@ int recover_command(const Arguments& arguments) {
   } catch (const AlreadyComplete&) {
     return print_complete(line, output);
   }
+  if (report_path) write_report(*report_path, report);
   fmt::print("{}", line.flag("json") ? json_text(to_json(report)) : in_words(report));
   return kDone;
 }

@@ -57,7 +57,9 @@ void add_training_options(CommandLine& line) {
       "temperature", number(defaults.temperature)->value_name("T"), "of the softmax in distillation")(
       "hidden-weight", number(defaults.hidden_weight)->value_name("W"),
       "weight of the distance from the teacher's hidden states")(
-      "less-memory", po::bool_switch(), "compute activations twice instead of keeping them");
+      "less-memory", po::bool_switch(), "compute activations twice instead of keeping them")(
+      "save-every", count(defaults.save_every)->value_name("N"),
+      "steps between two saves of the training's state, from which --resume goes on; 0: never");
 }
 
 void add_training_length_options(CommandLine& line) {
@@ -101,6 +103,7 @@ TrainedPruning read_training(const CommandLine& line) {
   options.distillation = *line.maybe_number("distillation");
   options.temperature = *line.maybe_number("temperature");
   options.hidden_weight = *line.maybe_number("hidden-weight");
+  options.save_every = line.count("save-every", 0);
   options.keeps_activations = !line.flag("less-memory");
   return trained;
 }
@@ -119,11 +122,14 @@ TrainedMaskOptions read_masks(const CommandLine& line) {
 }
 
 void refuse_training_options(const CommandLine& line, const std::string& method) {
-  for (const char* name :
-       {"train",         "teacher",          "batch",        "accumulate", "learning-rate", "decay",
-        "warm-up",       "optimizer",        "weight-decay", "clip",       "distillation",  "temperature",
-        "hidden-weight", "less-memory",      "scores",       "soft",       "score-rate",    "threshold",
-        "penalty",       "straight-through", "ramp-begin",   "ramp-end"}) {
+  for (const char* name : {"train",         "teacher",       "batch",
+                           "accumulate",    "learning-rate", "decay",
+                           "warm-up",       "optimizer",     "weight-decay",
+                           "clip",          "distillation",  "temperature",
+                           "hidden-weight", "less-memory",   "save-every",
+                           "scores",        "soft",          "score-rate",
+                           "threshold",     "penalty",       "straight-through",
+                           "ramp-begin",    "ramp-end"}) {
     if (line.has(name)) throw_usage(fmt::format("method {} does not train: no use for --{}", method, name));
   }
 }

@@ -1,11 +1,13 @@
 """prune --method movement and gradual: pruning while training."""
 
 import json
+import shutil
+import time
 import unittest
 
 import numpy as np
 
-from program import DONE, MODEL, REFUSED, USAGE, ProgramTest, tensors_of
+from program import DONE, FAILED, MODEL, REFUSED, USAGE, ProgramTest, start, tensors_of
 
 
 class Trained(ProgramTest):
@@ -57,6 +59,52 @@ class Trained(ProgramTest):
             self.assertEqual(share, 0.5 if "down_proj" in name else share)
             if "down_proj" not in name:
                 self.assertLess(share, 0.01)
+
+    def kill_after_a_save(self, *words):
+        """Starts the program, and ends it by SIGKILL once it has saved a state."""
+        state = self.folder / ".killed.training"
+        running = start(*words)
+        deadline = time.monotonic() + 120
+        while not state.exists():
+            self.assertIsNone(running.poll(), "it ended before it was killed")
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        running.kill()
+        running.communicate()
+        self.assertTrue(state.exists())
+        self.assertFalse((self.folder / "killed").exists())
+        return state
+
+    def test_a_killed_run_goes_on_to_the_same_bits(self):
+        for method in (["--method", "movement", "--pattern", "16x16", "--sparsity", 0.5, "--scope", "global"],
+                       ["--method", "gradual", "--pattern", "2:4", "--straight-through"]):  # fmt: skip
+            common = [*method, "--train", self.ids(4096), "--batch", 2, "--seqlen", 64, "--warm-up", 2, "--steps", 14,
+                      "--threads", 1, "--quiet", "--teacher", MODEL]  # fmt: skip
+            self.expect(DONE, MODEL, "-o", self.folder / "whole", "--force", *common)
+            killed = [MODEL, "-o", self.folder / "killed", *common, "--save-every", 4]
+            state = self.kill_after_a_save(*killed)
+            other = [w if w != 14 else 15 for w in killed]
+            self.assertIn("steps", self.expect(USAGE, *other, "--resume").stderr)
+            run = self.expect(DONE, *killed, "--resume", "--json")
+            self.assertGreater(json.loads(run.stdout)["training"]["steps"][0]["step"], 4)
+            self.assertFalse(state.exists())
+            self.assert_same_folders(self.folder / "whole", self.folder / "killed")
+            shutil.rmtree(self.folder / "killed")
+
+    def test_divergence_keeps_the_last_state(self):
+        run = self.train("--method", "gradual", "--pattern", "2:4", "--learning-rate", 100, "--clip", 0,
+                         "--save-every", 1, exit_code=FAILED, steps=40)  # fmt: skip
+        self.assertIn("smaller learning rate", run.stderr)
+        self.assertIn(".out.training", run.stderr)
+        self.assertTrue((self.folder / ".out.training").exists())
+        self.assertFalse((self.folder / "out").exists())
+
+    def test_draws_curves(self):
+        page = self.folder / "run.html"
+        self.train("--method", "movement", "--pattern", "2:4", "--report", page, steps=3)
+        text = page.read_text()
+        self.assertEqual(text.count("<svg"), 2)
+        self.assertEqual(text.count("<polyline"), 3)
 
     def test_refuses(self):
         nothing = self.folder / "empty.jsonl"

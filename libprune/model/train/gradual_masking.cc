@@ -80,8 +80,7 @@ class GradualMasking : public Masking {
       state.values("scores/" + name, std::span(scores_[i].data(), size_t(scores_[i].size())));
       if (options_.straight_through)
         state.values("dense/" + name, std::span(dense_[i].data(), size_t(dense_[i].size())));
-      for (Index row = 0; row < masks_[i].rows(); ++row)
-        state.values("mask/" + name + "/" + std::to_string(row), masks_[i].row(row));
+      state.values("mask/" + name, words_of(masks_[i]));
     }
   }
 

@@ -25,11 +25,8 @@ class FixedMasking : public Masking {
   // A weight of 0 that has only had gradients of 0 was not moved.
   void after_update() override {}
   void visit(StateVisitor& state) override {
-    for (size_t i = 0; i < linears_.size(); ++i) {
-      for (Index row = 0; row < masks_[i].rows(); ++row)
-        state.values("mask/" + linears_[i].linear->weight_name + "/" + std::to_string(row),
-                     masks_[i].row(row));
-    }
+    for (size_t i = 0; i < linears_.size(); ++i)
+      state.values("mask/" + linears_[i].linear->weight_name, words_of(masks_[i]));
   }
 
  private:
@@ -89,6 +86,12 @@ std::vector<Mask> choose_masks(const MaskGoal& goal, std::span<const Matrix<floa
     }
   });
   return masks;
+}
+
+std::span<uint64_t> words_of(Mask& mask) {
+  if (mask.rows() == 0) return {};
+  const std::span<uint64_t> first = mask.row(0);
+  return {first.data(), first.size() * size_t(mask.rows())};
 }
 
 std::vector<MaskedLinear> chosen_linears(const MaskGoal& goal, std::span<const MaskedLinear> linears) {

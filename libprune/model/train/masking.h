@@ -45,8 +45,11 @@ class Masking {
   virtual std::span<float> moved(const Linear& linear) const;
   // After the optimizer has moved them: the model's weights become W o M_t again.
   virtual void after_update() = 0;
-  // The scores that are learned, which are part of a training's state.
+  // What is learned, and part of a training's state.
   virtual void visit(StateVisitor& state) = 0;
+  // After the state was put back, the weights included: the model's weights become W o M again, unless
+  // before_forward() makes them so at every step.
+  virtual void restored() { after_update(); }
 
  protected:
   Masking() = default;
@@ -68,6 +71,9 @@ struct MaskGoal {
 // goal's. On the way to N:M, what is pruned are the least of those weights that the N:M mask of the same
 // scores leaves out. Counts and ties as in select() and select_global().
 std::vector<Mask> choose_masks(const MaskGoal& goal, std::span<const Matrix<float>> scores, double sparsity);
+
+// The bits of a mask, as a piece of state.
+std::span<uint64_t> words_of(Mask& mask);
 
 // The linear layers that the goal names. Throws Error(kInput) for one that can't take the pattern.
 std::vector<MaskedLinear> chosen_linears(const MaskGoal& goal, std::span<const MaskedLinear> linears);

@@ -87,6 +87,9 @@ class MovementMasking : public Masking {
     parallel_for(linears_.size(), 0, [&](size_t i) { apply(masks_[i], dense(i), linears_[i].weight()); });
   }
 
+  // Masks follow from the scores before the next forward pass.
+  void restored() override {}
+
   void visit(StateVisitor& state) override {
     state.value("movement/pressure", pressure_);
     for (size_t i = 0; i < linears_.size(); ++i) {

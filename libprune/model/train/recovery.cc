@@ -17,7 +17,11 @@ PruneReport recover_checkpoint(const Checkpoint& checkpoint, const Checkpoint* t
                   .masking = fixed_masking(),
                   .plan = plan_linears(checkpoint, options),
                   .on_step = on_step};
-  return train_checkpoint(std::move(job), output, std::move(staging));
+  PruneReport report = train_checkpoint(std::move(job), output, std::move(staging));
+  report.pattern = "unchanged";
+  report.scope.clear();
+  report.sparsity = report.achieved_sparsity();
+  return report;
 }
 
 }  // namespace prune

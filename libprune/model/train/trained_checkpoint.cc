@@ -13,10 +13,12 @@
 #include <prune/error.h>
 #include <prune/matrix.h>
 
+#include "libprune/io/text.h"
 #include "libprune/model/checkpoint_rewrite.h"
 #include "libprune/model/data_order.h"
 #include "libprune/model/elapsed.h"
 #include "libprune/model/tensor_visit.h"
+#include "libprune/model/train/training_state.h"
 
 namespace prune {
 namespace {
@@ -139,14 +141,26 @@ class TrainedCheckpoint {
 
   PrunePlan plan() const { return rewriting_plan(job_.checkpoint, job_.plan, trained_); }
 
-  void train() {
+  // With the state of a run that was killed in `state_file`, goes on from there where `resumes`.
+  void train(const std::filesystem::path& state_file, bool resumes) {
     const TrainingOptions& options = job_.plan.options.trained.training;
     Trainer trainer(student_, teacher_ ? &*teacher_ : nullptr, std::move(job_.masking), job_.ids, options);
+    const nlohmann::json description = describe_pruning(job_.checkpoint, job_.plan);
+    const VisitState visit = [&](StateVisitor& state) { trainer.visit(state); };
+    if (resumes && std::filesystem::exists(state_file)) {
+      load_training_state(state_file, description, visit);
+      trainer.restored();
+    }
     report_.emplace();
     const auto start = std::chrono::steady_clock::now();
     while (trainer.steps_done() < options.steps) {
       check_interrupted();
-      report_->steps.push_back(trainer.step());
+      report_->steps.push_back(step_of(trainer, state_file));
+      const int64_t done = trainer.steps_done();
+      if (options.save_every > 0 && done % options.save_every == 0 && done < options.steps) {
+        save_training_state(state_file, description, visit);
+        saved_ = done;
+      }
       if (job_.on_step) job_.on_step(report_->steps.back());
     }
     report_->seconds = seconds_since(start);
@@ -167,6 +181,15 @@ class TrainedCheckpoint {
   std::optional<TrainingReport> take_report() { return std::move(report_); }
 
  private:
+  TrainingStep step_of(Trainer& trainer, const std::filesystem::path& state_file) const try {
+    return trainer.step();
+  } catch (const Error& fault) {
+    if (saved_ == 0 || fault.kind() != ErrorKind::kRuntime) throw;
+    throw_runtime(std::string(fault.what()) + "; the state after step " + std::to_string(saved_) +
+                  " is kept in " + shown(state_file) +
+                  ", from which --resume goes on, with another --learning-rate too");
+  }
+
   TrainingJob& job_;
   Decoder decoder_;
   TrainableModel student_;
@@ -175,17 +198,22 @@ class TrainedCheckpoint {
   std::optional<TrainableModel> teacher_;
   std::map<std::string, int64_t> zeros_before_;
   std::optional<TrainingReport> report_;
+  int64_t saved_ = 0;  // the last step whose state was saved
 };
 
 }  // namespace
 
 PruneReport train_checkpoint(TrainingJob job, const std::filesystem::path& output, StagingOptions staging) {
   TrainedCheckpoint trained(job);
+  const std::filesystem::path state_file = training_state_path(std::filesystem::absolute(output));
+  const bool resumes = staging.resume;
   const TensorRewriter rewriter{
-      [&] { trained.train(); },
+      [&] { trained.train(state_file, resumes); },
       [&](const PlannedTensor& planned, TensorSink& sink) { return trained.write(planned, sink); }};
   PruneReport report =
       rewrite_checkpoint(job.checkpoint, trained.plan(), output, std::move(staging), rewriter, {});
+  std::error_code ignored;
+  std::filesystem::remove(state_file, ignored);
   report.training = trained.take_report();
   for (size_t i = 0; i < report.tensors.size(); ++i) {
     TensorReport& tensor = report.tensors[i];

@@ -16,7 +16,8 @@
 namespace prune {
 namespace {
 
-// A loss beyond this many times the first one will not come back.
+// A loss beyond this many times the first one, and that of knowing nothing, will not come back. Masks alone
+// raise the loss of a model that was good.
 constexpr double kDiverged = 3;
 
 void check(const TrainingOptions& options) {
@@ -158,7 +159,8 @@ struct Trainer::State {
 
   void check_loss(const TrainingStep& result) {
     if (first_loss == 0) first_loss = result.loss;
-    if (std::isfinite(result.loss) && result.loss <= kDiverged * std::max(first_loss, 1.0)) return;
+    const double of_chance = std::log(double(student.config().vocabulary));
+    if (std::isfinite(result.loss) && result.loss <= kDiverged * std::max(first_loss, of_chance)) return;
     throw_runtime("training diverged at step " + std::to_string(result.step) + ", with a loss of " +
                   std::to_string(result.loss) + ": use a smaller learning rate or a longer warm-up");
   }
@@ -207,6 +209,18 @@ Trainer::~Trainer() = default;
 TrainingStep Trainer::step() { return state_->step(); }
 
 int64_t Trainer::steps_done() const { return state_->adam.steps(); }
+
+void Trainer::visit(StateVisitor& state) {
+  state.value("first_loss", state_->first_loss);
+  for (const Parameter& parameter : state_->trained) state.values(parameter.name, parameter.values);
+  state_->adam.visit(state_->trained, state);
+  state_->masking->visit(state);
+}
+
+void Trainer::restored() {
+  state_->masking->restored();
+  state_->batches.skip(state_->adam.steps());
+}
 
 double Trainer::waiting() const { return state_->batches.waiting(); }
 

@@ -28,6 +28,10 @@ class Trainer {
   // are then of no use.
   TrainingStep step();
   int64_t steps_done() const;
+  // All that the next steps depend on, but models, text and options.
+  void visit(StateVisitor& state);
+  // After visit() has put a state back, before the first step: goes on with the batch that follows it.
+  void restored();
   // Seconds that steps have waited for data.
   double waiting() const;
 

@@ -27,6 +27,7 @@ struct TrainingOptions {
   double hidden_weight = 0;       // of the teacher's hidden states, layer by layer
   bool keeps_activations = true;  // false: a third more work for less memory
   uint64_t seed = 0;
+  int64_t save_every = 0;  // steps between two saves of the state; 0: never
 };
 
 // Of the methods of pruning that train, by the name of the option that gives each.
