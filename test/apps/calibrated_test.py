@@ -310,6 +310,18 @@ class Calibrated(ProgramTest):
         self.assert_one_line(run.stderr, "model.layers.1.mlp.gate_proj", "infinity")
         self.assert_nothing_left(self.folder / "out")
 
+    def test_text_needs_a_tokenizer(self):
+        model = self.folder / "plain"
+        model.mkdir()
+        for path in MODEL.glob("*"):
+            if path.name != "tokenizer.json":
+                (model / path.name).write_bytes(path.read_bytes())
+        text = self.folder / "text.txt"
+        text.write_text("words\n" * 1000)
+        run = self.expect(REFUSED, model, "-o", self.folder / "out", "-q", "--method", "wanda", "--calib", text)
+        self.assert_one_line(run.stderr, "no tokenizer.json or tokenizer.model")
+        self.assert_nothing_left(self.folder / "out")
+
     def test_architectures_without_a_forward_pass_are_refused(self):
         model = self.folder / "other"
         model.mkdir()
