@@ -11,7 +11,7 @@
 namespace prune {
 namespace {
 
-constexpr int64_t kTried[] = {4, 8, 16, 32, 64, 128, 256};
+constexpr int64_t kTried[] = {4, 8, 16, 32, 64, 128, 256, 512};
 constexpr int kTrials = 5;
 // What is not faster by as much is no reason to change over.
 constexpr double kClearly = 0.95;

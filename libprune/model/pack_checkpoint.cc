@@ -158,6 +158,10 @@ class ShardPacker {
     const WeightSelection::Choice selected = selection_.choose(tensor);
     if (!selected.chosen) return choice;
     choice.is_weight = true;
+    if (options_.values == StoredValues::kInt8 && bits(tensor.dtype) <= 8) {
+      throw_input(place_of(shard_, tensor) + " is " + std::string(name(tensor.dtype)) +
+                  ", which int8 values would round and not make smaller: pack it without --values int8");
+    }
     PackedWeight base;
     base.tensor = tensor.name;
     base.dtype = tensor.dtype;

@@ -143,6 +143,17 @@ class Int8(PackTest):
             self.assert_one_line(run.stderr, "rounded to int8")
             self.expect(DONE, "verify", self.dense, "--pattern", pattern, "--sparsity", 0.5)
 
+    def test_floats_of_8_bits_are_refused(self):
+        model = self.folder / "model"
+        model.mkdir()
+        name = "model.layers.0.up_proj.weight"
+        safetensors_files.write(model / "model.safetensors", {name: safetensors_files.normal("F8_E4M3", (8, 16), 1)},
+                                {"format": "pt"})  # fmt: skip
+        self.prune("2:4", model=model)
+        run = self.expect(REFUSED, "pack", self.pruned, "-o", self.packed, "--values", "int8", "--quiet")
+        self.assert_one_line(run.stderr, name, "F8_E4M3", "--values int8")
+        self.assert_nothing_left(self.packed)
+
     def test_other_values_are_refused(self):
         self.prune("2:4")
         self.expect(USAGE, "pack", self.pruned, "-o", self.packed, "--values", "int4")
