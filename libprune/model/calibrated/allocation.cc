@@ -107,6 +107,7 @@ class Allocator {
     }
     if (plan_.options.calibration.allocation != Allocation::kOwl || names.empty()) return;
     std::vector<ConstView<float>> views;
+    views.reserve(scores.size());
     for (const Matrix<float>& matrix : scores) views.push_back(view(matrix));
     outliers_.push_back(allocate::outlier_share(views));
     sizes_.push_back(candidates);
