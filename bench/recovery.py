@@ -55,7 +55,10 @@ class Cells:
         self.path = path
         self.document = {"facts": facts, "cells": {}}
         if path.exists():
-            self.document["cells"] = json.loads(path.read_text())["cells"]
+            before = json.loads(path.read_text())
+            if before["facts"] != facts:
+                sys.exit(f"{path}: was made with {before['facts']}, now {facts}: give another -o")
+            self.document["cells"] = before["cells"]
 
     def get(self, name, measure):
         cells = self.document["cells"]

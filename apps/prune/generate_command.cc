@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <optional>
 
@@ -15,6 +16,7 @@
 #include "apps/prune/runtime_options.h"
 #include "apps/prune/terminal.h"
 #include "libprune/io/corpus.h"
+#include "libprune/io/posix.h"
 #include "libprune/io/token_ids.h"
 #include "libprune/model/parallel.h"
 #include "libprune/model/runtime/generation.h"
@@ -70,9 +72,11 @@ GenerationOptions options_of(const CommandLine& line) {
 
 // A folder without a tokenizer can still continue token ids.
 std::optional<Tokenizer> load_tokenizer(const Checkpoint& checkpoint, bool is_needed) {
-  std::error_code ignored;
-  if (!is_needed && !std::filesystem::exists(checkpoint.path() / "tokenizer.json", ignored))
-    return std::nullopt;
+  const auto has = [&](const char* name) {
+    std::error_code ignored;
+    return std::filesystem::exists(checkpoint.path() / name, ignored);
+  };
+  if (!is_needed && !has("tokenizer.json") && !has("tokenizer.model")) return std::nullopt;
   return Tokenizer::load(checkpoint.path());
 }
 
@@ -115,8 +119,8 @@ std::string harmless(std::string text) {
 void put(const std::string& text) {
   if (text.empty()) return;
   const std::string shown = harmless(text);
-  std::fwrite(shown.data(), 1, shown.size(), stdout);
-  std::fflush(stdout);
+  if (std::fwrite(shown.data(), 1, shown.size(), stdout) != shown.size() || std::fflush(stdout) != 0)
+    throw_runtime("the result cannot be written: " + system_reason(errno));
 }
 
 std::string ids_in_words(const std::vector<int32_t>& ids) { return fmt::format("{}", fmt::join(ids, " ")); }

@@ -42,6 +42,9 @@ CommandLine make_line() {
 }
 
 std::string in_words(const PruneReport& r) {
+  // A resumed run may find every shard written.
+  if (!r.training || r.training->steps.empty())
+    return fmt::format("{} written to {}\n", human_bytes(uint64_t(r.bytes_written)), shown(r.output));
   const TrainingReport& t = *r.training;
   const TrainingStep &first = t.steps.front(), &last = t.steps.back();
   return fmt::format(

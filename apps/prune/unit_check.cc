@@ -8,7 +8,9 @@
 
 #include "apps/prune/terminal.h"
 #include "libprune/io/staging.h"
+#include "libprune/io/text.h"
 #include "libprune/model/decoder/decoder.h"
+#include "libprune/model/packed_checkpoint.h"
 #include "libprune/model/structured/model_shape.h"
 
 namespace prune::app {
@@ -80,6 +82,8 @@ void check_other_tensors(const Decoder& model, const Decoder& original, std::vec
 
 std::vector<std::string> check_units(const Checkpoint& model, const Checkpoint* original,
                                      const UnitPromise& promise) {
+  if (PackedCheckpoint::is_packed(model))
+    throw_input(shown(model.path()) + ": is packed; 'prune unpack' makes it dense first");
   std::vector<std::string> findings;
   const Decoder decoder(model);
   check_shapes(decoder, findings);

@@ -85,13 +85,14 @@ Promise read_promise(const CommandLine& line) {
   return promise;
 }
 
-int print_outcome(const CommandLine& line, const Model& model, const Verdict& verdict) {
+// `compares`: whether values of linear weights were held against the original's.
+int print_outcome(const CommandLine& line, const Model& model, const Verdict& verdict, bool compares) {
   const std::vector<std::string>& findings = verdict.mismatches;
   if (line.flag("json")) {
     const nlohmann::json document = {{"model", model.checkpoint.path().string()},
                                      {"packed", model.packed != nullptr},
                                      {"ok", findings.empty()},
-                                     {"values_compared", line.has("against") && !line.flag("updated")},
+                                     {"values_compared", compares},
                                      {"matrices", verdict.matrices},
                                      {"weights", verdict.weights},
                                      {"zeros", verdict.zeros},
@@ -105,7 +106,8 @@ int print_outcome(const CommandLine& line, const Model& model, const Verdict& ve
     fmt::print("{}: {} linear weights in {} matrices, {} zero: {}\n", model.checkpoint.path().string(),
                human_count(verdict.weights), verdict.matrices, percent(share),
                findings.empty() ? "sound" : fmt::format("{} mismatches", findings.size()));
-    if (line.flag("updated")) fmt::print("Values of linear weights were not compared with the original's.\n");
+    if (line.has("against") && !compares)
+      fmt::print("Values of linear weights were not compared with the original's.\n");
   }
   return findings.empty() ? kDone : kMismatch;
 }
@@ -135,7 +137,7 @@ int verify_command(const Arguments& arguments) {
   const bool asks_of_weights = promise.pattern || promise.sparsity || !promise.include.empty();
   if (asks_of_weights && verdict.matrices == 0)
     throw_input(shown(model.checkpoint.path()) + ": holds no weight matrix that this could be true of");
-  return print_outcome(line, model, verdict);
+  return print_outcome(line, model, verdict, original && !units && !line.flag("updated"));
 }
 
 }  // namespace prune::app

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "libprune/io/posix.h"
+#include "libprune/io/staging.h"
 
 namespace prune {
 namespace {
@@ -43,7 +44,8 @@ void Scratch::clear() {
 int Scratch::make_file(uint64_t bytes) const {
   FileDescriptor fd(open_without_name(folder_));
   if (!fd.is_open()) throw_system_error("making a temporary file in", folder_, errno);
-  const int fault = ::posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes));
+  int fault = 0;
+  while ((fault = ::posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes))) == EINTR) check_interrupted();
   if (fault != 0) throw_system_error("reserving " + std::to_string(bytes) + " bytes in", folder_, fault);
   return fd.release();
 }

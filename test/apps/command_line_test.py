@@ -475,7 +475,8 @@ class Streams(ProgramTest):
 
     def test_a_stdout_that_takes_nothing_is_a_failure(self):
         with open("/dev/full", "w", encoding="ascii") as full:
-            for arguments in (("inspect", MODEL), ("--help",), ("verify", MODEL, "--json")):
+            for arguments in (("inspect", MODEL), ("--help",), ("verify", MODEL, "--json"),
+                              ("generate", MODEL, "-p", "x", "-n", "2", "-q")):
                 run = subprocess.run([PROGRAM, *map(str, arguments)], stdout=full, stderr=subprocess.PIPE, text=True,
                                      env=environment(), timeout=60, check=False)  # fmt: skip
                 self.assertEqual(run.returncode, FAILED)

@@ -8,8 +8,6 @@
 #include "libprune/model/decoder/memory.h"
 
 namespace prune {
-namespace {}  // namespace
-
 MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& plan) {
   constexpr uint64_t kFloat = sizeof(float);
   const CalibrationOptions& options = plan.options.calibration;

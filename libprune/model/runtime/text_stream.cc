@@ -20,19 +20,28 @@ std::string TextStream::text(size_t end) const {
   return tokenizer_.decode({ids_.data() + anchor_, end - anchor_}, Tokenizer::SpecialTokens::kSkip);
 }
 
+// What `all` has beyond `before`. A tokenizer may spell the end of `before` otherwise once more follows: then
+// the new tokens by themselves.
+std::string TextStream::beyond(const std::string& before, const std::string& all) const {
+  if (all.starts_with(before)) return all.substr(before.size());
+  return tokenizer_.decode({ids_.data() + given_, ids_.size() - given_}, Tokenizer::SpecialTokens::kSkip);
+}
+
 std::string TextStream::add(int32_t id) {
   ids_.push_back(id);
   const std::string before = text(given_), all = text(ids_.size());
   if (all.ends_with(kReplacement) || all.size() <= before.size()) return "";
+  std::string more = beyond(before, all);
   anchor_ = given_;
   given_ = ids_.size();
-  return all.substr(before.size());
+  return more;
 }
 
 std::string TextStream::finish() {
   const std::string before = text(given_), all = text(ids_.size());
+  std::string more = all.size() > before.size() ? beyond(before, all) : "";
   given_ = ids_.size();
-  return all.size() > before.size() ? all.substr(before.size()) : "";
+  return more;
 }
 
 }  // namespace prune

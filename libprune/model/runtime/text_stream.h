@@ -23,7 +23,8 @@ class TextStream {
   std::string finish();
 
  private:
-  std::string text(size_t first) const;
+  std::string text(size_t end) const;
+  std::string beyond(const std::string& before, const std::string& all) const;
 
   const Tokenizer& tokenizer_;
   std::vector<int32_t> ids_;

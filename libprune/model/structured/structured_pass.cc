@@ -51,6 +51,9 @@ void check_options(const Checkpoint& checkpoint, const StructuredOptions& option
     throw_input(shown(checkpoint.path()) + ": is packed; 'prune unpack' makes it dense first");
   if (method.needs_calibration() && options.calibration.file.empty())
     throw_usage("method " + options.method + " needs --calib FILE, some text");
+  const double follow = options.calibration.follow.value_or(0);
+  if (!(follow >= 0 && follow <= 1)) throw_usage("expected --follow from 0 to 1");
+  if (options.calibration.steps < 1) throw_usage("expected 1 or more --steps");
   if (options.units == UnitKind::kMixed && !method.needs_calibration())
     throw_usage("pattern mixed is found by measuring: give --method obs or another that needs --calib");
 }

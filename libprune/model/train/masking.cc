@@ -36,7 +36,7 @@ class FixedMasking : public Masking {
 
 Mask rising_nm_mask(const Matrix<float>& scores, const Pattern& pattern, double sparsity) {
   const double last = *implied_sparsity(pattern);
-  const Mask goal = select(scores, pattern, last);
+  Mask goal = select(scores, pattern, last);
   if (sparsity >= last) return goal;
   Matrix<float> raised = scores;
   for (Index i = 0; i < raised.rows(); ++i) {

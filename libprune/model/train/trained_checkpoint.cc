@@ -75,15 +75,19 @@ bool holds_trained_values(DType dtype) {
   return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
 }
 
-// The tensor's bytes in its own type and orientation; +0 where the value is 0.
+// The tensor's bytes in its own type and orientation; +0 where the value is 0 in that type. Adds to `zeros`.
 template <class T>
-std::vector<std::byte> narrow(const Trained& trained) {
+std::vector<std::byte> narrow(const Trained& trained, int64_t& zeros) {
   std::vector<std::byte> bytes(size_t(trained.rows * trained.cols) * sizeof(T));
   const bool turned = trained.orientation == Orientation::kInOut;
   for (int64_t r = 0; r < trained.rows; ++r) {
     for (int64_t c = 0; c < trained.cols; ++c) {
       const float value = trained.values[r * trained.cols + c] - trained.offset;
-      const T stored = value == 0 ? T(0) : static_cast<T>(value);
+      T stored = static_cast<T>(value);
+      if (static_cast<float>(stored) == 0) {
+        stored = T(0);  // not -0
+        ++zeros;
+      }
       const int64_t at = turned ? c * trained.rows + r : r * trained.cols + c;
       std::memcpy(bytes.data() + size_t(at) * sizeof(T), static_cast<const void*>(&stored), sizeof(T));
     }
@@ -91,12 +95,12 @@ std::vector<std::byte> narrow(const Trained& trained) {
   return bytes;
 }
 
-std::vector<std::byte> narrow(const Trained& trained, DType dtype) {
+std::vector<std::byte> narrow(const Trained& trained, DType dtype, int64_t& zeros) {
   return visit_dtype(dtype, [&]<class T>() -> std::vector<std::byte> {
     if constexpr (sizeof(T) == 1) {
       throw_input("type " + std::string(name(dtype)) + " can't hold trained weights");
     } else {
-      return narrow<T>(trained);
+      return narrow<T>(trained, zeros);
     }
   });
 }
@@ -150,6 +154,7 @@ class TrainedCheckpoint {
     if (resumes && std::filesystem::exists(state_file)) {
       load_training_state(state_file, description, visit);
       trainer.restored();
+      saved_ = trainer.steps_done();
     }
     report_.emplace();
     const auto start = std::chrono::steady_clock::now();
@@ -171,10 +176,11 @@ class TrainedCheckpoint {
   TensorReport write(const PlannedTensor& planned, TensorSink& sink) const {
     const TensorInfo& tensor = job_.checkpoint.tensor(planned.ref);
     const Trained& values = *trained_.find(tensor.name);
-    sink.append(narrow(values, tensor.dtype));
+    int64_t zeros = 0;
+    sink.append(narrow(values, tensor.dtype, zeros));
     TensorReport report = describe_tensor(job_.checkpoint, planned);
     report.zeros_before = zeros_before_.at(tensor.name);
-    report.zeros_after = count_zeros(values);
+    report.zeros_after = zeros;
     return report;
   }
 
@@ -214,6 +220,7 @@ PruneReport train_checkpoint(TrainingJob job, const std::filesystem::path& outpu
       rewrite_checkpoint(job.checkpoint, trained.plan(), output, std::move(staging), rewriter, {});
   std::error_code ignored;
   std::filesystem::remove(state_file, ignored);
+  std::filesystem::remove(state_file.string() + ".new", ignored);  // of a save that was killed
   report.training = trained.take_report();
   for (size_t i = 0; i < report.tensors.size(); ++i) {
     TensorReport& tensor = report.tensors[i];
