@@ -7,16 +7,14 @@ Every cell is one run of `prune` and one of `prune eval`, as they are printed on
 after each cell, and cells that it holds already are not run again.
 """
 
-import argparse
-import json
 import os
 import pathlib
 import platform
 import shlex
 import subprocess
-import sys
 import tempfile
-import time
+
+from cells import Cells, run, text_arguments, words_of
 
 PATTERNS = {
     "50%": ["--pattern", "unstructured", "--sparsity", "0.5"],
@@ -28,33 +26,6 @@ PATTERNS = {
 }
 METHODS = ["magnitude", "wanda", "ria", "sparsegpt", "refit", "swap", "admm", "best"]
 WITHOUT_BLOCKS = ["swap"]
-
-
-def run(words):
-    print("$", shlex.join(map(str, words)), file=sys.stderr, flush=True)
-    start = time.monotonic()
-    done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout), time.monotonic() - start
-
-
-class Cells:
-    """The results so far, in a file."""
-
-    def __init__(self, path, facts):
-        self.path = path
-        self.document = {"facts": facts, "cells": {}}
-        if path.exists():
-            before = json.loads(path.read_text())
-            if before["facts"] != facts:
-                sys.exit(f"{path}: was made with {before['facts']}, now {facts}: give another -o")
-            self.document["cells"] = before["cells"]
-
-    def get(self, name, measure):
-        cells = self.document["cells"]
-        if name not in cells:
-            cells[name] = measure()
-            self.path.write_text(json.dumps(self.document, indent=2) + "\n")
-        return cells[name]
 
 
 def evaluate(options, model):
@@ -92,29 +63,10 @@ def table(options, cells):
     return "\n".join(lines)
 
 
-def words_of(names):
-    def parse(text):
-        chosen = text.split(",")
-        for name in chosen:
-            if name not in names:
-                raise argparse.ArgumentTypeError(f"{name}: expected some of {', '.join(names)}")
-        return chosen
-
-    return parse
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", type=pathlib.Path)
-    parser.add_argument("model", type=pathlib.Path)
-    parser.add_argument("--calib", type=pathlib.Path, required=True, help="token ids or text to calibrate on")
-    parser.add_argument("--eval", type=pathlib.Path, required=True, help="token ids or text to measure on")
-    parser.add_argument("--seqlen", type=int, default=1024, help="tokens a sequence, of both")
-    parser.add_argument("--samples", type=int, default=128, help="sequences to calibrate on")
+    parser = text_arguments(__doc__)
     parser.add_argument("--methods", type=words_of(METHODS), default=METHODS, help="separated by commas")
     parser.add_argument("--patterns", type=words_of(list(PATTERNS)), default=list(PATTERNS))
-    parser.add_argument("--extra", default="", help="more options for all calibrated methods")
-    parser.add_argument("--best", default="", help="more options for method best")
     parser.add_argument("--scratch", type=pathlib.Path, help="a folder for the pruned models")
     parser.add_argument("-o", "--output", type=pathlib.Path, default=pathlib.Path("quality.json"))
     options = parser.parse_args()

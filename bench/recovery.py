@@ -15,9 +15,9 @@ import pathlib
 import platform
 import shlex
 import subprocess
-import sys
 import tempfile
-import time
+
+from cells import Cells, run
 
 PATTERNS = {
     "unstructured 50%": ["--pattern", "unstructured", "--sparsity", "0.5"],
@@ -39,33 +39,8 @@ TRAINED = {
 GLOBAL = ["gradual taylor", "movement (hard)", "movement (soft)"]
 WITHOUT_NM = ["movement (soft)"]
 RECIPES = list(ONE_SHOT) + list(TRAINED)
-
-
-def run(words):
-    print("$", shlex.join(map(str, words)), file=sys.stderr, flush=True)
-    start = time.monotonic()
-    done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout), time.monotonic() - start
-
-
-class Cells:
-    """The results so far, in a file."""
-
-    def __init__(self, path, facts):
-        self.path = path
-        self.document = {"facts": facts, "cells": {}}
-        if path.exists():
-            before = json.loads(path.read_text())
-            if before["facts"] != facts:
-                sys.exit(f"{path}: was made with {before['facts']}, now {facts}: give another -o")
-            self.document["cells"] = before["cells"]
-
-    def get(self, name, measure):
-        cells = self.document["cells"]
-        if name not in cells:
-            cells[name] = measure()
-            self.path.write_text(json.dumps(self.document, indent=2) + "\n")
-        return cells[name]
+# Options that change which cells are made, or where and how fast, but none of their numbers.
+NOT_FACTS = ("program", "output", "scratch", "only", "recipe", "merge", "threads")
 
 
 class Bench:
@@ -183,7 +158,7 @@ def main():
         return merge(options)
     version = subprocess.run([options.program, "--version"], stdout=subprocess.PIPE, text=True, check=True)
     facts = {"program": version.stdout.strip(), "machine": platform.machine(), "processors": os.cpu_count(),
-             "options": {k: str(v) for k, v in vars(options).items() if v is not None and k not in ("program", "output", "scratch")}}  # fmt: skip
+             "options": {k: str(v) for k, v in vars(options).items() if v is not None and k not in NOT_FACTS}}  # fmt: skip
     cells = Cells(options.output, facts)
     with tempfile.TemporaryDirectory(prefix="recovery-", dir=options.scratch) as folder:
         bench = Bench(options, pathlib.Path(folder))

@@ -8,12 +8,12 @@ after each cell, and cells that it holds already are not run again. --train adds
 dense model as teacher: hours for a large model.
 """
 
-import argparse
 import pathlib
 import shlex
 import tempfile
 
-from quality import Cells, evaluate, run, words_of
+from cells import Cells, run, text_arguments, words_of
+from quality import evaluate
 
 # Shares of the decoder blocks' parameters. Of docs-llama-30m: 1/8, 1/4, 1/2 of the channels, 1 and 2 of 4 heads.
 ROWS = {
@@ -65,17 +65,9 @@ def table(options, cells):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", type=pathlib.Path)
-    parser.add_argument("model", type=pathlib.Path)
-    parser.add_argument("--calib", type=pathlib.Path, required=True, help="token ids or text to calibrate on")
-    parser.add_argument("--eval", type=pathlib.Path, required=True, help="token ids or text to measure on")
-    parser.add_argument("--seqlen", type=int, default=1024, help="tokens a sequence, of both")
-    parser.add_argument("--samples", type=int, default=128, help="sequences to calibrate on")
+    parser = text_arguments(__doc__)
     parser.add_argument("--methods", type=words_of(METHODS), default=METHODS, help="separated by commas")
     parser.add_argument("--rows", type=words_of(list(ROWS)), default=list(ROWS))
-    parser.add_argument("--extra", default="", help="more options for all calibrated methods")
-    parser.add_argument("--best", default="", help="more options for method best")
     parser.add_argument("--train", type=pathlib.Path, help="text or token ids to train what is left on")
     parser.add_argument("--train-steps", type=int, default=150, help="of --recover's batch")
     parser.add_argument("--recover", default="--batch 8", help="more options for prune recover")

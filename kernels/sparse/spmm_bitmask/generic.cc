@@ -1,20 +1,10 @@
-#include <cstring>
-
+#include "kernels/sparse/simd/widen.h"
 #include "kernels/sparse/spmm_bitmask/kernel.h"
 
 namespace prune::kernels {
 namespace {
 
 constexpr int kChunk = 32;
-
-float widen(float value) { return value; }
-float widen(int8_t value) { return value; }
-float widen(uint16_t bits) {
-  const uint32_t wide = uint32_t{bits} << 16;
-  float value;
-  std::memcpy(&value, &wide, sizeof value);
-  return value;
-}
 
 void pack_chunk(const float* x, int64_t cols, void* packed) {
   auto* out = static_cast<float*>(packed);

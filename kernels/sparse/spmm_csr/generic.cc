@@ -1,18 +1,8 @@
-#include <cstring>
-
+#include "kernels/sparse/simd/widen.h"
 #include "kernels/sparse/spmm_csr/kernel.h"
 
 namespace prune::kernels {
 namespace {
-
-float widen(float value) { return value; }
-float widen(int8_t value) { return value; }
-float widen(uint16_t bits) {
-  const uint32_t wide = uint32_t{bits} << 16;
-  float value;
-  std::memcpy(&value, &wide, sizeof value);
-  return value;
-}
 
 // Four sums, so that one product need not wait for the one before.
 template <class T, class Column>
