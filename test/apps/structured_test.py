@@ -176,6 +176,46 @@ class Structured(ProgramTest):
         self.assertLess(losses["obs"], 1.01 * loss(left))
         self.assertLess(losses["obs"], losses["activation"])
 
+    def test_heads_that_the_text_misses_least_go(self):
+        """Of the first layer: each candidate's output projection is refitted, and the rest of the model is dense."""
+        _, report = self.cut("--pattern", "heads", "--sparsity", 0.125, "--method", "obs", *self.calibration)
+        llama = Llama(MODEL)
+        name = "model.layers.0.self_attn.o_proj.weight"
+        embedding, w = llama.tensors["model.embed_tokens.weight"], llama.tensors[name]
+        _, seen = llama.layer(0, embedding[self.ids])
+        context = seen["context"].reshape(-1, HEADS * HEAD_DIM)
+        g, losses = context.T @ context, []
+        for gone in (0, 1):
+            kept = np.arange(2 * HEAD_DIM) + 2 * HEAD_DIM * (1 - gone)
+            h = g[np.ix_(kept, kept)] + 1e-3 * np.mean(np.diag(g)) * np.eye(len(kept))
+            llama.tensors[name] = np.zeros_like(w)
+            llama.tensors[name][:, kept] = w[:, kept] + np.linalg.solve(h, (w @ g[:, kept] - w[:, kept] @ g[np.ix_(kept, kept)]).T).T  # fmt: skip
+            x = embedding[self.ids[:1]]  # an eighth of six sequences, but one
+            for layer in range(LAYERS):
+                x, _ = llama.layer(layer, x)
+            logits = llama.norm(x, "model.norm")[0] @ embedding.T
+            logits -= np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True)) + logits.max(-1, keepdims=True)
+            losses.append(-logits[np.arange(255), self.ids[0, 1:]].mean())
+        self.assertGreater(abs(losses[0] - losses[1]), 1e-3)
+        self.assertEqual(report["layers"][0]["kv_heads_gone"], [int(np.argmin(losses))])
+
+    def test_the_layer_before_a_gap_makes_up_for_it(self):
+        text = ("--calib", GOLDEN, "--samples", 2, "--seqlen", 64)
+        output, report = self.cut("--pattern", "layers", "--sparsity", 0.25, "--method", "obs", *text)
+        (gone,) = (layer["layer"] for layer in report["layers"] if not layer["stays"])
+        self.assertGreater(gone, 0)
+        llama = Llama(MODEL)
+        x = llama.tensors["model.embed_tokens.weight"][safetensors_files.File(GOLDEN)["input_ids"].bits.astype(np.int64)]
+        for layer in range(gone):
+            x, seen = llama.layer(layer, x)
+        after, _ = llama.layer(gone, x)
+        inner, missing = seen["inner"].reshape(-1, CHANNELS), (after - x).reshape(-1, x.shape[-1])
+        name = f"model.layers.{gone - 1}.mlp.down_proj.weight"
+        g = inner.T @ inner
+        expected = np.linalg.solve(g + 1e-3 * np.mean(np.diag(g)) * np.eye(CHANNELS), inner.T @ missing).T
+        change = tensors_of(output)[name].values() - llama.tensors[name]
+        self.assertLess(np.linalg.norm(change - expected), 0.05 * np.linalg.norm(expected))
+
     @unittest.skipIf(is_watched, "the parts are tested one by one")
     def test_mixed_tries_shapes_and_takes_the_best(self):
         output, report = self.cut("--pattern", "mixed", "--sparsity", 0.25, "--method", "obs", *self.calibration)
@@ -187,8 +227,8 @@ class Structured(ProgramTest):
         self.assertTrue(np.isfinite(self.evaluate(output)))
 
     def test_training_each_layer_helps(self):
-        arguments = ("--pattern", "channels", "--sparsity", 0.375, *self.calibration)
-        _, report = self.cut(*arguments, "--method", "best", "--steps", 8)
+        text = ("--calib", self.folder / "calib.npy", "--samples", 16, "--seqlen", 64)
+        _, report = self.cut("--pattern", "channels", "--sparsity", 0.375, *text, "--method", "best", "--steps", 6)
         for layer in report["layers"]:
             self.assertLessEqual(layer["loss_after_training"], layer["loss_before_training"])
         last = report["layers"][-1]

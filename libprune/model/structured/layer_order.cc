@@ -7,14 +7,10 @@
 #include <optional>
 #include <vector>
 
-#include "libprune/io/staging.h"
-#include "libprune/model/decoder/forward.h"
-#include "libprune/model/structured/text_loss.h"
+#include "libprune/model/structured/text_trial.h"
 
 namespace prune {
 namespace {
-
-constexpr int64_t kTestTokens = 16384;  // that a candidate is tried on
 
 Units order_by(const std::vector<double>& scores, int64_t count) {
   Units order(scores.size());
@@ -50,69 +46,33 @@ double change(const FloatMatrix& x, const FloatMatrix& y) {
   return 1 - sum / double(x.rows());
 }
 
-// Hidden states of some sequences, and the model without some of its layers.
-class Trial {
- public:
-  Trial(const Decoder& decoder, const CalibrationText& text)
-      : decoder_(decoder),
-        length_(text.length),
-        samples_(std::min(text.samples, std::max<int64_t>(1, kTestTokens / text.length))),
-        ids_(text.sequences(0, samples_)),
-        rope_(decoder.config().rope, text.length),
-        hidden_(samples_ * length_, decoder.config().width) {
-    decoder.embed(ids_, sequences(), hidden_.data());
+std::vector<double> changes(TextTrial& trial) {
+  std::vector<double> changes;
+  FloatMatrix before = trial.embedded(), after(before.rows(), before.cols());
+  for (int64_t layer = 0; layer < trial.decoder().config().layers; ++layer) {
+    trial.pass(layer, before, after);
+    changes.push_back(change(before, after));
+    std::swap(before, after);
   }
+  return changes;
+}
 
-  std::vector<double> changes() {
-    std::vector<double> changes;
-    FloatMatrix after(hidden_.rows(), hidden_.cols());
-    for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) {
-      pass(layer, hidden_, after);
-      changes.push_back(change(hidden_, after));
-      std::swap(hidden_, after);
+// The layer of those left that the text's loss misses least.
+int64_t least_missed(TextTrial& trial, const Units& left) {
+  FloatMatrix before = trial.embedded(), state(before.rows(), before.cols());
+  int64_t best = left.front();
+  double least = std::numeric_limits<double>::infinity();
+  for (size_t i = 0; i < left.size(); ++i) {
+    std::copy_n(before.data(), before.size(), state.data());
+    const double loss = trial.loss_after(std::span(left).subspan(i + 1), state);
+    if (loss < least) {
+      least = loss;
+      best = left[i];
     }
-    return changes;
+    trial.pass(left[i], before, before);
   }
-
-  // The layer of those left that the text's loss misses least.
-  int64_t least_missed(const Units& left) {
-    FloatMatrix before = hidden_, state(hidden_.rows(), hidden_.cols());
-    int64_t best = left.front();
-    double least = std::numeric_limits<double>::infinity();
-    for (size_t i = 0; i < left.size(); ++i) {
-      std::copy_n(before.data(), before.size(), state.data());
-      for (size_t j = i + 1; j < left.size(); ++j) pass(left[j], state, state);
-      const double loss = text_loss(decoder_, ids_, length_, state.data());
-      if (loss < least) {
-        least = loss;
-        best = left[i];
-      }
-      pass(left[i], before, before);
-    }
-    return best;
-  }
-
- private:
-  Sequences sequences() const { return Sequences(samples_, length_); }
-
-  void pass(int64_t index, const FloatMatrix& from, FloatMatrix& to) {
-    const DecoderLayer layer = decoder_.load_layer(index);
-    const int64_t at_once = std::max<int64_t>(1, 2048 / length_);
-    for (int64_t first = 0; first < samples_; first += at_once) {
-      check_interrupted();
-      const Sequences some(std::min(at_once, samples_ - first), length_);
-      forward_layer(layer, rope_, some, from.row(first * length_), to.row(first * length_), activations_);
-    }
-  }
-
-  const Decoder& decoder_;
-  int64_t length_;
-  int64_t samples_;
-  std::span<const int32_t> ids_;
-  RopeTable rope_;
-  FloatMatrix hidden_;
-  LayerActivations activations_;
-};
+  return best;
+}
 
 }  // namespace
 
@@ -124,12 +84,12 @@ Units layers_to_remove(const Decoder& decoder, const CalibrationText& text, Unit
     for (int64_t layer = 0; layer < layers; ++layer) norms.push_back(mean_square(decoder.load_layer(layer)));
     return order_by(norms, count);
   }
-  Trial trial(decoder, text);
-  if (score == UnitScore::kEnergy) return order_by(trial.changes(), count);
+  TextTrial trial(decoder, text, text.samples);
+  if (score == UnitScore::kEnergy) return order_by(changes(trial), count);
   Units left(static_cast<size_t>(layers)), gone;
   std::iota(left.begin(), left.end(), int64_t(0));
   for (; int64_t(gone.size()) < count; std::erase(left, gone.back()))
-    gone.push_back(trial.least_missed(left));
+    gone.push_back(least_missed(trial, left));
   return gone;
 }
 

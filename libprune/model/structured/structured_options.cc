@@ -20,7 +20,8 @@ constexpr StructuredMethod kMethods[] = {
     {"magnitude", "squared weights that go with a unit. Needs no data.", UnitScore::kNorm},
     {"activation", "what a unit adds to the outputs.", UnitScore::kEnergy},
     {"refit", "the same, then least squares of the output projections.", UnitScore::kEnergy, true},
-    {"obs", "what is lost after least squares, unit by unit; then these.", UnitScore::kLoss, true},
+    {"obs", "what is lost after least squares, unit by unit, heads by the text's loss.", UnitScore::kLoss,
+     true},
     {"best", "obs, then each layer is trained to give what the dense one gave. Slow.", UnitScore::kLoss, true,
      true},
 };

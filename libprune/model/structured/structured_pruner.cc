@@ -10,11 +10,10 @@
 #include "libprune/io/staging.h"
 #include "libprune/io/text.h"
 #include "libprune/model/calibrated/calibrated_pruner.h"
-#include "libprune/model/calibrated/matrix_pruner.h"
-#include "libprune/model/calibrated/reconstruction.h"
 #include "libprune/model/decoder/memory.h"
+#include "libprune/model/structured/head_trial.h"
 #include "libprune/model/structured/norm_cut.h"
-#include "libprune/model/structured/tensor_cut.h"
+#include "libprune/model/structured/structured_layer.h"
 #include "libprune/model/structured/text_loss.h"
 
 namespace prune {
@@ -22,6 +21,7 @@ namespace {
 
 constexpr double kUsualFollow = 0.5;
 constexpr double kUsualDamping = 1e-3;
+constexpr int64_t kTrialShare = 8;  // heads are tried on an eighth of the text at most
 
 // What a half adds to before a norm that comes after.
 const FloatMatrix& sum_of_attention(const DecoderConfig& config, const LayerActivations& a) {
@@ -34,17 +34,19 @@ void subtract_from(const FloatMatrix& wanted, FloatMatrix& own) {
   for (int64_t i = 0; i < own.size(); ++i) own.data()[i] = wanted.data()[i] - own.data()[i];
 }
 
+// E = (wanted - own) + share (crossed - own), over `own`.
+void subtract_from_mixture(std::span<const float> wanted, std::span<const float> crossed, float share,
+                           FloatMatrix& own) {
+#pragma omp parallel for
+  for (int64_t i = 0; i < own.size(); ++i) {
+    float& value = own.data()[i];
+    value = wanted[size_t(i)] - value + share * (crossed[size_t(i)] - value);
+  }
+}
+
 void copy_to(const FloatMatrix& from, FloatMatrix& to) {
   to.resize(from.rows(), from.cols());
   std::copy_n(from.data(), from.size(), to.data());
-}
-
-Mask all_kept(Index rows, Index cols) {
-  Mask mask(rows, cols);
-  for (Index i = 0; i < rows; ++i) {
-    for (Index j = 0; j < cols; ++j) mask.set(i, j, true);
-  }
-  return mask;
 }
 
 void load_middle(std::span<const float> hidden, int64_t width, LayerActivations& activations) {
@@ -54,13 +56,7 @@ void load_middle(std::span<const float> hidden, int64_t width, LayerActivations&
 
 }  // namespace
 
-struct StructuredPruner::Layer {
-  DecoderLayer dense;
-  DecoderLayer left;
-  DecoderConfig after_attention, after_all;  // what `left` is true of after each half
-  LayerCut cut;
-  LayerReport report;
-};
+StructuredPruner::~StructuredPruner() = default;
 
 StructuredPruner::StructuredPruner(const Decoder& decoder, const StructuredOptions& options,
                                    const CalibrationText& text, int64_t fit, int64_t test,
@@ -78,18 +74,21 @@ StructuredPruner::StructuredPruner(const Decoder& decoder, const StructuredOptio
 StructuredResult StructuredPruner::run(const ModelShape& shape, const Units& gone,
                                        ProgressCounter& progress) {
   shape_ = shape;
+  gone_ = gone;
   StructuredResult result;
   embed();
   for (int64_t index = 0; index < decoder_.config().layers; ++index) {
     if (std::ranges::find(gone, index) != gone.end()) {
-      skip_layer(index);
+      if (result.cut.layers.empty() || !crosses_gaps()) skip_layer(index);
       result.layers.push_back({.layer = index, .stays = false});
     } else {
-      Layer work;
-      work.cut = whole_layer(decoder_.config(), index);
-      cut_layer(work);
-      result.cut.layers.push_back(work.cut);
-      result.layers.push_back(std::move(work.report));
+      auto work = std::make_unique<Layer>();
+      work->cut = whole_layer(decoder_.config(), index);
+      if (crosses_gaps()) work->gap = gap_after(index);
+      cut_layer(*work);
+      result.cut.layers.push_back(work->cut);
+      result.layers.push_back(work->report);
+      if (method_.reconstructs) previous_ = std::move(work);
     }
     progress.add(decoder_.checkpoint().tensor_bytes() / uint64_t(decoder_.config().layers),
                  decoder_.layer_name(index));
@@ -99,38 +98,19 @@ StructuredResult StructuredPruner::run(const ModelShape& shape, const Units& gon
   return result;
 }
 
-template <class Body>
-void StructuredPruner::for_each_batch(Body&& body) {
-  const int64_t at_once = batch_sequences(text_.length), width = decoder_.config().width;
-  for (int64_t first = 0; first < fit_ + test_;) {
-    check_interrupted();
-    const bool fits = first < fit_;
-    const int64_t end = fits ? fit_ : fit_ + test_;
-    const Sequences sequences(std::min(at_once, end - first), text_.length);
-    const auto begin = size_t(first * text_.length * width), size = size_t(sequences.tokens() * width);
-    const std::span<float> pruned = pruned_.subspan(begin, size);
-    const std::span<float> dense = dense_.empty() ? dense_ : dense_.subspan(begin, size);
-    body(pruned, dense, sequences, fits);
-    scratch_.done_with(std::as_bytes(pruned));
-    if (!dense.empty()) scratch_.done_with(std::as_bytes(dense));
-    first += sequences.count();
-  }
-}
-
 void StructuredPruner::embed() {
   const auto size = uint64_t((fit_ + test_) * text_.length * decoder_.config().width);
   pruned_ = scratch_.take_array<float>(size);
   if (follow_ > 0) dense_ = scratch_.take_array<float>(size);
-  if (method_.reconstructs) {
-    inputs_ = scratch_.take_array<float>(size);
-    targets_ = scratch_.take_array<float>(size);
-  }
+  if (method_.reconstructs || crosses_gaps()) targets_ = scratch_.take_array<float>(size);
+  if (method_.reconstructs) previous_inputs_ = scratch_.take_array<float>(size);
   int64_t sequence = 0;
   for_each_batch([&](std::span<float> pruned, std::span<float> dense, const Sequences& sequences, bool) {
     decoder_.embed(text_.sequences(sequence, sequences.count()), sequences, pruned.data());
     if (!dense.empty()) std::ranges::copy(pruned, dense.begin());
     sequence += sequences.count();
   });
+  if (method_.reconstructs) std::ranges::copy(pruned_, previous_inputs_.begin());
 }
 
 // A layer that goes: the dense stream alone passes it.
@@ -142,6 +122,35 @@ void StructuredPruner::skip_layer(int64_t index) {
   });
 }
 
+bool StructuredPruner::crosses_gaps() const {
+  return !gone_.empty() && follow_ > 0 && !decoder_.config().norms_after;
+}
+
+Units StructuredPruner::gap_after(int64_t index) const {
+  Units gap;
+  for (int64_t next = index + 1; std::ranges::find(gone_, next) != gone_.end(); ++next) gap.push_back(next);
+  return gap;
+}
+
+// The dense stream through the layer's second half; then it, and what the dense layer made of the pruned
+// stream, through the layers that go after it.
+void StructuredPruner::pass_gap(const Layer& work) {
+  const int64_t width = decoder_.config().width;
+  for_each_batch([&](std::span<float>, std::span<float> dense, const Sequences&, bool) {
+    load_middle(dense, width, dense_activations_);
+    forward_feed_forward(work.dense, dense_activations_, dense.data(), {});
+  });
+  for (const int64_t index : work.gap) {
+    const DecoderLayer layer = decoder_.load_layer(index);
+    for_each_batch(
+        [&](std::span<float> pruned, std::span<float> dense, const Sequences& sequences, bool fits) {
+          forward_layer(layer, rope_, sequences, dense.data(), dense.data(), dense_activations_);
+          float* target = targets_of(pruned).data();
+          if (fits) forward_layer(layer, rope_, sequences, target, target, dense_activations_);
+        });
+  }
+}
+
 void StructuredPruner::cut_layer(Layer& work) {
   const DecoderConfig& config = decoder_.config();
   work.dense = decoder_.load_layer(work.cut.layer);
@@ -151,7 +160,6 @@ void StructuredPruner::cut_layer(Layer& work) {
   size.kv_heads = shape_.size.kv_heads;
   work.after_attention = resized(config, size);
   work.after_all = resized(config, shape_.size);
-  if (method_.reconstructs) std::ranges::copy(pruned_, inputs_.begin());
   try {
     attention(work);
     if (shape_.size.experts < config.experts) experts(work);
@@ -181,14 +189,13 @@ void StructuredPruner::attention(Layer& work) {
   const bool is_cut = shape_.size.heads < config.heads;
   std::optional<ProjectionMoments> moments;
   if (is_cut || method_.refits) moments.emplace(work.dense.output, follow_ > 0);
-  int64_t begin = 0;
   for_each_batch([&](std::span<float> pruned, std::span<float> dense, const Sequences& sequences, bool fits) {
     if (!dense.empty()) {
       forward_qkv(work.dense, rope_, sequences, dense.data(), dense_activations_, {});
       forward_attention(work.dense, sequences, dense.data(), dense_activations_, {});
       std::copy_n(dense_activations_.middle.data(), dense.size(), dense.data());
     }
-    if (moments && (fits || method_.reconstructs)) {
+    if (moments && fits) {
       forward_qkv(work.dense, rope_, sequences, pruned.data(), activations_, {});
       forward_attention(work.dense, sequences, pruned.data(), activations_, {});
       const float* correction = nullptr;
@@ -197,13 +204,9 @@ void StructuredPruner::attention(Layer& work) {
         subtract_from(sum_of_attention(config, dense_activations_), own_);
         correction = own_.data();
       }
-      if (fits) moments->add(activations_.context.data(), correction, activations_.context.rows());
-    }
-    if (method_.reconstructs) {
-      wanted_.resize(sequences.tokens(), config.width);
-      forward_feed_forward(work.dense, activations_, wanted_.data(), {});
-      std::copy_n(wanted_.data(), wanted_.size(), targets_.begin() + begin);
-      begin += wanted_.size();
+      moments->add(activations_.context.data(), correction, activations_.context.rows());
+      if (method_.reconstructs || !work.gap.empty())
+        forward_feed_forward(work.dense, activations_, targets_of(pruned).data(), {});
     }
   });
   if (moments) {
@@ -231,9 +234,23 @@ void StructuredPruner::choose_heads(Layer& work, const ProjectionMoments& moment
   const bool groups = config.kv_heads > 1;
   const int64_t each = groups ? config.heads / config.kv_heads : 1;
   const int64_t keep = groups ? shape_.size.kv_heads : shape_.size.heads;
-  const Units kept = choose_groups(work.dense.output, moments, task(each * config.head_dim, keep));
+  const ProjectionTask heads = task(each * config.head_dim, keep);
+  const Units kept = method_.score == UnitScore::kLoss ? heads_by_trial(work, moments, heads)
+                                                       : choose_groups(work.dense.output, moments, heads);
   if (groups) work.cut.kv_heads = kept;
   work.cut.heads = groups ? heads_of(config, kept) : kept;
+}
+
+Units StructuredPruner::heads_by_trial(Layer& work, const ProjectionMoments& moments,
+                                       const ProjectionTask& heads) {
+  TextTrial trial(decoder_, text_, std::max<int64_t>(1, fit_ / kTrialShare));
+  FloatMatrix hidden(trial.tokens(), decoder_.config().width);
+  std::copy_n(pruned_.begin(), hidden.size(), hidden.data());
+  Units later;
+  for (int64_t index = work.cut.layer + 1; index < decoder_.config().layers; ++index) {
+    if (std::ranges::find(gone_, index) == gone_.end()) later.push_back(index);
+  }
+  return choose_heads_by_trial(trial, work.dense, hidden, later, moments, heads);
 }
 
 void StructuredPruner::advance_attention(const Layer& work) {
@@ -278,8 +295,10 @@ void StructuredPruner::feed_forward(Layer& work) {
   if (shape_.size.channels < config.inner || method_.refits) {
     for (const FeedForward& expert : work.left.experts) moments.emplace_back(expert.contracting, follows);
   }
+  if (!work.gap.empty()) pass_gap(work);
+  const float share = work.gap.empty() ? 0 : float((1 - follow_) / follow_);
   for_each_batch([&](std::span<float> pruned, std::span<float> dense, const Sequences& sequences, bool fits) {
-    if (!dense.empty()) {
+    if (!dense.empty() && work.gap.empty()) {
       load_middle(dense, config.width, dense_activations_);
       forward_feed_forward(work.dense, dense_activations_, dense.data(), {});
     }
@@ -289,7 +308,11 @@ void StructuredPruner::feed_forward(Layer& work) {
     forward_feed_forward(work.left, activations_, wanted_.data(), {});
     if (follows) {
       copy_to(activations_.feed_forward_sum, own_);
-      subtract_from(dense_activations_.feed_forward_sum, own_);
+      if (work.gap.empty()) {
+        subtract_from(dense_activations_.feed_forward_sum, own_);
+      } else {
+        subtract_from_mixture(dense, targets_of(pruned), share, own_);
+      }
     }
     for (size_t e = 0; e < moments.size(); ++e) {
       const FeedForwardActivations& expert = activations_.experts[e];
@@ -329,52 +352,6 @@ void StructuredPruner::advance_feed_forward(const Layer& work) {
     load_middle(pruned, decoder_.config().width, activations_);
     forward_feed_forward(work.left, activations_, pruned.data(), {});
   });
-}
-
-// Adam towards f dense + (1 - f) own, then the layer's inputs once more through what it became.
-void StructuredPruner::train(Layer& work) {
-  const auto size = size_t(text_.length * decoder_.config().width);
-  for (size_t i = 0; i < targets_.size(); ++i)
-    targets_[i] += float(follow_) * ((dense_.empty() ? targets_[i] : dense_[i]) - targets_[i]);
-  const auto read = [&](int64_t s, float* x, float* t) {
-    check_interrupted();
-    std::ranges::copy(inputs_.subspan(size_t(s) * size, size), x);
-    std::ranges::copy(targets_.subspan(size_t(s) * size, size), t);
-  };
-  ReconstructedLayer trained{.layer = work.left, .masks = {}};
-  for (const Linear* linear : work.left.linears()) trained.masks.push_back(all_kept(linear->out, linear->in));
-  ReconstructionOptions options;
-  options.steps = options_.calibration.steps;
-  options.trains_biases = true;
-  const ReconstructionResult result =
-      reconstruct_layers({&trained, 1}, rope_, {fit_, text_.length, read}, options);
-  work.report.loss_before = result.error_before;
-  work.report.loss_after = result.error_after;
-  for (Linear* linear : work.left.linears()) store(work, *linear);
-  std::ranges::copy(inputs_, pruned_.begin());
-  for_each_batch([&](std::span<float> pruned, std::span<float>, const Sequences& sequences, bool) {
-    forward_layer(work.left, rope_, sequences, pruned.data(), pruned.data(), activations_);
-  });
-}
-
-// Rounds a layer's weights, and bias, to the types of the file, and keeps their bytes.
-void StructuredPruner::store(Layer& work, Linear& linear) {
-  const Cut cut{{work.cut}};
-  const TensorCuts cuts(decoder_, cut);
-  const auto keep = [&](const std::string& name, const View<float>& values, Orientation orientation) {
-    const auto ref = decoder_.checkpoint().find(name);
-    const TensorInfo& tensor = decoder_.checkpoint().tensor(*ref);
-    const std::vector<std::byte> before = cut_bytes(decoder_.checkpoint().data(*ref), tensor.shape,
-                                                    size_t(bits(tensor.dtype) / 8), cuts.of(name));
-    std::vector<std::byte> after(before.size());
-    TensorReport unused;
-    store_matrix({tensor.dtype, orientation, before, after}, values, unused);
-    changed_[name] = std::move(after);
-  };
-  keep(linear.weight_name, view(linear.weight.data(), linear.out, linear.in), linear.orientation);
-  if (linear.bias.empty()) return;
-  const std::string module = linear.weight_name.substr(0, linear.weight_name.rfind('.'));
-  keep(module + ".bias", view(linear.bias.data(), 1, linear.out), Orientation::kOutIn);
 }
 
 double StructuredPruner::loss() {

@@ -7,10 +7,14 @@
 //   2. heads or channels are chosen, and the projection is refitted to X W^T + f E: it mends a part of what
 //      all layers before it, and the layers that went, did to the hidden state,
 //   3. the pruned stream passes the half that is left.
-// Where the method trains, the whole layer then learns to give the same mixture of its dense outputs.
+// A layer before a gap, layers that go, is to give what the dense model has after the gap: its second half
+// aims at g + f (d - g), where d is the dense stream after the gap and g what the dense layer and the layers
+// of the gap make of the pruned stream. Where the method trains, the layer then learns to give the same
+// mixture, alone and with the one before.
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -40,28 +44,41 @@ class StructuredPruner {
   // must outlive it. What is held beyond the options' memory goes to `folder`.
   StructuredPruner(const Decoder& decoder, const StructuredOptions& options, const CalibrationText& text,
                    int64_t fit, int64_t test, std::filesystem::path folder);
+  ~StructuredPruner();
+  StructuredPruner(const StructuredPruner&) = delete;
+  StructuredPruner& operator=(const StructuredPruner&) = delete;
 
   // Cuts the model to this shape, without the layers of `gone`. Throws Error(kInput) naming the layer for
   // inputs that are not finite, Interrupted. To be called once.
   StructuredResult run(const ModelShape& shape, const Units& gone, ProgressCounter& progress);
 
  private:
-  struct Layer;  // the one at work
+  struct Layer;  // one at work
 
   void embed();
   void skip_layer(int64_t index);
+  Units gap_after(int64_t index) const;
+  void pass_gap(const Layer& work);
   void cut_layer(Layer& work);
   void attention(Layer& work);
   void choose_heads(Layer& work, const ProjectionMoments& moments);
+  Units heads_by_trial(Layer& work, const ProjectionMoments& moments, const ProjectionTask& heads);
   void experts(Layer& work);
   void feed_forward(Layer& work);
   void cut_expert(Layer& work, size_t expert, ProjectionMoments& moments);
   void train(Layer& work);
-  void store(const Layer& work);
-  void store(Layer& work, Linear& linear);
+  void train(std::span<Layer* const> layers, std::span<const float> inputs);
+  void pass(const Layer& work, std::span<const float> from, std::span<float> to);
+  void store(Layer& work);
+  void store(const Layer& work, Linear& linear);
   void advance_attention(const Layer& work);
   void advance_feed_forward(const Layer& work);
   double loss();
+  bool crosses_gaps() const;
+  // Of the same sequences.
+  std::span<float> targets_of(std::span<const float> pruned) const {
+    return targets_.subspan(size_t(pruned.data() - pruned_.data()), pruned.size());
+  }
   ProjectionTask task(int64_t group, int64_t keep) const;
 
   // Calls body(hidden states of the pruned stream, of the dense one (may be empty), the sequences, whether
@@ -76,11 +93,14 @@ class StructuredPruner {
   int64_t fit_, test_;
   double follow_;
   ModelShape shape_;
+  Units gone_;
   RopeTable rope_;
   Scratch scratch_;
-  std::span<float> pruned_;            // [samples length, width]
-  std::span<float> dense_;             // empty where nothing is followed
-  std::span<float> inputs_, targets_;  // of the layer, where it is trained
+  std::span<float> pruned_;           // [samples length, width]
+  std::span<float> dense_;            // empty where nothing is followed
+  std::span<float> targets_;          // of the layer, where it is trained or crosses a gap
+  std::span<float> previous_inputs_;  // of the layer before, where layers are trained
+  std::unique_ptr<Layer> previous_;   // where layers are trained
   LayerActivations activations_, dense_activations_;
   FloatMatrix own_, wanted_;
   ChangedTensors changed_;
