@@ -1,6 +1,7 @@
 """What the tables of pruned models' quality have in common: runs of the program, and their results in a file."""
 
 import argparse
+import fcntl
 import json
 import pathlib
 import shlex
@@ -17,22 +18,29 @@ def run(words):
 
 
 class Cells:
-    """The results so far, in a file."""
+    """The results so far, in a file that several processes may fill."""
 
     def __init__(self, path, facts):
         self.path = path
         self.document = {"facts": facts, "cells": {}}
-        if path.exists():
-            before = json.loads(path.read_text())
-            if before["facts"] != facts:
-                sys.exit(f"{path}: was made with {before['facts']}, now {facts}: give another -o")
-            self.document["cells"] = before["cells"]
+        self.read()
+
+    def read(self):
+        if not self.path.exists():
+            return
+        before = json.loads(self.path.read_text())
+        if before["facts"] != self.document["facts"]:
+            sys.exit(f"{self.path}: was made with {before['facts']}, now {self.document['facts']}: give another -o")
+        self.document["cells"] |= before["cells"]
 
     def get(self, name, measure):
         cells = self.document["cells"]
         if name not in cells:
             cells[name] = measure()
-            self.path.write_text(json.dumps(self.document, indent=2) + "\n")
+            with open(f"{self.path}.lock", "w", encoding="utf-8") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self.read()
+                self.path.write_text(json.dumps(self.document, indent=2) + "\n")
         return cells[name]
 
 

@@ -4,8 +4,10 @@
     bench/structured_quality.py build/release/apps/prune/prune MODEL --calib calib.npy --eval eval.npy --seqlen 1024 -o structured.json
 
 Every cell is one run of `prune` and one of `prune eval`, as they are printed on stderr. The JSON file is written
-after each cell, and cells that it holds already are not run again. --train adds training of what is left with the
-dense model as teacher: hours for a large model.
+after each cell, and cells that it holds already are not run again; several runs with other --rows or --methods may
+fill one file at the same time. --train TEXT adds rows of --trained-rows after training with the dense model as
+teacher, --train-steps of 8 sequences (150 of 1024 tokens: 1,228,800 tokens): hours for a large model. With --scratch
+the smaller models that will be trained are kept there, and not made twice.
 """
 
 import pathlib
@@ -29,38 +31,57 @@ ROWS = {
 METHODS = ["magnitude", "activation", "refit", "obs", "best"]
 
 
-def recover(options, smaller, output):
-    run([options.program, "recover", smaller, "--teacher", options.model, "--train", options.train, "-o", output,
-         "--steps", options.train_steps, "--seqlen", options.seqlen, *shlex.split(options.recover), "--json", "-q"])  # fmt: skip
-    return evaluate(options, output)["perplexity"]
+def prune(options, method, row, output):
+    words = [options.program, options.model, "-o", output, "--force", "--method", method, *ROWS[row], "--json", "-q"]
+    if method != "magnitude":
+        words += ["--calib", options.calib, "--seqlen", options.seqlen, "--samples", options.samples]
+        words += shlex.split(options.extra)
+    if method == "best":
+        words += shlex.split(options.best)
+    return run(words)
+
+
+def kept_place(options, method, row):
+    """Where a model stays that will be trained; None: nowhere."""
+    is_trained = options.train and row in options.trained_rows
+    return options.scratch / f"{method}-{row}".replace(" ", "-") if options.scratch and is_trained else None
 
 
 def measure(options, method, row):
     with tempfile.TemporaryDirectory(prefix="structured-", dir=options.scratch) as folder:
-        output = pathlib.Path(folder) / "smaller"
-        words = [options.program, options.model, "-o", output, "--method", method, *ROWS[row], "--json", "-q"]
-        if method != "magnitude":
-            words += ["--calib", options.calib, "--seqlen", options.seqlen, "--samples", options.samples]
-            words += shlex.split(options.extra)
-        if method == "best":
-            words += shlex.split(options.best)
-        report, seconds = run(words)
-        cell = evaluate(options, output) | {"prune_seconds": seconds, "after": report["after"],
+        output = kept_place(options, method, row) or pathlib.Path(folder) / "smaller"
+        report, seconds = prune(options, method, row, output)
+        return evaluate(options, output) | {"prune_seconds": seconds, "after": report["after"],
                                             "share": report["sparsity"]["achieved"], "bytes": report["bytes"]}  # fmt: skip
-        if options.train:
-            cell["perplexity_recovered"] = recover(options, output, pathlib.Path(folder) / "recovered")
-        return cell
+
+
+def recover(options, method, row):
+    with tempfile.TemporaryDirectory(prefix="structured-", dir=options.scratch) as folder:
+        smaller, output = kept_place(options, method, row), pathlib.Path(folder) / "recovered"
+        if smaller is None or not smaller.exists():
+            smaller = pathlib.Path(folder) / "smaller"
+            prune(options, method, row, smaller)
+        _, seconds = run([options.program, "recover", smaller, "--teacher", options.model, "--train", options.train,
+                          "-o", output, "--steps", options.train_steps, "--batch", 8, "--seqlen", options.seqlen,
+                          *shlex.split(options.recover), "--json", "-q"])  # fmt: skip
+        return evaluate(options, output) | {"seconds": seconds}
+
+
+def line_of(title, share, dense, cells, seconds):
+    values = [f"{cell['perplexity']:.3f} ({cell[seconds]:.0f} s)" if cell else "" for cell in cells]
+    return f"| {title} | {share} | {dense:.3f} | " + " | ".join(values) + " |"
 
 
 def table(options, cells):
     lines = ["| | share removed | dense | " + " | ".join(options.methods) + " |", "| --- " * (len(options.methods) + 3) + "|"]
+    dense = cells["dense"]["perplexity"]
     for row in options.rows:
         found = [cells.get(f"{method} {row}") for method in options.methods]
         share = next((f"{cell['share']:.1%}" for cell in found if cell), "")
-        line = f"| {row} | {share} | {cells['dense']['perplexity']:.3f} "
-        for cell in found:
-            line += f"| {cell['perplexity']:.3f} ({cell['prune_seconds']:.0f} s) " if cell else "| "
-        lines.append(line + "|")
+        lines.append(line_of(row, share, dense, found, "prune_seconds"))
+        trained = [cells.get(f"{method} {row} trained") for method in options.methods]
+        if any(trained):
+            lines.append(line_of(f"{row}, trained", share, dense, trained, "seconds"))
     return "\n".join(lines)
 
 
@@ -69,8 +90,9 @@ def main():
     parser.add_argument("--methods", type=words_of(METHODS), default=METHODS, help="separated by commas")
     parser.add_argument("--rows", type=words_of(list(ROWS)), default=list(ROWS))
     parser.add_argument("--train", type=pathlib.Path, help="text or token ids to train what is left on")
-    parser.add_argument("--train-steps", type=int, default=150, help="of --recover's batch")
-    parser.add_argument("--recover", default="--batch 8", help="more options for prune recover")
+    parser.add_argument("--train-steps", type=int, default=150, help="of 8 sequences")
+    parser.add_argument("--trained-rows", type=words_of(list(ROWS)), default=["mixed 25%"])
+    parser.add_argument("--recover", default="", help="more options for prune recover")
     parser.add_argument("--scratch", type=pathlib.Path, help="a folder for the smaller models")
     parser.add_argument("-o", "--output", type=pathlib.Path, default=pathlib.Path("structured.json"))
     options = parser.parse_args()
@@ -82,6 +104,8 @@ def main():
             if method == "magnitude" and row.startswith("mixed"):
                 continue
             cells.get(f"{method} {row}", lambda: measure(options, method, row))
+            if options.train and row in options.trained_rows:
+                cells.get(f"{method} {row} trained", lambda: recover(options, method, row))
     print(table(options, cells.document["cells"]))
 
 
