@@ -21,12 +21,20 @@ inline ConstView<float> part(const ConstView<float>& m, Index row, Index col, In
 // Where to cut a triangle of n: at whole small ones.
 inline Index middle_of(Index n) { return (n / 2 + kSmallTriangle - 1) / kSmallTriangle * kSmallTriangle; }
 
-// X := X V^-1 for V [n, n] upper triangular, X [m, n]; below V's diagonal may be anything.
+// V^-1 of an upper triangle; below V's diagonal may be anything, below its inverse's is 0.
+inline Matrix<float> invert_small(const ConstView<float>& upper) {
+  Matrix<float> inverse = Matrix<float>::Identity(upper.rows(), upper.cols());
+  upper.triangularView<Eigen::Upper>().solveInPlace(inverse);
+  return inverse;
+}
+
+// X := X V^-1 for V [n, n] upper triangular, X [m, n]; below V's diagonal may be anything. Small triangles
+// are inverted, so that X meets products alone: a fast one runs at ten times the speed of substitution.
 inline void solve_right(const ConstView<float>& upper, const View<float>& x) {
   const Index n = upper.cols();
   if (n <= kSmallTriangle) {
-    upper.triangularView<Eigen::Upper>().solveInPlace<Eigen::OnTheRight>(x);
-    return;
+    const Matrix<float> inverse = invert_small(upper), start = x;
+    return multiply(1, view(start), view(inverse), 0, x);
   }
   const Index half = middle_of(n);
   const View<float> first = part(x, 0, 0, x.rows(), half);
@@ -40,8 +48,8 @@ inline void solve_right(const ConstView<float>& upper, const View<float>& x) {
 inline void solve_right_transposed(const ConstView<float>& upper, const View<float>& x) {
   const Index n = upper.cols();
   if (n <= kSmallTriangle) {
-    upper.triangularView<Eigen::Upper>().transpose().solveInPlace<Eigen::OnTheRight>(x);
-    return;
+    const Matrix<float> inverse = invert_small(upper), start = x;
+    return multiply(1, view(start), Transposed{view(inverse)}, 0, x);
   }
   const Index half = middle_of(n);
   const View<float> first = part(x, 0, 0, x.rows(), half);
@@ -51,14 +59,17 @@ inline void solve_right_transposed(const ConstView<float>& upper, const View<flo
   solve_right_transposed(part(upper, 0, 0, half, half), first);
 }
 
-// C -= A A^T in the upper triangle of C [n, n]; what is below is changed too.
+// C -= A A^T in the upper triangle of C [n, n]; what is below is changed too, near the diagonal.
 inline void subtract_square(const ConstView<float>& a, const View<float>& c) {
-  constexpr Index kPanel = 256;
-  for (Index i = 0; i < c.rows(); i += kPanel) {
-    const Index rows = std::min(kPanel, c.rows() - i);
-    multiply(-1, part(a, i, 0, rows, a.cols()), Transposed{part(a, i, 0, c.rows() - i, a.cols())}, 1,
-             part(c, i, i, rows, c.cols() - i));
-  }
+  constexpr Index kSmallSquare = 256;
+  const Index n = c.rows();
+  if (n <= kSmallSquare) return multiply(-1, a, Transposed{a}, 1, c);
+  const Index half = middle_of(n);
+  const ConstView<float> first = part(a, 0, 0, half, a.cols());
+  const ConstView<float> later = part(a, half, 0, n - half, a.cols());
+  subtract_square(first, part(c, 0, 0, half, half));
+  multiply(-1, first, Transposed{later}, 1, part(c, 0, half, half, n - half));
+  subtract_square(later, part(c, half, half, n - half, n - half));
 }
 
 // Overwrites the upper triangle of a symmetric matrix with V, H = V V^T. False when it is not positive

@@ -38,9 +38,9 @@ inline DampedFactor factor_damped(const ConstView<float>& gram, double damping) 
   for (;; ++factor.retries, factor.damping *= 10) {
     const double lambda = detail::damping_of(gram, factor.damping);
     Matrix<float>& h = factor.unit_upper;
-    h.triangularView<Eigen::Upper>() = gram;
-    for (Index j = 0; j < n; ++j) {
-      h(j, j) = gram(j, j) == 0 ? 1.0f : float(gram(j, j) + lambda);
+    for (Index i = 0; i < n; ++i) {
+      h.row(i).tail(n - i) = gram.row(i).tail(n - i);
+      h(i, i) = gram(i, i) == 0 ? 1.0f : float(gram(i, i) + lambda);
     }
     if (detail::factor_upper({h.data(), n, n, Eigen::OuterStride<>(n)}) && h.diagonal().allFinite()) break;
     if (factor.retries == kMaxRetries) {

@@ -353,6 +353,15 @@ TEST_F(Sparsegpt, ZerosMakeNoBlockCheaper) {
   EXPECT_FALSE(mask(0, 2));
 }
 
+TEST_F(Sparsegpt, TiesGoToTheLowerRowAndThenTheLowerColumn) {
+  Matrix<float> weights = Matrix<float>::Ones(130, 4);
+  const Matrix<float> gram = Matrix<float>::Identity(4, 4);
+  const Mask mask = sparsegpt(weights, gram, Unstructured{}, 0.625).mask;
+  Mask first(130, 4);
+  for (Index k = 0; k < 195; ++k) first.set(k / 4, k % 4, true);
+  EXPECT_EQ(mask, first);
+}
+
 TEST_F(Sparsegpt, SaysWhenFloatIsTooSmall) {
   Layer layer = random_layer(4, 12, rng_);
   layer.weights *= 1e25f;
