@@ -18,7 +18,7 @@ def run(words):
 
 
 class Cells:
-    """The results so far, in a file that several processes may fill."""
+    """The results so far, in a file that several processes and threads may fill."""
 
     def __init__(self, path, facts):
         self.path = path
@@ -36,10 +36,11 @@ class Cells:
     def get(self, name, measure):
         cells = self.document["cells"]
         if name not in cells:
-            cells[name] = measure()
+            result = measure()
             with open(f"{self.path}.lock", "w", encoding="utf-8") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 self.read()
+                cells[name] = result
                 self.path.write_text(json.dumps(self.document, indent=2) + "\n")
         return cells[name]
 

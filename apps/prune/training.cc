@@ -72,10 +72,13 @@ void add_training_length_options(CommandLine& line) {
 
 void add_mask_options(CommandLine& line) {
   const TrainedMaskOptions defaults;
-  line.options()("scores", po::value<std::string>()->value_name("S"),
-                 "movement: start from zero or magnitude (default); gradual: magnitude (default) or taylor")(
-      "soft", po::bool_switch(), "movement: weights stay whose score is above a threshold")(
-      "score-rate", number(defaults.score_rate)->value_name("R"), "movement: learning rate of the scores")(
+  line.options()(
+      "scores", po::value<std::string>()->value_name("S"),
+      "where movement's start, zero, magnitude (default) or taylor; gradual's: magnitude (default) or "
+      "taylor")("soft", po::bool_switch(), "movement: weights stay whose score is above a threshold")(
+      "score-optimizer", po::value<std::string>()->default_value("adam")->value_name("adam|sgd"),
+      "movement: of the scores")("score-rate", number(defaults.score_rate)->value_name("R"),
+                                 "movement: learning rate of the scores")(
       "threshold", number(defaults.threshold)->value_name("T"),
       "of soft masks, 0 to 1, at the end of the ramp")("penalty", number(defaults.penalty)->value_name("L"),
                                                        "on the scores of soft masks, at first")(
@@ -112,6 +115,9 @@ TrainedMaskOptions read_masks(const CommandLine& line) {
   TrainedMaskOptions masks;
   masks.soft = line.flag("soft");
   masks.scores = line.maybe_text("scores").value_or("");
+  masks.score_optimizer = line.text("score-optimizer");
+  if (masks.score_optimizer != "adam" && masks.score_optimizer != "sgd")
+    throw_usage("--score-optimizer " + masks.score_optimizer + ": expected adam or sgd");
   masks.score_rate = *line.maybe_number("score-rate");
   masks.threshold = *line.maybe_number("threshold");
   masks.penalty = *line.maybe_number("penalty");
@@ -129,7 +135,7 @@ void refuse_training_options(const CommandLine& line, const std::string& method)
                            "hidden-weight", "less-memory",   "save-every",
                            "scores",        "soft",          "score-rate",
                            "threshold",     "penalty",       "straight-through",
-                           "ramp-begin",    "ramp-end"}) {
+                           "ramp-begin",    "ramp-end",      "score-optimizer"}) {
     if (line.has(name)) throw_usage(fmt::format("method {} does not train: no use for --{}", method, name));
   }
 }

@@ -80,6 +80,7 @@ nlohmann::json to_json(const TrainedPruning& trained) {
           {"seed", t.seed},
           {"soft", m.soft},
           {"scores", m.scores},
+          {"score_optimizer", m.score_optimizer},
           {"score_rate", m.score_rate},
           {"threshold", m.threshold},
           {"penalty", m.penalty},

@@ -1,6 +1,9 @@
 #include "libprune/model/decoder/backward.h"
 
 #include <algorithm>
+#include <vector>
+
+#include <omp.h>
 
 #include "libprune/model/gemm.h"
 
@@ -38,25 +41,44 @@ void project_backward(std::span<const Linear> linears, const FloatMatrix& x, con
   }
 }
 
+// Gradients of the norms of heads, as one thread sums them.
+struct HeadNormGradients {
+  explicit HeadNormGradients(const LayerGradients& whole)
+      : q(whole.q_norm.weight.size()), k(whole.k_norm.weight.size()) {}
+
+  void add_to(LayerGradients& whole) const {
+    for (size_t i = 0; i < q.size(); ++i) whole.q_norm.weight[i] += q[i];
+    for (size_t i = 0; i < k.size(); ++i) whole.k_norm.weight[i] += k[i];
+  }
+
+  std::vector<float> q, k;
+};
+
 // Undoes norms of heads and rotation, in place: from the gradients of what attention read to those of what q,
 // k and v gave.
 void place_heads_backward(const DecoderLayer& layer, const RopeTable& rope, const Sequences& sequences,
                           const LayerActivations& a, FloatMatrix& dqkv, LayerGradients& gradients) {
   const DecoderConfig& config = *layer.config;
   const bool has_norms = layer.q_norm.exists();
-  // Few enough values that one thread sums them.
-#pragma omp parallel for if (!has_norms)
-  for (int64_t t = 0; t < sequences.tokens(); ++t) {
-    const int64_t position = sequences.position(t);
-    for (int64_t h = 0; h < config.heads + config.kv_heads; ++h) {
-      float* slope = dqkv.row(t) + h * config.head_dim;
-      if (rope.half() > 0) rope.rotate_back(slope, position);
-      if (!has_norms) continue;
-      const bool is_query = h < config.heads;
-      norm_backward(is_query ? layer.q_norm : layer.k_norm, a.qkv_plain.row(t) + h * config.head_dim, slope,
-                    slope, (is_query ? gradients.q_norm : gradients.k_norm).weight.data(), nullptr);
+  const int threads = omp_get_max_threads();
+  std::vector<HeadNormGradients> partials(static_cast<size_t>(threads), HeadNormGradients(gradients));
+#pragma omp parallel num_threads(threads)
+  {
+    HeadNormGradients& partial = partials[size_t(omp_get_thread_num())];
+#pragma omp for schedule(static)
+    for (int64_t t = 0; t < sequences.tokens(); ++t) {
+      const int64_t position = sequences.position(t);
+      for (int64_t h = 0; h < config.heads + config.kv_heads; ++h) {
+        float* slope = dqkv.row(t) + h * config.head_dim;
+        if (rope.half() > 0) rope.rotate_back(slope, position);
+        if (!has_norms) continue;
+        const bool is_query = h < config.heads;
+        norm_backward(is_query ? layer.q_norm : layer.k_norm, a.qkv_plain.row(t) + h * config.head_dim, slope,
+                      slope, (is_query ? partial.q : partial.k).data(), nullptr);
+      }
     }
   }
+  for (const HeadNormGradients& partial : partials) partial.add_to(gradients);
 }
 
 // The rows of an expert's tokens, times its share of each.

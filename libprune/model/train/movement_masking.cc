@@ -17,6 +17,8 @@ class MovementMasking : public Masking {
   explicit MovementMasking(const MovementOptions& options) : options_(options), goal_(options_.goal) {
     if (!(options_.score_rate > 0)) throw_usage("movement: expected a rate of the scores above 0");
     if (!(options_.start_scale > 0)) throw_usage("movement: expected a scale of the scores above 0");
+    if (options_.start == ScoreStart::kTaylor && goal_.schedule.warm_up < 1)
+      throw_usage("movement: scores from taylor need steps before the sparsity rises");
     if (options_.rule == MaskRule::kHard) return;
     if (std::holds_alternative<NM>(goal_.pattern))
       throw_usage("movement: soft masks let a matrix choose its sparsity, and N:M has none to choose");
@@ -26,12 +28,13 @@ class MovementMasking : public Masking {
 
   void begin(std::span<const MaskedLinear> linears) override {
     linears_ = chosen_linears(goal_, linears);
-    const double scale = options_.start == ScoreStart::kZero ? 0 : options_.start_scale / mean_magnitude();
+    const bool is_magnitude = options_.start == ScoreStart::kMagnitude;
+    const double scale = is_magnitude ? options_.start_scale / mean_magnitude() : 0;
     for (const MaskedLinear& linear : linears_) {
       dense_.push_back(linear.linear->weight);
-      scores_.push_back(scale == 0
-                            ? MovementScores::zero(linear.linear->out, linear.linear->in, goal_.pattern)
-                            : MovementScores::magnitude(linear.weight(), goal_.pattern, scale));
+      scores_.push_back(is_magnitude
+                            ? MovementScores::magnitude(linear.weight(), goal_.pattern, scale)
+                            : MovementScores::zero(linear.linear->out, linear.linear->in, goal_.pattern));
       slopes_.emplace_back(scores_.back().values().rows(), scores_.back().values().cols());
     }
     for (size_t i = 0; i < linears_.size(); ++i) {
@@ -52,9 +55,10 @@ class MovementMasking : public Masking {
   }
 
   void before_forward(int64_t step) override {
-    const double sparsity = goal_.schedule.at(step);
+    const double sparsity = is_measuring(step) ? 0 : goal_.schedule.at(step);
     const bool is_last = sparsity == goal_.schedule.last;
     if (is_last && is_settled_) return;
+    if (is_measuring(step - 1) && !is_measuring(step)) start_from_squares();
     if (options_.rule == MaskRule::kSoft && !is_last) {
       choose_soft(sparsity);
     } else {
@@ -65,6 +69,7 @@ class MovementMasking : public Masking {
   }
 
   double after_backward(int64_t step) override {
+    if (is_measuring(step)) return measure();
     const double share = goal_.schedule.at(step) / goal_.schedule.last;
     const double weight =
         options_.rule == MaskRule::kSoft && share < 1 ? pressure_ * options_.penalty * share : 0;
@@ -77,7 +82,7 @@ class MovementMasking : public Masking {
       if (!options_.straight_through) apply(masks_[i], linears_[i].slope());
     });
     // Once the sparsity is reached the masks stay, and the weights settle under them.
-    if (share < 1) adam_.step(parameters_, options_.score_rate);
+    if (share < 1) step_scores();
     double penalty = 0;
     for (const double part : penalties) penalty += part;
     return penalty;
@@ -103,6 +108,40 @@ class MovementMasking : public Masking {
  private:
   View<float> dense(size_t i) {
     return view(dense_[i].data(), linears_[i].linear->out, linears_[i].linear->in);
+  }
+
+  // Before the sparsity rises, scores from taylor are sums of squares.
+  bool is_measuring(int64_t step) const {
+    return options_.start == ScoreStart::kTaylor && step >= 0 && step < goal_.schedule.warm_up;
+  }
+
+  double measure() {
+    parallel_for(linears_.size(), 0, [&](size_t i) {
+      scores_[i].values() += scores_[i].gradient(dense(i), linears_[i].slope()).cwiseAbs2();
+    });
+    return 0;
+  }
+
+  void start_from_squares() {
+    double sum = 0, count = 0;
+    for (MovementScores& scores : scores_) {
+      scores.values() = scores.values().cwiseSqrt().eval();
+      sum += scores.values().cast<double>().sum();
+      count += double(scores.values().size());
+    }
+    const double scale = sum > 0 ? options_.start_scale * count / sum : 0;
+    for (MovementScores& scores : scores_) scores.values() *= float(scale);
+  }
+
+  void step_scores() {
+    if (options_.score_step == ScoreStep::kAdam) return adam_.step(parameters_, options_.score_rate);
+    double squares = 0, count = 0;
+    for (const Matrix<float>& slope : slopes_) {
+      squares += slope.cast<double>().squaredNorm();
+      count += double(slope.size());
+    }
+    const double scale = squares > 0 ? options_.score_rate / std::sqrt(squares / count) : 0;
+    for (size_t i = 0; i < scores_.size(); ++i) scores_[i].values() -= float(scale) * slopes_[i];
   }
 
   double mean_magnitude() const {

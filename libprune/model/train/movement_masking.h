@@ -15,14 +15,24 @@ enum class MaskRule {
 enum class ScoreStart {
   kZero,
   kMagnitude,  // |w| over the mean of |w| of all: the first masks are those of magnitude pruning
+  // sqrt(mean of (dL/dS)^2) over the steps before the sparsity rises, over its mean of all: the first masks
+  // are those of Taylor importance (Molchanov et al., arXiv 1906.10771), which unlike |w| compares what
+  // weights and whole blocks of different layers do for the loss.
+  kTaylor,
+};
+
+enum class ScoreStep {
+  kAdam,  // about the rate, for every score alike
+  kSgd,   // rate * dL/dS over its root mean square of all: as far as the score matters
 };
 
 struct MovementOptions {
   MaskGoal goal = {};
   MaskRule rule = MaskRule::kHard;
   ScoreStart start = ScoreStart::kMagnitude;
-  double start_scale = 1;    // of scores from magnitudes
-  double score_rate = 1e-2;  // of Adam, for the scores, until the schedule ends; then masks stay
+  double start_scale = 1;  // of scores that don't start from 0
+  ScoreStep score_step = ScoreStep::kAdam;
+  double score_rate = 1e-2;  // of the scores, until the schedule ends; then masks stay
   // Soft masks: the threshold that tau rises to, along the schedule, and the weight of the penalty
   // mean(sigmoid(S)) where it arrives. While the model is denser than scheduled, the weight grows, and falls
   // while it is sparser: weight *= exp(scheduled - reached) each step. From the step where the schedule ends

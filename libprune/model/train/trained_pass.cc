@@ -49,10 +49,13 @@ std::unique_ptr<Masking> make_movement(const PruneOptions& options, MaskGoal goa
                            .tau = masks.threshold,
                            .penalty = masks.penalty,
                            .straight_through = masks.straight_through};
+  if (masks.score_optimizer == "sgd") movement.score_step = ScoreStep::kSgd;
   if (masks.scores == "zero") {
     movement.start = ScoreStart::kZero;
+  } else if (masks.scores == "taylor") {
+    movement.start = ScoreStart::kTaylor;
   } else if (!masks.scores.empty() && masks.scores != "magnitude") {
-    refuse_scores(options, "zero or magnitude");
+    refuse_scores(options, "zero, magnitude or taylor");
   }
   return movement_masking(movement);
 }

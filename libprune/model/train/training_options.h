@@ -32,13 +32,14 @@ struct TrainingOptions {
 
 // Of the methods of pruning that train, by the name of the option that gives each.
 struct TrainedMaskOptions {
-  bool soft = false;         // movement
-  std::string scores = {};   // movement: zero, magnitude; gradual: magnitude, taylor; empty: the method's
-  double score_rate = 1e-2;  // movement
-  double threshold = 0.1;    // of soft masks
-  double penalty = 1;        // of soft masks
-  bool straight_through = false;  // pruned weights learn too
-  double ramp_begin = 0.1;        // shares of the steps between which the sparsity rises
+  bool soft = false;        // movement
+  std::string scores = {};  // movement: zero, magnitude, taylor; gradual: not zero; empty: the method's
+  std::string score_optimizer = "adam";  // movement: adam, sgd
+  double score_rate = 1e-2;              // movement
+  double threshold = 0.1;                // of soft masks
+  double penalty = 1;                    // of soft masks
+  bool straight_through = false;         // pruned weights learn too
+  double ramp_begin = 0.1;               // shares of the steps between which the sparsity rises
   double ramp_end = 0.7;
 };
 

@@ -97,6 +97,11 @@ const Way kWays[] = {
      [](const MaskGoal& goal) {
        return movement_masking({.goal = goal, .start = ScoreStart::kZero, .straight_through = true});
      }},
+    {"movement from taylor",
+     [](const MaskGoal& goal) {
+       return movement_masking(
+           {.goal = goal, .start = ScoreStart::kTaylor, .score_step = ScoreStep::kSgd, .score_rate = 0.1});
+     }},
     {"soft",
      [](const MaskGoal& goal) {
        return movement_masking({.goal = goal, .rule = MaskRule::kSoft, .start = ScoreStart::kZero});
@@ -162,6 +167,38 @@ TEST(MaskingTest, LearnedMasksLetWeightsReturn) {
   }
 }
 
+// With scores that hardly move the masks are those of what a training of the dense model measured.
+TEST(MaskingTest, ScoresFromTaylorAreRootsOfMeanSquares) {
+  const DecoderConfig config = testing::tiny_config("llama");
+  TrainableModel model = testing::random_model(config, 5);
+  ModelGradients gradients(model);
+  const MaskedLinear linear{&model.layers[0].output, &gradients.layers[0].output};
+  const auto masking = movement_masking({.goal = goal_of(Block{4, 4}, 0.5),
+                                         .start = ScoreStart::kTaylor,
+                                         .score_step = ScoreStep::kSgd,
+                                         .score_rate = 1e-6});
+  masking->begin(std::span(&linear, 1));
+  const Index rows = linear.weight().rows() / 4, cols = linear.weight().cols() / 4;
+  Matrix<double> worth = Matrix<double>::Zero(rows, cols);
+  for (int64_t step = 0; step < 2; ++step) {
+    masking->before_forward(step);
+    for (Index i = 0; i < linear.slope().size(); ++i)
+      linear.slope().data()[i] = float(std::sin(double(i * (step + 2))));
+    const Matrix<double> product = linear.weight().cast<double>().cwiseProduct(linear.slope().cast<double>());
+    for (Index i = 0; i < worth.size(); ++i)
+      worth.data()[i] += std::pow(product.block(i / cols * 4, i % cols * 4, 4, 4).sum(), 2);
+    masking->after_backward(step);
+    masking->after_update();
+  }
+  masking->before_forward(2);
+  masking->before_forward(kSteps);
+  std::vector<double> sorted(worth.data(), worth.data() + worth.size());
+  std::ranges::sort(sorted);
+  const Mask mask = nonzero_mask(linear.weight());
+  for (Index i = 0; i < worth.size(); ++i)
+    EXPECT_EQ(mask(i / cols * 4, i % cols * 4), worth.data()[i] >= sorted[sorted.size() / 2]) << i;
+}
+
 TEST(MaskingTest, LeavesOtherTensorsDense) {
   MaskGoal goal = goal_of(NM{2, 4}, 0.5);
   const DecoderConfig config = testing::tiny_config("llama");
@@ -193,6 +230,9 @@ TEST(MaskingTest, RefusesWhatCannotBe) {
   const MaskGoal nm = goal_of(NM{2, 4}, 0.5);
   EXPECT_THROW(movement_masking({.goal = nm, .rule = MaskRule::kSoft}), Error);
   EXPECT_THROW(movement_masking({.goal = nm, .score_rate = 0}), Error);
+  MaskGoal at_once = nm;
+  at_once.schedule.warm_up = 0;
+  EXPECT_THROW(movement_masking({.goal = at_once, .start = ScoreStart::kTaylor}), Error);
   EXPECT_THROW(gradual_masking({.goal = nm, .score = GradualScore::kTaylor, .straight_through = true}),
                Error);
   EXPECT_THROW(train(gradual_masking({.goal = goal_of(NM{2, 5}, 0.6)})), Error);
