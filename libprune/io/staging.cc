@@ -305,6 +305,11 @@ bool Staging::load_entry(std::string_view line) {
     is_in_place_ = !place->is_null() && *place == identity(output_);
     return true;
   }
+  if (const auto name = entry.find("discarded"); name != entry.end()) {
+    if (!name->is_string()) return false;
+    done_.erase(name->get<std::string>());
+    return true;
+  }
   const auto name = entry.find("done");
   const auto size = entry.find("size");
   if (name == entry.end() || !name->is_string() || size == entry.end() || !size->is_number_unsigned())
@@ -387,6 +392,15 @@ void Staging::commit(const std::string& name, const Json& note) {
   const bool is_due = batch_.size() >= kBatchFiles || batch_bytes_ >= kBatchBytes ||
                       std::chrono::steady_clock::now() - batch_start_ >= kBatchAge;
   if (is_due) vouch();
+}
+
+// The journal first: what it vouches for is never another file of the same size.
+void Staging::discard(const std::string& name) {
+  if (is_in_place_ || !done_.contains(name)) return;
+  append_to_journal(journal_line({{"discarded", name}}));
+  done_.erase(name);
+  std::erase(batch_, name);
+  fs::remove(folder_ / kTree / name);
 }
 
 // Syncs the committed files, and only then writes them to the journal. Writing starts for all of them before

@@ -39,9 +39,8 @@ void check_output_place(const std::filesystem::path& output, bool single_file, c
 //
 // Inside ".NAME.partial":
 //   lock     held with flock() while a process works here
-//   journal  JSON lines: the job; one for every committed file, once it is on disk; a last one just before
-//   the
-//            output is put in place
+//   journal  JSON lines: the job; one for every committed file, once it is on disk, and for every one taken
+//            back; a last one just before the output is put in place
 //   writing/ files that are not committed
 //   tree/    the output so far
 //   old/     the replaced output, for a moment, on file systems that can't exchange two folders
@@ -77,6 +76,9 @@ class Staging {
   // synced, which happens at once for a large file, and within 64 small ones or a second of work; always
   // before publish() shows it.
   void commit(const std::string& name, const nlohmann::json& note = nullptr);
+  // Takes a committed file back: it has to be written again, or is left out. Of an output that is in place
+  // already nothing is taken back.
+  void discard(const std::string& name);
   // Copies a regular file byte for byte, links followed, keeping its permission bits, then commits it. Throws
   // Interrupted.
   void copy(const std::filesystem::path& from, const std::string& name);

@@ -25,13 +25,14 @@ nlohmann::json new_index(const nlohmann::json& old_index, const nlohmann::json& 
   return index;
 }
 
-void write_text(Staging& staging, const std::string& name, const std::string& text) {
+void write_text(Staging& staging, const std::string& name, const std::string& text,
+                const nlohmann::json& note = nullptr) {
   const std::filesystem::path path = staging.path_for(name);
   std::ofstream file(path, std::ios::binary);
   file << text;
   file.close();
   if (!file) throw_runtime(path.string() + ": can't be written");
-  staging.commit(name);
+  staging.commit(name, note);
 }
 
 StagingOptions with_input(StagingOptions options, const Checkpoint& checkpoint) {
@@ -48,12 +49,19 @@ Repacking::Repacking(const Checkpoint& checkpoint, const std::filesystem::path& 
       staging_(output, checkpoint.is_single_file(), job, with_input(std::move(options), checkpoint)),
       progress_(progress, progress_bytes) {}
 
+void Repacking::discard_unlike(const std::string& file, const std::string& fingerprint) {
+  const nlohmann::json note = staging_.note(file);
+  if (note.is_object() && note.value(kFingerprint, "") != fingerprint) staging_.discard(file);
+}
+
 void Repacking::finish() {
   for (const std::filesystem::path& file : checkpoint_.other_files()) {
     check_interrupted();
+    const auto text = replaced_.find(file.string());
+    if (text != replaced_.end()) discard_unlike(text->first, text->second);
     if (file == kIndexFile || staging_.is_done(file.string())) continue;
-    if (const auto text = replaced_.find(file.string()); text != replaced_.end()) {
-      write_text(staging_, text->first, text->second);
+    if (text != replaced_.end()) {
+      write_text(staging_, text->first, text->second, {{kFingerprint, text->second}});
     } else {
       staging_.copy(checkpoint_.path() / file, file.string());
     }

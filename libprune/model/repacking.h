@@ -25,14 +25,17 @@ class Repacking {
   ProgressCounter& progress() { return progress_; }
 
   // Writes shard number `shard` by calling write(path) -> a note that holds those of shard_note(), unless a
-  // run before did. Gives the note.
+  // run before did. Gives the note. Where the job does not decide every bit of the shard, as where sums
+  // depend on the number of threads, `fingerprint` tells shards apart: one of another is written again.
   template <class Write>
-  nlohmann::json shard(size_t shard, Write&& write) {
+  nlohmann::json shard(size_t shard, Write&& write, const std::string& fingerprint = "") {
     check_interrupted();
     const std::string name = checkpoint_.shard_name(shard);
+    discard_unlike(name, fingerprint);
     if (!staging_.is_done(name)) {
       const std::filesystem::path path = staging_.path_for(name);
-      const nlohmann::json note = write(path);
+      nlohmann::json note = write(path);
+      note[kFingerprint] = fingerprint;
       copy_permissions(checkpoint_.shards()[shard].path(), path);
       staging_.commit(name, note);
     }
@@ -43,6 +46,9 @@ class Repacking {
     return note;
   }
 
+  // Nothing is left of this shard.
+  void leave_out(size_t shard) { staging_.discard(checkpoint_.shard_name(shard)); }
+
   // Another text for one of the other files.
   void replace(const std::string& file, std::string text) { replaced_[file] = std::move(text); }
 
@@ -50,6 +56,10 @@ class Repacking {
   void finish();
 
  private:
+  static constexpr const char* kFingerprint = "fingerprint";
+
+  void discard_unlike(const std::string& file, const std::string& fingerprint);
+
   const Checkpoint& checkpoint_;
   Staging staging_;
   ProgressCounter progress_;

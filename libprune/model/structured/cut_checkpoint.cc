@@ -1,6 +1,8 @@
 #include "libprune/model/structured/cut_checkpoint.h"
 
+#include <functional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -28,6 +30,24 @@ class ShardCut {
   }
 
   bool is_empty() const { return kept_.empty(); }
+
+  // Of all that decides its bytes beside the checkpoint.
+  std::string fingerprint() const {
+    std::string facts;
+    const auto add = [&](const void* data, size_t bytes) {
+      const size_t hash = std::hash<std::string_view>()({static_cast<const char*>(data), bytes});
+      facts += ' ' + std::to_string(hash);
+    };
+    for (const Kept& kept : kept_) {
+      facts += ' ' + kept.cut.name;
+      for (const auto& units : {kept.cut.rows, kept.cut.columns}) {
+        if (units) add(units->data(), units->size() * sizeof(int64_t));
+      }
+      if (const auto changed = changed_.find(kept.tensor->name); changed != changed_.end())
+        add(changed->second.data(), changed->second.size());
+    }
+    return std::to_string(std::hash<std::string>()(facts));
+  }
 
   nlohmann::json write(const std::filesystem::path& to, ProgressCounter& progress) const {
     std::vector<TensorInfo> tensors;
@@ -94,9 +114,12 @@ CutFiles write_cut(const Decoder& decoder, const Cut& cut, const ChangedTensors&
   for (size_t shard = 0; shard < checkpoint.shards().size(); ++shard) {
     files.model_bytes += checkpoint.shards()[shard].file_size();
     const ShardCut shard_cut(checkpoint.shards()[shard], cuts, changed);
-    if (shard_cut.is_empty()) continue;
-    const nlohmann::json note =
-        repacking.shard(shard, [&](const auto& to) { return shard_cut.write(to, repacking.progress()); });
+    if (shard_cut.is_empty()) {
+      repacking.leave_out(shard);
+      continue;
+    }
+    const auto write = [&](const auto& to) { return shard_cut.write(to, repacking.progress()); };
+    const nlohmann::json note = repacking.shard(shard, write, shard_cut.fingerprint());
     files.bytes += note.at("file_bytes").get<uint64_t>();
     files.tensors += note.at("tensors").size();
   }

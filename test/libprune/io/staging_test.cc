@@ -303,6 +303,27 @@ TEST_F(StagingTest, resumes_the_same_job) {
   EXPECT_THAT(names_in(folder_.path()), ElementsAre("out"));
 }
 
+TEST_F(StagingTest, takes_committed_files_back) {
+  for (const char* again : {"one", "two"}) {
+    auto staging = stage({.resume = true});
+    put(*staging, "a", again);
+    put(*staging, "b", again);
+    staging->discard("b");
+    EXPECT_FALSE(staging->is_done("b"));
+    EXPECT_FALSE(fs::exists(staging->path_for("x").parent_path().parent_path() / "tree/b"));
+  }
+  auto staging = stage({.resume = true});
+  EXPECT_TRUE(staging->is_done("a"));
+  EXPECT_FALSE(staging->is_done("b"));
+  staging->discard("a");
+  put(*staging, "a", "new");
+  staging.reset();
+  EXPECT_TRUE(stage({.resume = true})->is_done("a"));
+  stage({.resume = true})->publish();
+  EXPECT_THAT(names_in(folder_ / "out"), ElementsAre("a"));
+  EXPECT_EQ(read_file(folder_ / "out/a"), "new");
+}
+
 TEST_F(StagingTest, starts_anew_for_another_job_or_without_resume) {
   const auto leave_a = [&] {
     const auto staging = stage({.resume = true});

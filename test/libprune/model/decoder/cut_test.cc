@@ -200,6 +200,32 @@ TEST(Cut, OfEveryFamilyEqualsZeroedUnits) {
   EXPECT_GE(found, 10);
 }
 
+// A run that is resumed may choose other units, with another number of threads say: no file of the first
+// stays then, be it of the same size.
+TEST(Cut, ResumedWithAnotherCutIsThatCut) {
+  const Checkpoint checkpoint(testing::source_folder() / "test/data/docs-llama-4m");
+  const Decoder dense(checkpoint);
+  Cut first = whole_model(dense.config()), second = first;
+  cut_channels(dense.config(), first);
+  cut_channels(dense.config(), second);
+  for (LayerCut& layer : second.layers) layer.channels[0].back() += 1;
+  const TempFolder folder;
+  const ChangedTensors changed = {
+      {dense.layer_name(1) + ".input_layernorm.weight", std::vector<std::byte>(512)}};
+  const auto write = [&](const Cut& cut, const char* name, bool stops) {
+    const Progress progress = [&](uint64_t, uint64_t, std::string_view tensor) {
+      if (stops && tensor == "model.norm.weight") throw Interrupted();  // of the last shard
+    };
+    Repacking repacking(checkpoint, folder / name, {{"job", "test"}}, {.resume = true}, progress, 1);
+    write_cut(dense, cut, changed, repacking);
+  };
+  EXPECT_THROW(write(first, "out", true), Interrupted);
+  write(second, "out", false);
+  write(second, "expected", false);
+  for (const auto& file : std::filesystem::directory_iterator(folder / "expected"))
+    EXPECT_EQ(testing::read_file(file.path()), testing::read_file(folder / "out" / file.path().filename()));
+}
+
 DecoderConfig config_from(const std::string& text) {
   return parse_decoder_config(nlohmann::json::parse(text));
 }
