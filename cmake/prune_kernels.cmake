@@ -23,15 +23,17 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND PRUNE_FLAGS_avx512bf16 -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
 
-# prune_kernel(target op [TILES] [isa ...]): adds op/generic.cc, and op/<isa>.cc with the flags of that instruction
-# set where the processor is an x86-64. Nothing but kernels may be built with such flags.
+# prune_kernel(target op [TILES] [isa ...]): adds op/generic.cc where there is one, and op/<isa>.cc with the flags of
+# that instruction set where the processor is an x86-64. Nothing but kernels may be built with such flags.
 function(prune_kernel target op)
   cmake_parse_arguments(arg "TILES" "" "" ${ARGN})
   set(tuning "")
   if(arg_TILES)
     set(tuning ${PRUNE_FLAGS_TILES})
   endif()
-  target_sources(${target} PRIVATE ${op}/generic.cc)
+  if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${op}/generic.cc)
+    target_sources(${target} PRIVATE ${op}/generic.cc)
+  endif()
   if(PRUNE_X86_KERNELS)
     foreach(isa ${arg_UNPARSED_ARGUMENTS})
       target_sources(${target} PRIVATE ${op}/${isa}.cc)

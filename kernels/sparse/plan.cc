@@ -4,6 +4,7 @@
 
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/gemv/gemv.h"
+#include "kernels/sparse/in_place/in_place.h"
 #include "kernels/sparse/row_lists/row_lists.h"
 #include "kernels/sparse/row_source.h"
 #include "kernels/sparse/spmm_bitmask/spmm_bitmask.h"
@@ -47,6 +48,12 @@ int64_t most_percent_by_column(WeightType type, uint32_t isa) {
   return isa::runs_on(isa::kAvx2, isa) ? 20 : 100;
 }
 
+// The weights as they are, where that is allowed.
+template <class W>
+std::unique_ptr<const Layout> make_where_it_lies(const W& weights, const PrepareOptions& options) {
+  return options.in_place ? make_in_place(weights, options) : nullptr;
+}
+
 // Weights without a pattern, for a few rows of X.
 std::unique_ptr<const Layout> make_few_unstructured(const RowSource& source, const PrepareOptions& options) {
   const bool named = !options.kernel.empty();
@@ -88,6 +95,10 @@ size_t Plan::bytes() const {
   return (few_ == nullptr ? 0 : few_->bytes()) + (many_ == nullptr ? 0 : many_->bytes());
 }
 
+size_t Plan::own_bytes() const {
+  return (few_ == nullptr ? 0 : few_->own_bytes()) + (many_ == nullptr ? 0 : many_->own_bytes());
+}
+
 size_t Plan::workspace_bytes(int64_t n) const {
   const Layout& chosen = layout(n);
   return chosen.workspace_bytes(n, useful_threads(chosen.bytes(), n));
@@ -103,6 +114,7 @@ void Plan::run(const Batch& batch, void* workspace) const {
 Plan prepare(const NmWeights& weights, const PrepareOptions& options) {
   const RowSource source = read_rows(weights);
   const auto make_few = [&] {
+    if (auto few = make_where_it_lies(weights, options)) return few;
     // Patterns other than 2:4 are as regular as any bitmask.
     auto few = make_nm24(weights, options);
     return few != nullptr ? std::move(few) : make_bitmask(source, options);
@@ -116,7 +128,11 @@ Plan prepare(const NmWeights& weights, const PrepareOptions& options) {
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
   const RowSource source = read_rows(weights);
   return make_plan(
-      source, options, [&] { return make_few_unstructured(source, options); },
+      source, options,
+      [&] {
+        auto few = make_where_it_lies(weights, options);
+        return few != nullptr ? std::move(few) : make_few_unstructured(source, options);
+      },
       [&] { return make_lists(source, options); });
 }
 

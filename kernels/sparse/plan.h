@@ -23,6 +23,9 @@ enum class Use { kAny, kFewRows, kManyRows };
 struct PrepareOptions {
   uint32_t isa = isa::supported();
   Use use = Use::kAny;
+  // The arrays outlive the plan: for a few rows of X they may be multiplied where they lie, and nothing is
+  // rearranged (see in_place/in_place.h).
+  bool in_place = false;
   std::string_view kernel = {};  // where not empty: take this kernel alone, for every n
 };
 
@@ -42,7 +45,9 @@ class Layout {
  public:
   virtual ~Layout() = default;
   virtual const char* kernel_name() const = 0;
-  virtual size_t bytes() const = 0;
+  virtual size_t bytes() const = 0;  // that are read for a row of X
+  // Of these, what the layout holds itself.
+  virtual size_t own_bytes() const { return bytes(); }
   virtual size_t workspace_bytes(int64_t n, int threads) const = 0;
   // workspace: workspace_bytes(batch.n, threads) bytes, aligned to 64.
   virtual void run(const Batch& batch, int threads, void* workspace) const = 0;
@@ -56,8 +61,10 @@ class Plan {
 
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
-  // Memory of the rearranged weights, indices included.
+  // Memory of the weights, indices included, and the part of it that the plan holds itself: the rest lies
+  // where prepare() was shown it.
   size_t bytes() const;
+  size_t own_bytes() const;
   // The kernel that a batch of n rows runs on.
   const char* kernel_name(int64_t n) const { return layout(n).kernel_name(); }
 
@@ -77,7 +84,8 @@ class Plan {
   int64_t most_few_rows_ = 0;
 };
 
-// The weights' arrays may be freed afterwards. They must be free of faults (see find_fault).
+// The weights' arrays may be freed afterwards, except with PrepareOptions::in_place. They must be free of
+// faults (see find_fault).
 Plan prepare(const NmWeights& weights, const PrepareOptions& options = {});
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options = {});
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options = {});

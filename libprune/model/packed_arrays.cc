@@ -185,6 +185,12 @@ size_t PackedArrays::bytes() const {
   return sum;
 }
 
+size_t PackedArrays::mapped_bytes() const {
+  size_t sum = 0;
+  for (const auto& array : mapped_) sum += array.size();
+  return sum;
+}
+
 void PackedArrays::release_pages() const {
   for (const auto& bytes : mapped_) file_->done_with(offset_in(*file_, bytes), bytes.size());
 }

@@ -44,8 +44,9 @@ class PackedArrays {
   // See kernels/sparse/expand/expand.h.
   void expand(int64_t first, int64_t count, void* out) const;
 
-  // Memory that this holds; what stays in the file is not counted.
+  // Memory that this holds, and what stays in the file.
   size_t bytes() const;
+  size_t mapped_bytes() const;
   // Lets the pages of the file go from resident memory; the next use brings them back.
   void release_pages() const;
 

@@ -1,6 +1,7 @@
 #include "libprune/model/sparse_linear.h"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 
 #include <prune/error.h>
@@ -91,7 +92,9 @@ SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeigh
     : rounding_(options.rounding),
       arrays_(PackedArrays(checkpoint, weight)),
       bias_(copy_bias(bias, weight.out)) {
-  plan_ = arrays_->prepare(prepare_options(options));
+  kernels::PrepareOptions prepare = prepare_options(options);
+  prepare.in_place = true;
+  plan_ = arrays_->prepare(prepare);
   choose(options, kind_of(format_in_words(weight), *arrays_, options));
 }
 
@@ -116,6 +119,7 @@ void SparseLinear::choose(const SparseLinearOptions& options, const std::string&
     TuningTable& table = options.tuning != nullptr ? *options.tuning : TuningTable::of_user();
     dense_from_ = std::max<int64_t>(1, table.get(kind, [&] { return measure_dense_from(); }));
   }
+  if (is_in_place()) return;
   arrays_->release_pages();  // what was read to lay out the weights
   if (dense_from_ == kNever) arrays_.reset();
 }
@@ -154,27 +158,26 @@ void SparseLinear::forward_dense(const float* x, int64_t ldx, float* y, int64_t 
     } else {
       gemm(shape, x, ldx, static_cast<const float*>(weights), in(), y + first, ldy);
     }
+    finish_tile(first, count, y + first, ldy, n);
   }
-  arrays_->release_pages();
-  finish_rows(y, ldy, n);
+  if (!is_in_place()) arrays_->release_pages();
 }
 
-// The scales and the bias, which plain products leave out.
-void SparseLinear::finish_rows(float* y, int64_t ldy, int64_t n) const {
-  const float* scales = arrays_->scales();
-  if (scales == nullptr && bias_.empty()) return;
-#pragma omp parallel for if (n * out() >= int64_t{1} << 16)
+// The scales and the bias, which plain products leave out, while the tile of Y is in the caches.
+void SparseLinear::finish_tile(int64_t first, int64_t count, float* y, int64_t ldy, int64_t n) const {
+  const float* scales = arrays_->scales() == nullptr ? nullptr : arrays_->scales() + first;
+  const float* bias = bias_.empty() ? nullptr : bias_.data() + first;
+  if (scales == nullptr && bias == nullptr) return;
+#pragma omp parallel for if (n * count >= int64_t{1} << 16)
   for (int64_t i = 0; i < n; ++i) {
-    for (int64_t r = 0; r < out(); ++r) {
-      const float scale = scales == nullptr ? 1.0F : scales[r];
-      const float shift = bias_.empty() ? 0.0F : bias_[static_cast<size_t>(r)];
-      y[i * ldy + r] = y[i * ldy + r] * scale + shift;
-    }
+    float* row = y + i * ldy;
+    if (scales != nullptr) std::transform(row, row + count, scales, row, std::multiplies<>());
+    if (bias != nullptr) std::transform(row, row + count, bias, row, std::plus<>());
   }
 }
 
 size_t SparseLinear::bytes() const {
-  return plan_.bytes() + (arrays_ ? arrays_->bytes() : 0) + bias_.size() * sizeof(float);
+  return plan_.own_bytes() + (arrays_ ? arrays_->bytes() : 0) + bias_.size() * sizeof(float);
 }
 
 const char* SparseLinear::kernel_name(int64_t n) const {

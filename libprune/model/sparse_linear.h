@@ -40,9 +40,9 @@ class SparseLinear {
  public:
   static constexpr int64_t kNever = prune::kNever;
 
-  // A weight of a packed checkpoint (checked first: Error(kInput)), laid out for this machine. Batches of
-  // many rows read the file's map again, so the checkpoint must outlive the layer. bias [out] or null,
-  // copied.
+  // A weight of a packed checkpoint (checked first: Error(kInput)). Where a kernel multiplies it as it lies
+  // in the file's map, nothing is copied; else it is laid out for this machine, and batches of many rows read
+  // the map again. Either way the checkpoint must outlive the layer. bias [out] or null, copied.
   SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeight& weight, const float* bias = nullptr,
                const SparseLinearOptions& options = {});
   // The weights [out, in] that `mask` keeps, in the packed format that holds them in the fewest bytes.
@@ -62,21 +62,25 @@ class SparseLinear {
   // y[i * ldy + r] for i < n; n >= 0. Y must not overlap X. Throws Error(kRuntime) where oneDNN fails.
   void forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
 
-  // Memory that the layer holds.
+  // Memory that the layer holds, and bytes that it reads from the file for each row of X.
   size_t bytes() const;
+  size_t in_place_bytes() const { return is_in_place() ? arrays_->mapped_bytes() : 0; }
   int64_t dense_from() const { return dense_from_; }
   // What a batch of n rows runs on: "nm24_bf16_avx512bf16", or "dense".
   const char* kernel_name(int64_t n) const;
 
  private:
+  // The kernels for a few rows read the packed arrays themselves.
+  bool is_in_place() const { return plan_.own_bytes() < plan_.bytes(); }
   void choose(const SparseLinearOptions& options, const std::string& kind);
   int64_t measure_dense_from() const;
   void forward_dense(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
-  void finish_rows(float* y, int64_t ldy, int64_t n) const;
+  void finish_tile(int64_t first, int64_t count, float* y, int64_t ldy, int64_t n) const;
 
   Rounding rounding_ = Rounding::kBf16;
   kernels::Plan plan_;
-  std::optional<PackedArrays> arrays_;  // to expand from; nothing where dense_from is kNever
+  std::optional<PackedArrays>
+      arrays_;  // to multiply in place, and to expand from; nothing where neither is done
   std::vector<float> bias_;
   int64_t dense_from_ = kNever;
 };

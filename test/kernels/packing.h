@@ -89,6 +89,8 @@ class TypedValues {
     if (type_ == WeightType::kI8) bytes_.push_back(static_cast<char>(static_cast<int8_t>(value)));
     ++count_;
   }
+  // Behind the last there is nothing that the address sanitizer would let pass.
+  void end() { bytes_.shrink_to_fit(); }
   const void* data() const { return bytes_.data(); }
   int64_t size() const { return count_; }
 
@@ -136,6 +138,7 @@ struct PackedNm {
         }
       }
     }
+    values.end();
     describe(view, m, values);
     view.keep = keep;
     view.group = group;
@@ -160,6 +163,7 @@ struct PackedBitmask {
       }
       row_offsets.push_back(values.size());
     }
+    values.end();
     describe(view, m, values);
     view.bitmask = bitmask.data();
     view.row_offsets = row_offsets.data();

@@ -115,6 +115,7 @@ class KernelTest : public testing::TestWithParam<KernelLine> {
 
 class NmKernelTest : public KernelTest {};
 class BitmaskKernelTest : public KernelTest {};
+class InPlaceKernelTest : public KernelTest {};
 class CsrKernelTest : public KernelTest {};
 class GemvKernelTest : public KernelTest {};
 class WindowsKernelTest : public KernelTest {};
@@ -123,7 +124,7 @@ class RowListsKernelTest : public KernelTest {};
 
 constexpr std::pair<int64_t, int64_t> kShapes[] = {{1, 4},   {3, 16},   {4, 32},    {5, 60},  {7, 64},
                                                    {16, 68}, {33, 128}, {130, 132}, {67, 260}};
-constexpr double kDensities[] = {0.0, 1.0 / 16, 0.25, 0.5, 0.75, 1.0};
+constexpr double kDensities[] = {0.0, 1.0 / 16, 0.5, 1.0};
 
 TEST_P(NmKernelTest, TwoOfFour) {
   for (const WeightType type : types_of(GetParam().name)) {
@@ -141,6 +142,27 @@ TEST_P(BitmaskKernelTest, Densities) {
       for (const auto& [rows, cols] : kShapes) {
         const TestMatrix m = random_matrix(rows, cols + rows % 5, type, {.density = density}, rng_);
         ASSERT_NO_FATAL_FAILURE(check_all(m, PackedBitmask(m).view, {1, 2, 3, 7, 17}));
+      }
+    }
+  }
+}
+
+// Rows longer than the loop's step, and whose ends are the arrays' ends.
+TEST_P(InPlaceKernelTest, EveryPattern) {
+  options_.in_place = true;
+  const std::vector<int64_t> batches{1, 2, 3, 7, 17};
+  for (const WeightType type : types_of(GetParam().name)) {
+    for (const auto& [rows, cols] : {std::pair{1, 4}, {3, 60}, {5, 64}, {17, 132}, {18, 1036}}) {
+      if (contains(GetParam().name, "nm24")) {
+        const TestMatrix m = random_matrix(rows, cols, type, {.keep = 2, .group = 4}, rng_);
+        ASSERT_NO_FATAL_FAILURE(check_all(m, PackedNm(m, 2, 4).view, batches));
+        continue;
+      }
+      for (const double density : kDensities) {
+        const TestMatrix m = random_matrix(rows, cols + rows % 5, type, {.density = density}, rng_);
+        const PackedBitmask packed(m);
+        ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, batches));
+        EXPECT_LT(prepare(packed.view, options_).own_bytes(), 300U);
       }
     }
   }
@@ -238,6 +260,11 @@ constexpr KernelLine kBitmaskKernels[] = {
 #define PRUNE_BITMASK_KERNEL PRUNE_LINE
 #include "kernels/sparse/spmm_bitmask/kernels.inc"
 };
+// Empty where there are none for the processor.
+const std::vector<KernelLine> kInPlaceKernels{
+#define PRUNE_IN_PLACE_KERNEL PRUNE_LINE
+#include "kernels/sparse/in_place/kernels.inc"
+};
 constexpr KernelLine kCsrKernels[] = {
 #define PRUNE_CSR_KERNEL PRUNE_LINE
 #include "kernels/sparse/spmm_csr/kernels.inc"
@@ -261,6 +288,8 @@ constexpr KernelLine kRowListsKernels[] = {
 };
 INSTANTIATE_TEST_SUITE_P(All, NmKernelTest, testing::ValuesIn(kNm24Kernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, BitmaskKernelTest, testing::ValuesIn(kBitmaskKernels), name_of);
+INSTANTIATE_TEST_SUITE_P(All, InPlaceKernelTest, testing::ValuesIn(kInPlaceKernels), name_of);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(InPlaceKernelTest);
 INSTANTIATE_TEST_SUITE_P(All, CsrKernelTest, testing::ValuesIn(kCsrKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, GemvKernelTest, testing::ValuesIn(kGemvKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, WindowsKernelTest, testing::ValuesIn(kWindowsKernels), name_of);
@@ -322,7 +351,7 @@ TEST_P(PlanTest, Bsr) {
   }
 }
 
-// A sign and seven bits can't hold -128: other kernels take such weights.
+// A sign and seven bits can't hold -128: other kernels take such weights, or take them as they lie.
 TEST(Plan, SmallestInt8) {
   std::mt19937 rng(test_seed());
   TestMatrix m = random_matrix(9, 132, WeightType::kI8, {.keep = 2, .group = 4}, rng);
@@ -335,6 +364,10 @@ TEST(Plan, SmallestInt8) {
     ASSERT_NO_FATAL_FAILURE(check(prepare(PackedNm(m, 2, 4).view), m, n, 1e-5, rng));
     ASSERT_NO_FATAL_FAILURE(check(prepare(PackedBitmask(m).view), m, n, 1e-5, rng));
     ASSERT_NO_FATAL_FAILURE(check(prepare(PackedDense(m).view), m, n, 1e-5, rng));
+    const PackedNm nm(m, 2, 4);
+    const PackedBitmask bitmask(m);
+    for (const Plan& plan : {prepare(nm.view, {.in_place = true}), prepare(bitmask.view, {.in_place = true})})
+      ASSERT_NO_FATAL_FAILURE(check(plan, m, n, bound_of(plan.kernel_name(n)), rng));
   }
 }
 

@@ -1,6 +1,5 @@
 #include "kernels/sparse/expand/expand.h"
 
-#include <array>
 #include <cstring>
 #include <vector>
 
@@ -9,20 +8,6 @@
 
 namespace prune::kernels {
 namespace {
-
-// Both groups of a byte of 2:4 indices as the byte of a bitmask: idx0 + 4 idx1, the low nibble first.
-constexpr std::array<uint8_t, 256> make_nm24_masks() {
-  std::array<uint8_t, 256> masks{};
-  for (unsigned byte = 0; byte < 256; ++byte) {
-    for (unsigned nibble = 0; nibble < 2; ++nibble) {
-      const unsigned pair = byte >> (4 * nibble);
-      const unsigned mask = 1u << (pair & 3) | 1u << (pair >> 2 & 3);
-      masks[byte] = static_cast<uint8_t>(masks[byte] | mask << (4 * nibble));
-    }
-  }
-  return masks;
-}
-constexpr std::array<uint8_t, 256> kNm24Masks = make_nm24_masks();
 
 int64_t row_bytes(const Weights& w) { return w.cols * weight_bytes(expanded_type(w.type)); }
 const char* value_at(const Weights& w, int64_t i) {
@@ -89,7 +74,7 @@ void expand(const NmWeights& w, int64_t first, int64_t count, void* out, uint32_
 #pragma omp for
     for (int64_t i = 0; i < count; ++i) {
       const uint8_t* indices = w.indices + (first + i) * index_bytes;
-      for (int64_t b = 0; b < mask_bytes; ++b) masks[b] = kNm24Masks[indices[b]];
+      kernel.nm24_masks(indices, mask_bytes, masks.data());
       // Half a byte of indices at the end of a row is an index pair of zeros: no group.
       if (w.cols % 8 != 0) masks.back() &= 0x0f;
       kernel.expand_row(masks.data(), value_at(w, (first + i) * w.cols / 2), w.cols, row_at(out, w, i));

@@ -1,3 +1,4 @@
+#include <array>
 #include <cstring>
 
 #include "kernels/sparse/expand/kernel.h"
@@ -22,7 +23,25 @@ void expand_row(const uint8_t* bits, const void* values, int64_t cols, void* out
   for (int64_t j = 0; j < cols; ++j) to[j] = (bits[j / 8] >> (j % 8) & 1) != 0 ? as_stored(*value++) : Out{};
 }
 
+// Both groups of a byte of 2:4 indices as the byte of a bitmask: idx0 + 4 idx1, the low nibble first.
+constexpr std::array<uint8_t, 256> make_nm24_masks() {
+  std::array<uint8_t, 256> masks{};
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    for (unsigned nibble = 0; nibble < 2; ++nibble) {
+      const unsigned pair = byte >> (4 * nibble);
+      const unsigned mask = 1u << (pair & 3) | 1u << (pair >> 2 & 3);
+      masks[byte] = static_cast<uint8_t>(masks[byte] | mask << (4 * nibble));
+    }
+  }
+  return masks;
+}
+constexpr std::array<uint8_t, 256> kNm24Masks = make_nm24_masks();
+
 }  // namespace
+
+void nm24_masks_by_table(const uint8_t* indices, int64_t count, uint8_t* masks) {
+  for (int64_t b = 0; b < count; ++b) masks[b] = kNm24Masks[indices[b]];
+}
 
 constexpr ExpandKernel expand_f32_generic{"expand_f32_generic", WeightType::kF32, expand_row<float, float>};
 constexpr ExpandKernel expand_bf16_generic{"expand_bf16_generic", WeightType::kBf16,

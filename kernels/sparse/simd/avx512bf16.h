@@ -51,17 +51,38 @@ struct SignMagnitude {
     }
   }
   // Byte p goes to place unpacked_place(p) of w.
-  PRUNE_INLINE void widen(__m512i v, __m512i (&w)[2]) const {
+  PRUNE_INLINE void widen(__m512i v, __m512i (&w)[2]) const { join(lower(v), upper(v, v), w); }
+
+  // The bytes of the bf16 of magnitudes below 128, the upper one with the sign bits of `signs`.
+  PRUNE_INLINE __m512i lower(__m512i v) const { return _mm512_permutex2var_epi8(low[0], v, low[1]); }
+  PRUNE_INLINE __m512i upper(__m512i v, __m512i signs) const {
     const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
-    const __m512i lower = _mm512_permutex2var_epi8(low[0], v, low[1]);
     const __m512i magnitude = _mm512_permutex2var_epi8(high[0], v, high[1]);
-    const __m512i upper = _mm512_ternarylogic_epi32(magnitude, v, sign, 0xf8);  // magnitude | (v & sign)
+    return _mm512_ternarylogic_epi32(magnitude, signs, sign, 0xf8);  // magnitude | (signs & sign)
+  }
+  PRUNE_INLINE static void join(__m512i lower, __m512i upper, __m512i (&w)[2]) {
     w[0] = _mm512_unpacklo_epi8(lower, upper);
     w[1] = _mm512_unpackhi_epi8(lower, upper);
   }
 };
 // Unpacking works within 128 bits.
 constexpr int32_t unpacked_place(int32_t p) { return p / 16 * 8 + p % 8 + (p % 16 < 8 ? 0 : 32); }
+
+// 64 int8 as they are stored elsewhere, in two's complement, made bf16 in their own order.
+struct TwosComplement {
+  SignMagnitude tables;
+
+  PRUNE_INLINE void widen(__m512i v, __m512i (&w)[2]) const {
+    const __m512i least = _mm512_set1_epi8(static_cast<char>(0x80));
+    // Eights of bytes, so that unpacking puts them in order.
+    v = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7), v);
+    const __m512i magnitude = _mm512_abs_epi8(v);
+    // -128, whose magnitude has eight bits, is 0xc300.
+    const __m512i upper = _mm512_mask_mov_epi8(tables.upper(magnitude, v), _mm512_cmpeq_epi8_mask(v, least),
+                                               _mm512_set1_epi8(static_cast<char>(0xc3)));
+    SignMagnitude::join(tables.lower(magnitude), upper, w);
+  }
+};
 
 }  // namespace
 }  // namespace prune::kernels

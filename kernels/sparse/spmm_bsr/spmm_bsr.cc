@@ -29,8 +29,9 @@ class Strips {
         indptr_(w.indptr, w.indptr + w.rows / w.block_rows + 1),
         columns_(w.indices, w.indices + indptr_.back()),
         values_(indptr_.back() * w.block_rows * w.block_cols * weight_bytes(stored)) {
-    int64_t first = 0;
+#pragma omp parallel for
     for (int64_t i = 0; i < w.rows / w.block_rows; ++i) {
+      int64_t first = indptr_[static_cast<size_t>(i)] * w.block_rows * w.block_cols;
       for (int64_t s = 0; s < strips_per_block_; ++s) {
         for (int64_t b = indptr_[i]; b < indptr_[i + 1]; ++b) {
           for (int64_t j = 0; j < w.block_cols; ++j) {

@@ -30,6 +30,7 @@ class Nm24 final : public FewRows {
         chunks_(divide_up(w.cols, kernel.chunk)),
         values_(groups() * kNm24GroupRows * row_values() * weight_bytes(w.type)),
         indices_(groups() * kNm24GroupRows * chunks_ * index_bytes()) {
+#pragma omp parallel for
     for (int64_t r = 0; r < w.rows; ++r) fill_row(w, r);
   }
 

@@ -74,6 +74,7 @@ std::unique_ptr<LinearProduct> LinearProducts::make_packed(const PackedWeight& w
   ++prepared_.packed;
   ++prepared_.kernels[layer.kernel_name(1)];
   prepared_.bytes += layer.bytes();
+  prepared_.in_place += layer.in_place_bytes();
   return std::make_unique<SparseProduct>(std::move(layer));
 }
 

@@ -160,10 +160,10 @@ TEST(TuningTable, KeepsWhatWasMeasured) {
 TEST(TuningTable, IgnoresWhatIsDamaged) {
   const TempFolder folder;
   const std::filesystem::path file = TuningTable(folder.path(), "machine").file();
-  for (const char* text : {"", "{", "[]", "7", R"({"version":3,"machine":"machine","numbers":{"a":1}})",
-                           R"({"version":2,"machine":"x","numbers":{"a":1}})",
-                           R"({"version":2,"machine":"machine","numbers":{"a":"1"}})",
-                           R"({"version":2,"machine":"machine","numbers":[1]})"}) {
+  for (const char* text : {"", "{", "[]", "7", R"({"version":9,"machine":"machine","numbers":{"a":1}})",
+                           R"({"version":3,"machine":"x","numbers":{"a":1}})",
+                           R"({"version":3,"machine":"machine","numbers":{"a":"1"}})",
+                           R"({"version":3,"machine":"machine","numbers":[1]})"}) {
     testing::write_file(file, text);
     EXPECT_EQ(TuningTable(folder.path(), "machine").get("a", [] { return 5; }), 5) << text;
   }

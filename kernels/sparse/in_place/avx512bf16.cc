@@ -1,0 +1,215 @@
+#include <immintrin.h>
+
+#include "kernels/sparse/in_place/kernel.h"
+#include "kernels/sparse/simd/avx512bf16.h"
+#include "kernels/sparse/simd/prefetch.h"
+
+namespace prune::kernels {
+namespace {
+
+constexpr int64_t kMostMarks = 16;  // bytes of a chunk
+
+// Words 0 .. 31: step * (l / every).
+PRUNE_INLINE __m512i word_ramp(int every, int step) {
+  uint16_t words[32];
+  for (int l = 0; l < 32; ++l) words[l] = static_cast<uint16_t>(l / every * step);
+  return _mm512_loadu_si512(words);
+}
+
+PRUNE_INLINE uint64_t load_word(const uint8_t* p) {
+  uint64_t word;
+  __builtin_memcpy(&word, p, sizeof word);
+  return word;
+}
+
+PRUNE_INLINE uint64_t first_bits(int64_t count) {
+  return count >= 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
+}
+
+// Registers of 32 weights: one of bf16, or two of what 64 int8 widen to.
+struct Bf16Values {
+  using Value = uint16_t;
+  static constexpr int kHalves = 1;
+  PRUNE_INLINE static __m512i load(const Value* p) { return _mm512_loadu_si512(p); }
+  PRUNE_INLINE static __m512i load(const Value* p, int64_t count) {
+    return _mm512_maskz_loadu_epi16(static_cast<__mmask32>(first_bits(count)), p);
+  }
+  PRUNE_INLINE static __m512i expand(uint64_t mask, __m512i v) {
+    return _mm512_maskz_expand_epi16(static_cast<__mmask32>(mask), v);
+  }
+  PRUNE_INLINE void widen(__m512i v, __m512i (&w)[1]) const { w[0] = v; }
+};
+struct Int8Values {
+  using Value = uint8_t;
+  static constexpr int kHalves = 2;
+  TwosComplement decoder;
+  PRUNE_INLINE static __m512i load(const Value* p) { return _mm512_loadu_si512(p); }
+  PRUNE_INLINE static __m512i load(const Value* p, int64_t count) {
+    return _mm512_maskz_loadu_epi8(first_bits(count), p);
+  }
+  PRUNE_INLINE static __m512i expand(uint64_t mask, __m512i v) { return _mm512_maskz_expand_epi8(mask, v); }
+  PRUNE_INLINE void widen(__m512i v, __m512i (&w)[2]) const { decoder.widen(v, w); }
+};
+
+// Word l of a register of values takes input 4 (l / 2) + index l of its 64: vpmultishiftqb brings the two
+// bits of every word's index to its bottom, one vpermi2w fetches the inputs.
+template <class Values>
+struct Nm24 {
+  using Value = typename Values::Value;
+  static constexpr int kHalves = Values::kHalves;
+  static constexpr int64_t kChunk = 64 * kHalves;
+  Values values;
+  __m512i shifts = word_ramp(1, 2), groups = word_ramp(2, 4), three = _mm512_set1_epi16(3);
+
+  // Inputs that may be multiplied before a load reaches beyond the array.
+  static int64_t safe(const PackedRow&, int64_t cols) { return cols; }
+  // How many values a chunk takes.
+  PRUNE_INLINE static int64_t taken(const uint8_t*, int64_t left) {
+    return (left < kChunk ? left : kChunk) / 2;
+  }
+
+  template <int B>
+  PRUNE_INLINE void add(__m512i v, const uint8_t* marks, const uint16_t* x, int64_t x_stride,
+                        __m512 (&acc)[B]) const {
+    __m512i w[kHalves];
+    values.widen(v, w);
+#pragma GCC unroll 2
+    for (int h = 0; h < kHalves; ++h) {
+      const __m512i indices = _mm512_set1_epi64(static_cast<int64_t>(load_word(marks + 8 * h)));
+      const __m512i lane =
+          _mm512_ternarylogic_epi32(_mm512_multishift_epi64_epi8(shifts, indices), three, groups, 0xea);
+#pragma GCC unroll 4
+      for (int i = 0; i < B; ++i) {
+        const uint16_t* in = x + i * x_stride + 64 * h;
+        const __m512i gathered =
+            _mm512_permutex2var_epi16(_mm512_loadu_si512(in), lane, _mm512_loadu_si512(in + 32));
+        acc[i] = dot_pairs(acc[i], gathered, w[h]);
+      }
+    }
+  }
+};
+
+// The next values, spread to the places that the mask names.
+template <class Values>
+struct Bitmask {
+  using Value = typename Values::Value;
+  static constexpr int kHalves = Values::kHalves;
+  static constexpr int64_t kChunk = 32 * kHalves;
+  Values values;
+
+  // A load takes as many values as a chunk has weights.
+  static int64_t safe(const PackedRow& row, int64_t cols) {
+    return row.values_left < cols ? row.values_left : cols;
+  }
+  PRUNE_INLINE static uint64_t mask_of(const uint8_t* marks) {
+    if constexpr (kHalves == 2) return load_word(marks);
+    uint32_t mask;
+    __builtin_memcpy(&mask, marks, sizeof mask);
+    return mask;
+  }
+  PRUNE_INLINE static int64_t taken(const uint8_t* marks, int64_t) {
+    return __builtin_popcountll(mask_of(marks));
+  }
+
+  template <int B>
+  PRUNE_INLINE void add(__m512i v, const uint8_t* marks, const uint16_t* x, int64_t x_stride,
+                        __m512 (&acc)[B]) const {
+    __m512i w[kHalves];
+    values.widen(Values::expand(mask_of(marks), v), w);
+#pragma GCC unroll 4
+    for (int i = 0; i < B; ++i) {
+#pragma GCC unroll 2
+      for (int h = 0; h < kHalves; ++h)
+        acc[i] = dot_pairs(acc[i], _mm512_loadu_si512(x + i * x_stride + 32 * h), w[h]);
+    }
+  }
+};
+
+// B rows of X. Chunks take turns with kSets sums, so that none waits for the one before.
+template <class Format, class Values, int B>
+void multiply_batch(const PackedRow& row, int64_t cols, const uint16_t* x, int64_t x_stride, float* sums,
+                    int64_t sums_stride) {
+  constexpr int kSets = 4 / B;
+  constexpr int64_t kChunk = Format::kChunk, kStep = kSets * kChunk,
+                    kMarks = kChunk == 32 ? 4 : 8 * kChunk / 64;
+  const Format format;
+  const auto* values = static_cast<const typename Format::Value*>(row.values);
+  const uint8_t* marks = row.marks;
+  __m512 acc[kSets][B];
+#pragma GCC unroll 4
+  for (int s = 0; s < kSets; ++s) {
+#pragma GCC unroll 4
+    for (int i = 0; i < B; ++i) acc[s][i] = _mm512_setzero_ps();
+  }
+  int64_t k = 0;
+  for (const int64_t safe = Format::safe(row, cols); k + kStep <= safe; k += kStep, x += kStep) {
+    prefetch_ahead(marks);
+#pragma GCC unroll 4
+    for (int s = 0; s < kSets; ++s, marks += kMarks) {
+      prefetch_ahead(values);
+      format.template add<B>(Values::load(values), marks, x + s * kChunk, x_stride, acc[s]);
+      values += Format::taken(marks, kChunk);
+    }
+  }
+  for (; k < cols; k += kChunk, x += kChunk, marks += kMarks) {
+    uint8_t rest[kMostMarks] = {};
+    const int64_t left = cols - k, bytes = (left + 7) / 8;
+    __builtin_memcpy(rest, marks, static_cast<size_t>(bytes < kMarks ? bytes : kMarks));
+    const int64_t count = Format::taken(rest, left);
+    format.template add<B>(Values::load(values, count), rest, x, x_stride, acc[0]);
+    values += count;
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < B; ++i) {
+#pragma GCC unroll 4
+    for (int s = 1; s < kSets; ++s) acc[0][i] = _mm512_add_ps(acc[0][i], acc[s][i]);
+    sums[i * sums_stride] = _mm512_reduce_add_ps(acc[0][i]);
+  }
+}
+
+// The row is read from memory once: it then stays in the first-level cache for the other rows of X.
+template <template <class> class Format, class Values>
+void multiply(const PackedRow& row, int64_t cols, const uint16_t* x, int64_t x_stride, int64_t n, float* sums,
+              int64_t sums_stride) {
+  using F = Format<Values>;
+  int64_t i = 0;
+  for (; i + 4 <= n; i += 4)
+    multiply_batch<F, Values, 4>(row, cols, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
+  for (; i + 2 <= n; i += 2)
+    multiply_batch<F, Values, 2>(row, cols, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
+  if (i < n)
+    multiply_batch<F, Values, 1>(row, cols, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
+}
+
+void pack_x(const float* x, int64_t cols, int64_t padded, uint16_t* packed) {
+  round_inputs(x, cols, padded, packed);
+}
+
+}  // namespace
+
+constexpr InPlaceKernel in_place_nm24_bf16_avx512bf16{.name = "in_place_nm24_bf16_avx512bf16",
+                                                      .marks = Marks::kNm24,
+                                                      .type = WeightType::kBf16,
+                                                      .chunk = Nm24<Bf16Values>::kChunk,
+                                                      .pack_x = pack_x,
+                                                      .multiply = multiply<Nm24, Bf16Values>};
+constexpr InPlaceKernel in_place_nm24_i8_avx512bf16{.name = "in_place_nm24_i8_avx512bf16",
+                                                    .marks = Marks::kNm24,
+                                                    .type = WeightType::kI8,
+                                                    .chunk = Nm24<Int8Values>::kChunk,
+                                                    .pack_x = pack_x,
+                                                    .multiply = multiply<Nm24, Int8Values>};
+constexpr InPlaceKernel in_place_bitmask_bf16_avx512bf16{.name = "in_place_bitmask_bf16_avx512bf16",
+                                                         .marks = Marks::kBitmask,
+                                                         .type = WeightType::kBf16,
+                                                         .chunk = Bitmask<Bf16Values>::kChunk,
+                                                         .pack_x = pack_x,
+                                                         .multiply = multiply<Bitmask, Bf16Values>};
+constexpr InPlaceKernel in_place_bitmask_i8_avx512bf16{.name = "in_place_bitmask_i8_avx512bf16",
+                                                       .marks = Marks::kBitmask,
+                                                       .type = WeightType::kI8,
+                                                       .chunk = Bitmask<Int8Values>::kChunk,
+                                                       .pack_x = pack_x,
+                                                       .multiply = multiply<Bitmask, Int8Values>};
+
+}  // namespace prune::kernels

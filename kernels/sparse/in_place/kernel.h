@@ -1,0 +1,36 @@
+// One packed row of W against some rows of X.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/sparse/isa.h"
+#include "kernels/sparse/weights.h"
+
+namespace prune::kernels {
+
+enum class Marks : uint8_t { kNm24, kBitmask };
+
+struct PackedRow {
+  const void* values;
+  int64_t values_left;   // from the row's first to the end of the array, at least the row's own
+  const uint8_t* marks;  // 2:4 indices or a bitmask, exactly the row's bytes
+};
+
+struct InPlaceKernel {
+  const char* name;
+  Marks marks;
+  WeightType type;
+  int64_t chunk;  // packed rows of X are a multiple of it long, zeros behind cols
+  void (*pack_x)(const float* x, int64_t cols, int64_t padded, uint16_t* packed);
+  // sums[i * sums_stride] = sum_k row[k] x[i * x_stride + k], k < cols, for i < n. Nothing is read beyond the
+  // arrays.
+  void (*multiply)(const PackedRow& row, int64_t cols, const uint16_t* x, int64_t x_stride, int64_t n,
+                   float* sums, int64_t sums_stride);
+};
+
+#define PRUNE_IN_PLACE_KERNEL(name, needs) extern const InPlaceKernel name;
+#include "kernels/sparse/in_place/kernels.inc"
+#undef PRUNE_IN_PLACE_KERNEL
+
+}  // namespace prune::kernels
