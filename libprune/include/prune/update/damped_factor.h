@@ -4,6 +4,7 @@
 #include <string>
 
 #include <prune/layer_error.h>
+#include <prune/padded_matrix.h>
 #include <prune/pattern.h>
 #include <prune/triangular.h>
 #include <prune/update/damping.h>
@@ -16,7 +17,7 @@ namespace prune {
 // inverse of R P^1/2, and 1 / pivots_j = U_jj^2 = [inv(H[j:, j:])]_00: what weight j costs when only later
 // weights can make up for it is w_j^2 pivots_j. Neither inverse is ever formed.
 struct DampedFactor {
-  Matrix<float> unit_upper;  // R; below the diagonal is whatever was there
+  PaddedMatrix unit_upper;  // R; below the diagonal is whatever was there
   Eigen::VectorXf pivots;
   double damping = 0;  // the one that it worked with
   int retries = 0;     // with ten times the damping each
@@ -34,23 +35,29 @@ inline DampedFactor factor_damped(const ConstView<float>& gram, double damping) 
   }
   const Index n = gram.cols();
   detail::require_upper_gram(gram, n);
-  DampedFactor factor{Matrix<float>(n, n), Eigen::VectorXf(n), damping, 0};
+  DampedFactor factor{PaddedMatrix(n, n), Eigen::VectorXf(n), damping, 0};
+  View<float> h = factor.unit_upper.view();
   for (;; ++factor.retries, factor.damping *= 10) {
     const double lambda = detail::damping_of(gram, factor.damping);
-    Matrix<float>& h = factor.unit_upper;
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic, 64)
+#endif
     for (Index i = 0; i < n; ++i) {
       h.row(i).tail(n - i) = gram.row(i).tail(n - i);
       h(i, i) = gram(i, i) == 0 ? 1.0f : float(gram(i, i) + lambda);
     }
-    if (detail::factor_upper({h.data(), n, n, Eigen::OuterStride<>(n)}) && h.diagonal().allFinite()) break;
+    if (detail::factor_upper(h) && h.diagonal().allFinite()) break;
     if (factor.retries == kMaxRetries) {
       throw_input("Gram matrix: not positive definite even with damping " +
                   detail::short_number(factor.damping) + "; it should be the sum of x x^T over inputs x");
     }
   }
-  factor.pivots = factor.unit_upper.diagonal().cwiseAbs2();
-  const Eigen::RowVectorXf scale = factor.unit_upper.diagonal().cwiseInverse().transpose();
-  for (Index i = 0; i < n; ++i) factor.unit_upper.row(i).tail(n - i).array() *= scale.tail(n - i).array();
+  factor.pivots = h.diagonal().cwiseAbs2();
+  const Eigen::RowVectorXf scale = h.diagonal().cwiseInverse().transpose();
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic, 64)
+#endif
+  for (Index i = 0; i < n; ++i) h.row(i).tail(n - i).array() *= scale.tail(n - i).array();
   return factor;
 }
 

@@ -48,16 +48,15 @@ class SparsegptSweep {
                  const SparsegptOptions& options, Mask& mask)
       : nm_(pattern ? std::get_if<NM>(pattern) : nullptr),
         blocks_(pattern ? std::get_if<Block>(pattern) : nullptr),
-        storage_(weights.cols(), padded(weights.rows())),
-        state_{weights, factor, part(view_of(storage_), 0, 0, weights.cols(), weights.rows()), mask,
-               options.keep_zeros} {
+        changes_(weights.cols(), weights.rows()),
+        state_{weights, factor, changes_, mask, options.keep_zeros} {
     const Index unit = nm_ ? nm_->group : blocks_ ? blocks_->cols : 1;
     block_ = (options.block + unit - 1) / unit * unit;
     panel_ = nm_ ? std::max<Index>(1, kPanel / unit) * unit : kPanel;
 #ifdef _OPENMP
 #pragma omp parallel for schedule(static)
 #endif
-    for (Index j = 0; j < storage_.rows(); ++j) storage_.row(j).setZero();
+    for (Index j = 0; j < changes_.rows(); ++j) changes_.clear_row(j);
   }
 
   // Chooses the weights of each block of columns when the sweep comes to it; `sparsity` of all go.
@@ -70,12 +69,6 @@ class SparsegptSweep {
   }
 
  private:
-  // Rows a multiple of 4 KiB apart would share the same few lines of a cache.
-  static Index padded(Index rows) {
-    constexpr Index kChunk = SparsegptState::kChunk;
-    return (rows + kChunk - 1) / kChunk * kChunk + kChunk;
-  }
-  static View<float> view_of(Matrix<float>& m) { return view(m.data(), m.rows(), m.cols()); }
   Index rows() const { return state_.weights.rows(); }
   Index cols() const { return state_.weights.cols(); }
 
@@ -99,16 +92,16 @@ class SparsegptSweep {
     const Index middle = begin + steps / 2 * step;
     halve(begin, middle, step, leaf);
     multiply(1, Transposed{factor_part(begin, middle, middle, end)}, changes_of(begin, middle), 1,
-             part(state_.changes, middle, 0, end - middle, rows()));
+             part(changes_.view(), middle, 0, end - middle, rows()));
     halve(middle, end, step, leaf);
   }
 
   // R in rows [top, bottom) and columns [begin, end), and the changes of columns [begin, end).
   ConstView<float> factor_part(Index top, Index bottom, Index begin, Index end) const {
-    return part(view(state_.factor.unit_upper), top, begin, bottom - top, end - begin);
+    return part(state_.factor.unit_upper.view(), top, begin, bottom - top, end - begin);
   }
   ConstView<float> changes_of(Index begin, Index end) const {
-    return as_const(part(state_.changes, begin, 0, end - begin, rows()));
+    return part(changes_.view(), begin, 0, end - begin, rows());
   }
 
   // Rows know nothing of each other.
@@ -155,37 +148,35 @@ class SparsegptSweep {
 
   // What pruning each weight of the columns would cost now; -1 where it must go. What a weight is now has the
   // columns of the block before it make up for the earlier ones too: t R_bb = sums.
-  Matrix<float> costs(Index begin, Index end) const {
+  void find_costs(Index begin, Index end) {
     const Matrix<float> inverse = invert_small(factor_part(begin, end, begin, end));
-    Matrix<float> cost(rows(), end - begin);
-    multiply(1, Transposed{changes_of(begin, end)}, view(inverse), 0, view_of(cost));
+    cost_.resize(rows(), end - begin);
+    multiply(1, Transposed{changes_of(begin, end)}, view(inverse), 0,
+             view(cost_.data(), rows(), end - begin));
     const float* pivots = state_.factor.pivots.data() + begin;
-    bool all_numbers = true;
+    int not_numbers = 0;
 #ifdef _OPENMP
-#pragma omp parallel for schedule(static) reduction(&& : all_numbers)
+#pragma omp parallel for schedule(static) reduction(| : not_numbers)
 #endif
     for (Index i = 0; i < rows(); ++i) {
       const float* w = state_.weights.data() + i * state_.weights.outerStride() + begin;
-      float* c = cost.data() + i * cost.cols();
-      bool numbers = true;
-      for (Index j = 0; j < cost.cols(); ++j) {
+      float* c = cost_.data() + i * cost_.cols();
+      for (Index j = 0; j < cost_.cols(); ++j) {
         const float now = w[j] + c[j];
         c[j] = now * now * pivots[j];
-        numbers &= c[j] == c[j];
       }
-      for (Index j = 0; j < cost.cols() && state_.keep_zeros; ++j) c[j] = w[j] == 0 ? -1 : c[j];
-      all_numbers = all_numbers && numbers;
+      for (Index j = 0; j < cost_.cols(); ++j) not_numbers |= c[j] != c[j];
+      for (Index j = 0; j < cost_.cols() && state_.keep_zeros; ++j) c[j] = w[j] == 0 ? -1 : c[j];
     }
-    if (!all_numbers) refuse_nan(view(cost));
-    return cost;
+    if (not_numbers != 0) refuse_nan(view(cost_));
   }
 
   void choose(Index begin, Index end) {
     if (nm_) return;  // group by group, in work_off()
-    const Matrix<float> cost = costs(begin, end);
+    find_costs(begin, end);
     const int64_t keep = keep_[size_t(begin / block_)];
-    const Mask chosen = blocks_ ? choose_blocks(cost, keep) : CostSelection(cost).keep_dearest(keep);
-    for (Index i = 0; i < cost.rows(); ++i) {
+    const Mask chosen = blocks_ ? choose_blocks(keep) : CostSelection(cost_).keep_dearest(keep);
+    for (Index i = 0; i < rows(); ++i) {
       for (Index j = begin; j < end; j += 32) {
         const Index count = std::min<Index>(32, end - j);
         or_bits(state_.mask.row(i).data(), j, count, get_bits(chosen.row(i).data(), j - begin, count));
@@ -194,9 +185,9 @@ class SparsegptSweep {
   }
 
   // A block costs the sum of its weights; zeros in it cost nothing, and one of zeros alone must go.
-  Mask choose_blocks(const Matrix<float>& cost, int64_t keep) const {
-    BlockScores sum = score::block_sum(cost, *blocks_, [](float c) { return double(std::max(c, 0.0f)); });
-    const auto zeros = score::block_sum(cost, *blocks_, [](float c) { return c < 0 ? 1.0 : 0.0; });
+  Mask choose_blocks(int64_t keep) const {
+    BlockScores sum = score::block_sum(cost_, *blocks_, [](float c) { return double(std::max(c, 0.0f)); });
+    const auto zeros = score::block_sum(cost_, *blocks_, [](float c) { return c < 0 ? 1.0 : 0.0; });
     const double all = double(blocks_->rows) * blocks_->cols;
     sum.values = (zeros.values.array() == all).select(-1.0, sum.values);
     return expand_blocks(select_largest(ScoreKeys<double>(view(sum.values)), keep), *blocks_);
@@ -204,10 +195,11 @@ class SparsegptSweep {
 
   const NM* nm_;
   const Block* blocks_;
-  Matrix<float> storage_;  // of the changes
+  PaddedMatrix changes_;
   SparsegptState state_;
   Index block_, panel_;
   std::vector<int64_t> keep_;
+  Matrix<float> cost_;  // of the block of columns that is being chosen
   double loss_ = 0;
 };
 

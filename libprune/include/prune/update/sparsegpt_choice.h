@@ -35,12 +35,11 @@ inline std::vector<int64_t> share_out(const std::vector<int64_t>& sizes, const s
   return kept;
 }
 
-// Selection by costs, all of them numbers, on all threads.
+// Selection by costs on all threads: numbers from 0 up, or -1.
 class CostSelection {
   static constexpr Index kRows = 128;  // of a part of the work, which is the same with any number of threads
-  static constexpr Index kKeys = 128;  // that are made at a time
-  static constexpr int kDigitBits = 11;  // a histogram of the first digit stays in the first cache
-  using Histogram = std::array<int32_t, size_t(1) << kDigitBits>;
+  static constexpr size_t kBins = 2048;  // of a histogram that stays in the first cache
+  using Histogram = std::array<int32_t, kBins>;
 
  public:
   explicit CostSelection(const Matrix<float>& cost) : cost_(cost) {}
@@ -49,22 +48,22 @@ class CostSelection {
   Mask keep_dearest(int64_t keep) const {
     Mask mask(cost_.rows(), cost_.cols());
     if (keep == 0) return mask;
-    std::vector<int32_t> near = keys_near_threshold(keep);
-    Threshold<int32_t> threshold = threshold_of(near.data(), Index(near.size()), keep);
+    std::vector<float> near = costs_near_threshold(keep);
+    Threshold<float> threshold = threshold_of(near.data(), Index(near.size()), keep);
     if (std::count(near.begin(), near.end(), threshold.key) == threshold.ties) {
-      const Threshold<int32_t> from_there_on{threshold.key - 1, 0};
       for_each_part([&](Index, Index begin, Index end) {
-        Threshold<int32_t> own = from_there_on;
-        for (Index i = begin; i < end; ++i) select_row(i, own, mask);
+        for (Index i = begin; i < end; ++i) keep_from(i, threshold.key, mask);
       });
     } else {  // first come, first served
-      for (Index i = 0; i < cost_.rows(); ++i) select_row(i, threshold, mask);
+      for (Index i = 0; i < cost_.rows(); ++i)
+        select_above(row(i), cost_.cols(), threshold, mask.row(i).data());
     }
     return mask;
   }
 
  private:
   Index parts() const { return (cost_.rows() + kRows - 1) / kRows; }
+  const float* row(Index i) const { return cost_.data() + i * cost_.cols(); }
 
   // body(part, begin, end) for rows [begin, end).
   template <class Body>
@@ -76,63 +75,50 @@ class CostSelection {
       body(part, part * kRows, std::min((part + 1) * kRows, cost_.rows()));
   }
 
-  // body(keys, first column, how many) for some columns of row i at a time.
-  template <class Body>
-  void for_keys(Index i, const Body& body) const {
-    std::array<int32_t, kKeys> keys;
-    const float* row = cost_.data() + i * cost_.cols();
-    for (Index first = 0; first < cost_.cols(); first += kKeys) {
-      const Index count = std::min(kKeys, cost_.cols() - first);
-      for (Index j = 0; j < count; ++j) keys[size_t(j)] = order_key(row[first + j]);
-      body(keys.data(), first, count);
+  // Row i keeps all that cost `least` or more.
+  void keep_from(Index i, float least, Mask& mask) const {
+    const float* cost = row(i);
+    const int32_t key = bit_pattern(least);  // in the order of the costs, whose negative ones are all equal
+    uint64_t* words = mask.row(i).data();
+    Index j = 0;
+    for (; j + 4 <= cost_.cols(); j += 4) {
+      const auto keys = load_lanes<I32x4>(cost + j);
+      words[j / 64] |= uint64_t(lane_bits(I32x4(keys >= key))) << (j % 64);
     }
+    for (; j < cost_.cols(); ++j) words[j / 64] |= uint64_t(cost[j] >= least) << (j % 64);
   }
 
-  void select_row(Index i, Threshold<int32_t>& threshold, Mask& mask) const {
-    for_keys(i, [&](const int32_t* keys, Index first, Index count) {
-      select_above(keys, count, threshold, mask.row(i).data() + first / 64);
-    });
-  }
+  // Ordered as the costs are: exponent and three digits of the mantissa.
+  static size_t bin_of(float cost) { return uint32_t(std::max(bit_pattern(cost), 0)) >> 20; }
 
-  // The digit that orders first; from 0 up, as the keys do.
-  static size_t digit(int32_t key) { return (uint32_t(key) ^ 0x80000000u) >> (32 - kDigitBits); }
-
-  // All keys that share the first digit of the one sought, a few in a hundred; `keep` becomes its rank there.
-  std::vector<int32_t> keys_near_threshold(int64_t& keep) const {
+  // All that share the bin of the one sought, a few in a hundred; `keep` becomes its rank there.
+  std::vector<float> costs_near_threshold(int64_t& keep) const {
     std::vector<Histogram> counts(static_cast<size_t>(parts()));
     for_each_part([&](Index part, Index begin, Index end) {
       Histogram& count = counts[size_t(part)];
-      for (Index i = begin; i < end; ++i) {
-        for_keys(i, [&](const int32_t* keys, Index, Index n) {
-          for (Index j = 0; j < n; ++j) ++count[digit(keys[j])];
-        });
-      }
+      for (const float* c = row(begin); c != row(end); ++c) ++count[bin_of(*c)];
     });
     const auto in_bin = [&](size_t bin) {
       int64_t sum = 0;
       for (const Histogram& count : counts) sum += count[bin];
       return sum;
     };
-    size_t bin = (size_t(1) << kDigitBits) - 1;
+    size_t bin = kBins - 1;
     for (int64_t n; bin > 0 && (n = in_bin(bin)) < keep; --bin) keep -= n;
-    return keys_in(bin, counts);
+    return costs_in(bin, counts);
   }
 
-  std::vector<int32_t> keys_in(size_t bin, const std::vector<Histogram>& counts) const {
+  std::vector<float> costs_in(size_t bin, const std::vector<Histogram>& counts) const {
     std::vector<size_t> starts{0};
     for (const Histogram& count : counts) starts.push_back(starts.back() + size_t(count[bin]));
-    std::vector<int32_t> found(starts.back());
+    std::vector<float> found(starts.back());
     for_each_part([&](Index part, Index begin, Index end) {
-      std::vector<int32_t> own;
+      std::vector<float> own;
       own.resize(size_t(counts[size_t(part)][bin]) + 1);  // one to write over
       size_t n = 0;
-      for (Index i = begin; i < end; ++i) {
-        for_keys(i, [&](const int32_t* keys, Index, Index count) {
-          for (Index j = 0; j < count; ++j) {
-            own[n] = keys[j];  // no branch: it would be mispredicted
-            n += digit(keys[j]) == bin;
-          }
-        });
+      for (const float* c = row(begin); c != row(end); ++c) {
+        own[n] = *c;  // no branch: it would be mispredicted
+        n += bin_of(*c) == bin;
       }
       std::copy(own.begin(), own.end() - 1, found.begin() + std::ptrdiff_t(starts[size_t(part)]));
     });

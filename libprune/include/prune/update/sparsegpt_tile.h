@@ -1,16 +1,21 @@
 // The innermost part of SparseGPT's sweep: a few columns, one after another, for some rows at a time.
 #pragma once
 
+#include <algorithm>
 #include <array>
-#include <bit>
 #include <cstdint>
 #include <cstring>
 
 #include <prune/mask.h>
 #include <prune/pattern.h>
+#include <prune/select_nm.h>
 #include <prune/update/damped_factor.h>
 
 namespace prune::update::detail {
+
+using namespace prune::detail;
+
+typedef float F32x4 __attribute__((vector_size(16)));
 
 // Bits [at, at + count) of words, count <= 32; or'd into them.
 inline uint32_t get_bits(const uint64_t* words, Index at, Index count) {
@@ -25,11 +30,9 @@ inline void or_bits(uint64_t* words, Index at, Index count, uint32_t bits) {
 
 // What a sweep works on.
 struct SparsegptState {
-  static constexpr Index kChunk = 16;  // rows of `changes` are readable in whole chunks
-
   View<float> weights;  // [out, in]
   const DampedFactor& factor;
-  View<float> changes;  // [in, out]: W - W' of columns that are done, and of later ones sum_k (W - W')_k R_kj
+  PaddedMatrix& changes;  // [in, out]: W - W' of settled columns, of later ones sum_k (W - W')_k R_kj so far
   Mask& mask;
   bool keep_zeros;
 
@@ -42,6 +45,7 @@ class SparsegptTile {
  public:
   static constexpr Index kRows = 128;
   static constexpr Index kColumns = 32;
+  static constexpr Index kLanes = 4;
 
   // Rows [top, top + rows).
   SparsegptTile(SparsegptState& state, Index top, Index rows) : s_(state), top_(top), rows_(rows) {}
@@ -50,10 +54,10 @@ class SparsegptTile {
   double work_off(Index begin, Index end) {
     load(begin, end);
     for (Index r = 0; r < rows_; ++r)
-      bits_[size_t(r)] = get_bits(s_.mask.row(top_ + r).data(), begin, end - begin);
+      bits_[r] = int32_t(get_bits(s_.mask.row(top_ + r).data(), begin, end - begin));
     for (Index a = 0; a < end - begin; ++a) {
       for (Index r = 0; r < rows_; ++r) {
-        stays_[a][r] = -int32_t(bits_[size_t(r)] >> a & 1 & uint32_t(!s_.stuck(weights_[a][r])));
+        stays_[a][r] = s_.stuck(weights_[a][r]) ? 0 : -(bits_[r] >> a & 1);
       }
     }
     for (Index a = 0; a < end - begin; ++a) {
@@ -67,7 +71,7 @@ class SparsegptTile {
   // The same, whole groups, which are chosen when the sweep comes to them.
   double work_off(Index begin, Index end, NM pattern) {
     load(begin, end);
-    bits_ = {};
+    std::fill(bits_, bits_ + kRows, 0);
     for (Index a = 0; a < end - begin; a += pattern.group) {
       const Index first = begin + a;
       for (Index b = 0; b < pattern.group; ++b) add_changes(begin, first, first + b);
@@ -78,7 +82,7 @@ class SparsegptTile {
       }
     }
     for (Index r = 0; r < rows_; ++r)
-      or_bits(s_.mask.row(top_ + r).data(), begin, end - begin, bits_[size_t(r)]);
+      or_bits(s_.mask.row(top_ + r).data(), begin, end - begin, uint32_t(bits_[r]));
     store(begin, end);
     return loss_;
   }
@@ -87,16 +91,10 @@ class SparsegptTile {
   template <class T>
   using Columns = T[kColumns][kRows];
 
-  typedef float Lanes __attribute__((vector_size(16)));
-  static Lanes load_lanes(const float* from) {
-    Lanes lanes;
-    std::memcpy(&lanes, from, sizeof lanes);
-    return lanes;
-  }
-
   // Row by row: weights above each other are as far apart as a page or more.
   void load(Index begin, Index end) {
     loss_ = 0;
+    for (Index a = 0; a < end - begin; ++a) std::fill(weights_[a] + rows_, weights_[a] + whole_lanes(), 0.0f);
     for (Index r = 0; r < rows_; ++r) {
       const float* row = s_.weights.data() + (top_ + r) * s_.weights.outerStride() + begin;
       for (Index a = 0; a < end - begin; ++a) weights_[a][r] = row[a];
@@ -109,24 +107,24 @@ class SparsegptTile {
     }
   }
 
-  float* changes(Index j) { return s_.changes.data() + j * s_.changes.outerStride() + top_; }
+  Index whole_lanes() const { return (rows_ + kLanes - 1) / kLanes * kLanes; }
+  float* changes(Index j) { return &s_.changes.view()(j, top_); }
 
   // The sums of column j over the columns [begin, end), in registers.
   void add_changes(Index begin, Index end, Index j) {
     if (begin == end) return;
-    constexpr Index kLanes = sizeof(Lanes) / sizeof(float);
-    static_assert(SparsegptState::kChunk == 4 * kLanes && kRows % SparsegptState::kChunk == 0);
+    static_assert(PaddedMatrix::kPadding == 4 * kLanes && kRows % PaddedMatrix::kPadding == 0);
     for (Index r = 0; r < rows_; r += 4 * kLanes) {
       float* at = changes(j) + r;
-      Lanes s0 = load_lanes(at), s1 = load_lanes(at + kLanes);
-      Lanes s2 = load_lanes(at + 2 * kLanes), s3 = load_lanes(at + 3 * kLanes);
+      auto s0 = load_lanes<F32x4>(at), s1 = load_lanes<F32x4>(at + kLanes);
+      auto s2 = load_lanes<F32x4>(at + 2 * kLanes), s3 = load_lanes<F32x4>(at + 3 * kLanes);
       for (Index k = begin; k < end; ++k) {
         const float factor = s_.factor.unit_upper(k, j);
         const float* from = changes(k) + r;
-        s0 += factor * load_lanes(from);
-        s1 += factor * load_lanes(from + kLanes);
-        s2 += factor * load_lanes(from + 2 * kLanes);
-        s3 += factor * load_lanes(from + 3 * kLanes);
+        s0 += factor * load_lanes<F32x4>(from);
+        s1 += factor * load_lanes<F32x4>(from + kLanes);
+        s2 += factor * load_lanes<F32x4>(from + 2 * kLanes);
+        s3 += factor * load_lanes<F32x4>(from + 3 * kLanes);
       }
       std::memcpy(at, &s0, sizeof s0);
       std::memcpy(at + kLanes, &s1, sizeof s1);
@@ -152,60 +150,60 @@ class SparsegptTile {
     loss_ += double(s_.factor.pivots[j]) * double(all.squaredNorm());
   }
 
-  // What the weights of the group of columns that starts at `first`, the a-th of the tile, cost now, as keys
-  // of the same order. Negative where it must go.
-  void find_costs(Index first, Index a, Index group) {
-    for (Index b = 0; b < group; ++b) {
-      float* own = taken_up_[b];  // t of t R_bb = sums, R_bb that of the group
-      std::memcpy(own, changes(first + b), size_t(rows_) * sizeof(float));
-      for (Index c = 0; c < b; ++c) {
-        const float factor = s_.factor.unit_upper(first + c, first + b);
-        for (Index r = 0; r < rows_; ++r) own[r] -= factor * taken_up_[c][r];
-      }
-      const float* weight = weights_[a + b];
-      const float pivot = s_.factor.pivots[first + b];
-      for (Index r = 0; r < rows_; ++r) {
-        const float now = weight[r] + own[r];
-        costs_[b][r] = std::bit_cast<int32_t>(now * now * pivot);  // of costs >= 0
-      }
-      for (Index r = 0; r < rows_ && s_.keep_zeros; ++r) costs_[b][r] = weight[r] == 0 ? -1 : costs_[b][r];
+  // What the weights of the group of columns that starts at `first` cost now, rows r to r + 3, as keys of the
+  // same order; negative where they must go. With t R_bb = sums, R_bb that of the group, as in
+  // SparsegptSweep::find_costs().
+  void find_costs(Index first, Index a, Index r, int group, I32x4* keys) {
+    F32x4 taken_up[kColumns];
+    for (int b = 0; b < group; ++b) {
+      F32x4 own = load_lanes<F32x4>(changes(first + b) + r);
+      for (int c = 0; c < b; ++c) own -= s_.factor.unit_upper(first + c, first + b) * taken_up[c];
+      taken_up[b] = own;
+      const F32x4 weight = load_lanes<F32x4>(weights_[a + b] + r);
+      own += weight;
+      own = own * own * s_.factor.pivots[first + b];
+      std::memcpy(&keys[b], &own, sizeof own);  // costs are not negative, so their patterns order as they do
+      if (s_.keep_zeros) keys[b] |= I32x4(weight == 0.0f);
     }
   }
 
-  // A weight goes when N of its group beat it: are dearer, or as dear and in a lower column. All pairs, for
-  // all rows at once.
+  // A weight goes when N of its group beat it: are dearer, or as dear and in a lower column. kGroup is the
+  // pattern's, or 0 for any.
+  template <int kGroup>
   void choose_group(Index first, Index a, NM pattern) {
-    find_costs(first, a, pattern.group);
-    for (Index b = 0; b < pattern.group; ++b) std::memset(beaten_by_[b], 0, sizeof beaten_by_[b]);
-    for (Index c = 1; c < pattern.group; ++c) {
-      for (Index b = 0; b < c; ++b) {
-        for (Index r = 0; r < rows_; ++r) {
-          const int32_t wins = costs_[b][r] >= costs_[c][r];
-          beaten_by_[c][r] += wins;
-          beaten_by_[b][r] += 1 - wins;
+    const int group = kGroup == 0 ? pattern.group : kGroup;
+    for (Index r = 0; r < rows_; r += kLanes) {
+      I32x4 keys[kColumns], beaten_by[kColumns];
+      find_costs(first, a, r, group, keys);
+      for (int c = 0; c < group; ++c) beaten_by[c] = I32x4{} + c;
+      for (int c = 1; c < group; ++c) {
+        for (int b = 0; b < c; ++b) {
+          const I32x4 dearer = keys[c] > keys[b];  // -1 in those lanes
+          beaten_by[b] -= dearer;
+          beaten_by[c] += dearer;
         }
       }
-    }
-    for (Index b = 0; b < pattern.group; ++b) {
-      const uint32_t bit = uint32_t(1) << (a + b);
-      for (Index r = 0; r < rows_; ++r) {
-        const bool stays = beaten_by_[b][r] < pattern.keep && costs_[b][r] >= 0;
-        stays_[a + b][r] = -int32_t(stays);
-        bits_[size_t(r)] |= stays ? bit : 0;
+      auto bits = load_lanes<I32x4>(bits_ + r);
+      for (int b = 0; b < group; ++b) {
+        const I32x4 stays = (beaten_by[b] < pattern.keep) & (keys[b] >= 0);
+        std::memcpy(stays_[a + b] + r, &stays, sizeof stays);
+        bits |= stays & (1 << (a + b));
       }
+      std::memcpy(bits_ + r, &bits, sizeof bits);
     }
+  }
+  void choose_group(Index first, Index a, NM pattern) {
+    if (pattern.group == 4) return choose_group<4>(first, a, pattern);
+    if (pattern.group == 8) return choose_group<8>(first, a, pattern);
+    choose_group<0>(first, a, pattern);
   }
 
   SparsegptState& s_;
   Index top_, rows_;
   double loss_ = 0;
   alignas(64) Columns<float> weights_;
-  alignas(64) Columns<int32_t> stays_;            // -1, or 0 for those that go
-  alignas(64) std::array<uint32_t, kRows> bits_;  // the same by rows
-  // Of one group.
-  alignas(64) Columns<float> taken_up_;
-  alignas(64) Columns<int32_t> costs_;
-  alignas(64) Columns<int32_t> beaten_by_;
+  alignas(64) Columns<int32_t> stays_;  // -1, or 0 for those that go
+  alignas(64) int32_t bits_[kRows];     // the same by rows
 };
 
 }  // namespace prune::update::detail

@@ -28,11 +28,11 @@ TEST_F(Factor, MultipliesUpToTheDampedGramMatrix) {
   for (const Index n : {1, 2, 60, 128, 129, 300}) {
     const Matrix<float> g = gram(n);
     const DampedFactor factor = factor_damped(view(g), 0.01);
-    const Matrix<double> r =
-        factor.unit_upper.cast<double>().triangularView<Eigen::UnitUpper>() * Matrix<double>::Identity(n, n);
+    const Matrix<double> r = factor.unit_upper.view().cast<double>().triangularView<Eigen::UnitUpper>() *
+                             Matrix<double>::Identity(n, n);
     const Matrix<double> h = damped(g, 0.01);
     EXPECT_LT((r * factor.pivots.cast<double>().asDiagonal() * r.transpose() - h).norm(), 1e-6 * h.norm());
-    EXPECT_LT((factor.unit_upper.diagonal() - Eigen::VectorXf::Ones(n)).norm(), 1e-6 * double(n));
+    EXPECT_LT((factor.unit_upper.view().diagonal() - Eigen::VectorXf::Ones(n)).norm(), 1e-6 * double(n));
     EXPECT_EQ(factor.damping, 0.01);
     EXPECT_EQ(factor.retries, 0);
   }
