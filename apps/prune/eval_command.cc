@@ -14,6 +14,7 @@
 #include "apps/prune/terminal.h"
 #include "libprune/io/corpus.h"
 #include "libprune/model/decoder/perplexity.h"
+#include "libprune/model/runtime/linear_products.h"
 
 namespace prune::app {
 namespace {
@@ -46,6 +47,11 @@ PerplexityOptions options_of(const CommandLine& line) {
   options.stride = line.count("stride", 1);
   if (const auto memory = line.maybe_text("memory")) options.memory = parse_bytes("--memory", *memory);
   return options;
+}
+
+// A window has many rows: dense products, of packed weights tile by tile, so that no layer is held unpacked.
+RuntimeOptions many_rows(Precision precision) {
+  return {.rounding = precision == Precision::kBf16 ? Rounding::kBf16 : Rounding::kNone, .dense_from = 1};
 }
 
 double tokens_per_second(const Perplexity& result) { return double(result.tokens) / result.seconds; }
@@ -89,10 +95,18 @@ int eval_command(const Arguments& arguments) {
   const Decoder decoder(checkpoint, parse_precision(line.text("precision")));
   const CorpusOptions reading{.vocabulary_size = decoder.config().vocabulary};
   const std::vector<int32_t> ids = load_corpus(*text, checkpoint.path(), reading);
+  LinearProducts products(decoder.tensors(), many_rows(decoder.precision()));
+  const ProductFactory factory = [&](const std::string& name, Orientation orientation, int64_t out,
+                                     int64_t in, const std::vector<float>& bias) {
+    return products.spares_floats(name, orientation, out, in)
+               ? products.make(name, orientation, out, in, bias)
+               : nullptr;
+  };
   Perplexity result;
   {
     ProgressBar bar("evaluating", ProgressUnit::kCount);
-    result = measure_perplexity(decoder, ids, options, line.flag("quiet") ? Progress() : bar.callback());
+    result =
+        measure_perplexity(decoder, ids, options, line.flag("quiet") ? Progress() : bar.callback(), factory);
   }
   fmt::print("{}", line.flag("json") ? json_text(document(checkpoint.path().string(), *text,
                                                           line.text("precision"), result))

@@ -25,11 +25,6 @@ DenseType dense_type(kernels::WeightType type) {
   return kernels::expanded_type(type) == kernels::WeightType::kBf16 ? DenseType::kBf16 : DenseType::kF32;
 }
 
-// Whether the product of expanded rows exists here: below AVX-512 there is none of bf16.
-bool can_multiply_dense(kernels::WeightType type, Rounding rounding) {
-  return rounding == Rounding::kNone || dense_type(type) == DenseType::kF32 || has_bf16_products();
-}
-
 kernels::PrepareOptions prepare_options(const SparseLinearOptions& options) {
   kernels::PrepareOptions prepare;
   if (options.rounding == Rounding::kNone) prepare.isa &= ~uint32_t(kernels::isa::kAvx512Bf16);
@@ -89,31 +84,35 @@ std::vector<float> copy_bias(const float* bias, int64_t out) {
 
 SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeight& weight, const float* bias,
                            const SparseLinearOptions& options)
-    : rounding_(options.rounding),
+    : out_(weight.out),
+      in_(weight.in),
+      rounding_(options.rounding),
       arrays_(PackedArrays(checkpoint, weight)),
       bias_(copy_bias(bias, weight.out)) {
   kernels::PrepareOptions prepare = prepare_options(options);
   prepare.in_place = true;
-  plan_ = arrays_->prepare(prepare);
+  if (options.dense_from.value_or(kNever) > 1) plan_ = arrays_->prepare(prepare);
   choose(options, kind_of(format_in_words(weight), *arrays_, options));
 }
 
 SparseLinear::SparseLinear(const ConstView<float>& weights, const Mask& mask, const float* bias,
                            const SparseLinearOptions& options)
-    : rounding_(options.rounding),
+    : out_(weights.rows()),
+      in_(weights.cols()),
+      rounding_(options.rounding),
       plan_(pack_masked(weights, mask).prepare(prepare_options(options))),
       bias_(copy_bias(bias, weights.rows())) {}
 
 SparseLinear::SparseLinear(const ConstView<bf16>& weights, const Mask& mask, const float* bias,
                            const SparseLinearOptions& options)
-    : rounding_(options.rounding),
+    : out_(weights.rows()),
+      in_(weights.cols()),
+      rounding_(options.rounding),
       plan_(pack_masked(weights, mask).prepare(prepare_options(options))),
       bias_(copy_bias(bias, weights.rows())) {}
 
 void SparseLinear::choose(const SparseLinearOptions& options, const std::string& kind) {
-  if (!can_multiply_dense(arrays_->type(), rounding_)) {
-    dense_from_ = kNever;
-  } else if (options.dense_from) {
+  if (options.dense_from) {
     dense_from_ = std::max<int64_t>(1, *options.dense_from);
   } else {
     TuningTable& table = options.tuning != nullptr ? *options.tuning : TuningTable::of_user();
@@ -144,7 +143,7 @@ void SparseLinear::forward_dense(const float* x, int64_t ldx, float* y, int64_t 
   const int64_t row_bytes = in() * (type == DenseType::kBf16 ? 2 : 4), step = arrays_->row_step();
   const int64_t tile = std::min(out(), std::max<int64_t>(1, kTileBytes / row_bytes / step) * step);
   void* weights = tile_memory(static_cast<size_t>(tile * row_bytes));
-  const bool rounds = type == DenseType::kBf16 && rounding_ == Rounding::kBf16;
+  const bool rounds = type == DenseType::kBf16 && rounding_ == Rounding::kBf16 && has_bf16_products();
   const uint16_t* rounded = rounds ? round_rows_to_bf16(x, ldx, n, in()) : nullptr;
   for (int64_t first = 0; first < out(); first += tile) {
     const int64_t count = std::min(tile, out() - first);

@@ -23,7 +23,8 @@ struct SparseLinearOptions {
   // Beside the layout for a few rows of X, hold a second one for many. Without, a layer takes the memory of
   // its stored weights once.
   bool second_layout = false;
-  // Batches of at least this many rows run on a dense product, tile by tile of expanded rows. Not given:
+  // Batches of at least this many rows run on a dense product, tile by tile of expanded rows; with 1 all do,
+  // and of a packed checkpoint's weight nothing is laid out. Not given:
   // looked up in `tuning`, and measured if it is not there (a few hundred milliseconds for each kind of
   // layer).
   std::optional<int64_t> dense_from = {};
@@ -56,29 +57,30 @@ class SparseLinear {
   SparseLinear(SparseLinear&&) noexcept = default;
   SparseLinear& operator=(SparseLinear&&) noexcept = default;
 
-  int64_t out() const { return plan_.rows(); }
-  int64_t in() const { return plan_.cols(); }
+  int64_t out() const { return out_; }
+  int64_t in() const { return in_; }
 
   // y[i * ldy + r] for i < n; n >= 0. Y must not overlap X. Throws Error(kRuntime) where oneDNN fails.
   void forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
 
   // Memory that the layer holds, and bytes that it reads from the file for each row of X.
   size_t bytes() const;
-  size_t in_place_bytes() const { return is_in_place() ? arrays_->mapped_bytes() : 0; }
+  size_t in_place_bytes() const { return arrays_ && is_in_place() ? arrays_->mapped_bytes() : 0; }
   int64_t dense_from() const { return dense_from_; }
   // What a batch of n rows runs on: "nm24_bf16_avx512bf16", or "dense".
   const char* kernel_name(int64_t n) const;
 
  private:
-  // The kernels for a few rows read the packed arrays themselves.
-  bool is_in_place() const { return plan_.own_bytes() < plan_.bytes(); }
+  // Every way reads the packed arrays themselves.
+  bool is_in_place() const { return plan_.bytes() == 0 || plan_.own_bytes() < plan_.bytes(); }
   void choose(const SparseLinearOptions& options, const std::string& kind);
   int64_t measure_dense_from() const;
   void forward_dense(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
   void finish_tile(int64_t first, int64_t count, float* y, int64_t ldy, int64_t n) const;
 
+  int64_t out_, in_;
   Rounding rounding_ = Rounding::kBf16;
-  kernels::Plan plan_;
+  kernels::Plan plan_;  // empty where dense_from is 1
   std::optional<PackedArrays>
       arrays_;  // to multiply in place, and to expand from; nothing where neither is done
   std::vector<float> bias_;

@@ -24,8 +24,9 @@ namespace {
 class Measurement {
  public:
   Measurement(const Decoder& decoder, std::span<const int32_t> ids, const Perplexity& plan,
-              const Progress& progress)
+              const Progress& progress, const ProductFactory& products)
       : decoder_(decoder),
+        products_(products),
         ids_(ids),
         plan_(plan),
         rope_(decoder.config().rope, plan.seqlen),
@@ -64,7 +65,7 @@ class Measurement {
   }
 
   void forward(int64_t index, int64_t count) {
-    const DecoderLayer layer = decoder_.load_layer(index);
+    const DecoderLayer layer = decoder_.load_layer(index, products_);
     const std::string name = decoder_.layer_name(index);
     for (int64_t first = 0; first < count; first += batch_) {
       check_interrupted();
@@ -77,6 +78,7 @@ class Measurement {
   }
 
   const Decoder& decoder_;
+  const ProductFactory& products_;
   std::span<const int32_t> ids_;
   const Perplexity& plan_;
   RopeTable rope_;
@@ -116,13 +118,14 @@ Perplexity plan(const Decoder& decoder, int64_t ids, const PerplexityOptions& op
 int64_t default_seqlen(const DecoderConfig& config) { return std::min<int64_t>(2048, config.max_positions); }
 
 Perplexity measure_perplexity(const Decoder& decoder, std::span<const int32_t> ids,
-                              const PerplexityOptions& options, const Progress& progress) {
+                              const PerplexityOptions& options, const Progress& progress,
+                              const ProductFactory& products) {
   const auto start = std::chrono::steady_clock::now();
   const ThreadCount threads(options.threads);
   Perplexity result = plan(decoder, int64_t(ids.size()), options);
   check_token_ids(ids, decoder.config().vocabulary, "the text");
   const int64_t chunk = std::min(result.windows, windows_in(options.memory, decoder.config(), result.seqlen));
-  Measurement measurement(decoder, ids, result, progress);
+  Measurement measurement(decoder, ids, result, progress, products);
   double sum = 0;
   for (int64_t first = 0; first < result.windows; first += chunk) {
     sum += measurement.run(first, std::min(chunk, result.windows - first));

@@ -37,10 +37,12 @@ int64_t default_seqlen(const DecoderConfig& config);
 // Windows of seqlen tokens start every `stride` tokens; a rest shorter than a window is left out. A window
 // starts without context: its first token predicts, and is not predicted. Where windows overlap, a token is
 // predicted once, by the first window that reaches it. In float32, layer by layer, over as many windows at a
-// time as `memory` holds.
-// Throws Error(kUsage) for a seqlen or stride that cannot be, Error(kInput) for a text shorter than one
-// window, ids outside the vocabulary, and for activations that are not finite, naming the layer; Interrupted.
+// time as `memory` holds. `products` may make the products of linear layers (see linear.h), each layer's anew
+// when it is its turn. Throws Error(kUsage) for a seqlen or stride that cannot be, Error(kInput) for a text
+// shorter than one window, ids outside the vocabulary, and for activations that are not finite, naming the
+// layer; Interrupted.
 Perplexity measure_perplexity(const Decoder& decoder, std::span<const int32_t> ids,
-                              const PerplexityOptions& options, const Progress& progress = {});
+                              const PerplexityOptions& options, const Progress& progress = {},
+                              const ProductFactory& products = {});
 
 }  // namespace prune

@@ -68,9 +68,18 @@ std::unique_ptr<LinearProduct> LinearProducts::make(const std::string& weight_na
   return make_dense(weight_name, orientation, out, in, shift);
 }
 
+bool LinearProducts::spares_floats(const std::string& weight_name, Orientation orientation, int64_t out,
+                                   int64_t in) const {
+  if (tensors_.packed_weight(weight_name, out, in) != nullptr) return true;
+  const bool turned = orientation == Orientation::kInOut;
+  return options_.rounding == Rounding::kBf16 &&
+         tensors_.stored(weight_name, turned ? in : out, turned ? out : in).dtype == DType::kBF16;
+}
+
 std::unique_ptr<LinearProduct> LinearProducts::make_packed(const PackedWeight& weight, const float* bias) {
-  SparseLinear layer(*tensors_.packed(), weight, bias,
-                     {.rounding = options_.rounding, .tuning = options_.tuning});
+  SparseLinear layer(
+      *tensors_.packed(), weight, bias,
+      {.rounding = options_.rounding, .dense_from = options_.dense_from, .tuning = options_.tuning});
   ++prepared_.packed;
   ++prepared_.kernels[layer.kernel_name(1)];
   prepared_.bytes += layer.bytes();
@@ -93,7 +102,9 @@ std::unique_ptr<LinearProduct> LinearProducts::make_dense(const std::string& nam
     weights = owned.data();
     prepared_.bytes += owned.size();
   }
-  PlainLinear layer(type, weights, out, in, bias, {.rounding = options_.rounding, .tuning = options_.tuning});
+  PlainLinear layer(
+      type, weights, out, in, bias,
+      {.rounding = options_.rounding, .dense_from = options_.dense_from, .tuning = options_.tuning});
   ++prepared_.dense;
   ++prepared_.kernels[layer.kernel_name(1)];
   return std::make_unique<PlainProduct>(std::move(owned), std::move(layer));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ class TuningTable;
 
 struct RuntimeOptions {
   Rounding rounding = Rounding::kBf16;
+  std::optional<int64_t> dense_from =
+      {};                         // rows of X from which layers are dense products; measured if absent
   TuningTable* tuning = nullptr;  // nullptr: TuningTable::of_user()
 };
 
@@ -40,6 +43,10 @@ class LinearProducts {
   std::unique_ptr<LinearProduct> make(const std::string& weight_name, Orientation orientation, int64_t out,
                                       int64_t in, const std::vector<float>& bias);
   const PreparedWeights& prepared() const { return prepared_; }
+
+  // Whether make() spares the floats that a layer is loaded as without it: for packed weights, and where
+  // inputs are rounded for dense ones of bf16.
+  bool spares_floats(const std::string& weight_name, Orientation orientation, int64_t out, int64_t in) const;
 
  private:
   std::unique_ptr<LinearProduct> make_packed(const PackedWeight& weight, const float* bias);

@@ -8,7 +8,6 @@
 #include "libprune/model/magnitude_pass.h"
 #include "libprune/model/pack_checkpoint.h"
 #include "libprune/model/runtime/session.h"
-#include "libprune/model/tuning.h"
 #include "test/libprune/io/files.h"
 #include "test/libprune/model/decoder/models.h"
 
@@ -20,9 +19,9 @@ using testing::TempFolder;
 
 constexpr const char* kModel = "test/data/docs-llama-4m";
 
-// Nothing is read from or written to the user's cache.
-RuntimeOptions options_of(TuningTable& table, Rounding rounding = Rounding::kNone) {
-  return {.rounding = rounding, .tuning = &table};
+// Nothing is measured, or read from or written to the user's cache; batches of both kinds occur.
+RuntimeOptions options_of(Rounding rounding = Rounding::kNone) {
+  return {.rounding = rounding, .dense_from = 6};
 }
 
 double relative_difference(const float* values, const float* reference, int64_t n) {
@@ -40,8 +39,7 @@ void expect_golden(const std::filesystem::path& folder, const std::filesystem::p
   const Golden golden(golden_file);
   const std::vector<float> reference = golden.values<float>("logits");
   const Checkpoint checkpoint(folder);
-  TuningTable table("");
-  const PreparedDecoder model(checkpoint, options_of(table));
+  const PreparedDecoder model(checkpoint, options_of());
   const int64_t vocabulary = model.config().vocabulary;
   Session session(model, {golden.length, golden.length}, 40);
   for (int64_t at = 0; at < golden.length;) {
@@ -78,10 +76,9 @@ TEST(Generation, LogitsOfAllFamilies) {
 
 class SmallModel : public ::testing::Test {
  protected:
-  SmallModel() : checkpoint_(testing::source_folder() / kModel), model_(checkpoint_, options_of(table_)) {}
+  SmallModel() : checkpoint_(testing::source_folder() / kModel), model_(checkpoint_, options_of()) {}
 
   const std::vector<std::vector<int32_t>> prompts_{{5, 900, 17, 32}, {0}, {4, 4, 4, 2000, 8, 9, 10}};
-  TuningTable table_{""};
   Checkpoint checkpoint_;
   PreparedDecoder model_;
 };
@@ -172,8 +169,7 @@ struct Twins {
 // After six tokens, and after each of four more.
 std::vector<float> logits_of(const Checkpoint& checkpoint, Rounding rounding) {
   const std::vector<int32_t> ids{0, 311, 25, 4000, 77, 1200, 9, 9, 650, 31};
-  TuningTable table("");
-  const PreparedDecoder model(checkpoint, options_of(table, rounding));
+  const PreparedDecoder model(checkpoint, options_of(rounding));
   Session session(model, {20}, 16);
   std::vector<float> all;
   for (const size_t count : {6, 1, 1, 1, 1}) {
@@ -206,8 +202,7 @@ TEST(Generation, PackedLogitsAreThoseOfTheDenseTwin) {
 
 TEST(Generation, PreparedWeightsAreCounted) {
   const Twins twins({NM{2, 4}, 0.5, PackedFormat::kNm});
-  TuningTable table("");
-  const PreparedDecoder dense(*twins.dense, options_of(table)), packed(*twins.packed, options_of(table));
+  const PreparedDecoder dense(*twins.dense, options_of()), packed(*twins.packed, options_of());
   EXPECT_EQ(dense.prepared().packed, 0);
   EXPECT_EQ(dense.prepared().dense, 29);  // the head among them
   EXPECT_EQ(dense.prepared().bytes, 0U);
