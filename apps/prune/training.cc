@@ -79,9 +79,9 @@ void add_mask_options(CommandLine& line) {
       "score-optimizer", po::value<std::string>()->default_value("adam")->value_name("adam|sgd"),
       "movement: of the scores")("score-rate", number(defaults.score_rate)->value_name("R"),
                                  "movement: learning rate of the scores")(
-      "threshold", number(defaults.threshold)->value_name("T"),
-      "of soft masks, 0 to 1, at the end of the ramp")("penalty", number(defaults.penalty)->value_name("L"),
-                                                       "on the scores of soft masks, at first")(
+      "threshold", number(defaults.threshold)->value_name("T"), "of soft masks, 0 to 1")(
+      "penalty", number(defaults.penalty)->value_name("L"),
+      "on the scores of soft masks: share of their way to the scheduled sparsity in a step, up to 1")(
       "straight-through", po::bool_switch(), "pruned weights learn too, and may return during the ramp")(
       "ramp-begin", number(defaults.ramp_begin)->value_name("A"),
       "share of the steps after which the sparsity begins to rise")(

@@ -1,5 +1,6 @@
 #include "libprune/model/train/movement_masking.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <prune/error.h>
@@ -22,21 +23,21 @@ class MovementMasking : public Masking {
     if (options_.rule == MaskRule::kHard) return;
     if (std::holds_alternative<NM>(goal_.pattern))
       throw_usage("movement: soft masks let a matrix choose its sparsity, and N:M has none to choose");
-    if (!(options_.tau > 0 && options_.tau < 1 && options_.penalty > 0))
-      throw_usage("movement: expected a threshold between 0 and 1 and a penalty above 0");
+    if (!(options_.tau > 0 && options_.tau < 1 && options_.penalty > 0 && options_.penalty <= 1))
+      throw_usage("movement: expected a threshold between 0 and 1 and a penalty above 0 and up to 1");
   }
 
   void begin(std::span<const MaskedLinear> linears) override {
     linears_ = chosen_linears(goal_, linears);
     const bool is_magnitude = options_.start == ScoreStart::kMagnitude;
-    const double scale = is_magnitude ? options_.start_scale / mean_magnitude() : 0;
     for (const MaskedLinear& linear : linears_) {
       dense_.push_back(linear.linear->weight);
       scores_.push_back(is_magnitude
-                            ? MovementScores::magnitude(linear.weight(), goal_.pattern, scale)
+                            ? MovementScores::magnitude(linear.weight(), goal_.pattern)
                             : MovementScores::zero(linear.linear->out, linear.linear->in, goal_.pattern));
       slopes_.emplace_back(scores_.back().values().rows(), scores_.back().values().cols());
     }
+    if (is_magnitude) scale_scores();
     for (size_t i = 0; i < linears_.size(); ++i) {
       const auto size = static_cast<size_t>(slopes_[i].size());
       parameters_.push_back({"scores/" + linears_[i].linear->weight_name,
@@ -70,22 +71,16 @@ class MovementMasking : public Masking {
 
   double after_backward(int64_t step) override {
     if (is_measuring(step)) return measure();
-    const double share = goal_.schedule.at(step) / goal_.schedule.last;
-    const double weight =
-        options_.rule == MaskRule::kSoft && share < 1 ? pressure_ * options_.penalty * share : 0;
-    std::vector<double> penalties(linears_.size());
+    const bool learns = goal_.schedule.at(step) < goal_.schedule.last;
     parallel_for(linears_.size(), 0, [&](size_t i) {
       // Into the memory that the optimizer knows.
-      if (share < 1) slopes_[i].array() = scores_[i].gradient(dense(i), linears_[i].slope()).array();
-      if (weight > 0)
-        penalties[i] = add_sigmoid_penalty(scores_[i], weight / double(linears_.size()), slopes_[i]);
+      if (learns) slopes_[i].array() = scores_[i].gradient(dense(i), linears_[i].slope()).array();
       if (!options_.straight_through) apply(masks_[i], linears_[i].slope());
     });
     // Once the sparsity is reached the masks stay, and the weights settle under them.
-    if (share < 1) step_scores();
-    double penalty = 0;
-    for (const double part : penalties) penalty += part;
-    return penalty;
+    if (!learns) return 0;
+    step_scores();
+    return options_.rule == MaskRule::kSoft ? pull_down(step + 1) : 0;
   }
 
   void after_update() override {
@@ -96,7 +91,6 @@ class MovementMasking : public Masking {
   void restored() override {}
 
   void visit(StateVisitor& state) override {
-    state.value("movement/pressure", pressure_);
     for (size_t i = 0; i < linears_.size(); ++i) {
       state.values(parameters_[i].name, parameters_[i].values);
       state.values("dense/" + linears_[i].linear->weight_name,
@@ -123,13 +117,18 @@ class MovementMasking : public Masking {
   }
 
   void start_from_squares() {
+    for (MovementScores& scores : scores_) scores.values() = scores.values().cwiseSqrt().eval();
+    scale_scores();
+  }
+
+  // To a mean of start_scale over all.
+  void scale_scores() {
     double sum = 0, count = 0;
-    for (MovementScores& scores : scores_) {
-      scores.values() = scores.values().cwiseSqrt().eval();
+    for (const MovementScores& scores : scores_) {
       sum += scores.values().cast<double>().sum();
       count += double(scores.values().size());
     }
-    const double scale = sum > 0 ? options_.start_scale * count / sum : 0;
+    const double scale = sum > 0 ? options_.start_scale * count / sum : 1;
     for (MovementScores& scores : scores_) scores.values() *= float(scale);
   }
 
@@ -144,14 +143,49 @@ class MovementMasking : public Masking {
     for (size_t i = 0; i < scores_.size(); ++i) scores_[i].values() -= float(scale) * slopes_[i];
   }
 
-  double mean_magnitude() const {
+  // The penalty lambda mean(sigmoid(S)), apart from the optimizer's step as decoupled weight decay is. lambda
+  // is what brings the score that divides the model as the schedule wants `penalty` of its way to the
+  // threshold; no score goes further than that one. Returns the penalty.
+  double pull_down(int64_t step) {
+    const double sparsity = goal_.schedule.at(step);
+    if (sparsity == 0) return 0;
+    const double divide = score_at(sparsity), threshold = std::log(options_.tau / (1 - options_.tau));
+    const double way = options_.penalty * (divide - threshold);
+    if (way <= 0) return 0;
+    const double slope = slope_of_sigmoid(divide);
+    std::vector<double> sums(scores_.size());
+    double count = 0;
+    for (const MovementScores& scores : scores_) count += double(scores.values().size());
+    parallel_for(scores_.size(), 0, [&](size_t i) {
+      for (float& s : parameters_[i].values) {
+        sums[i] += 1 / (1 + std::exp(-double(s)));
+        s -= float(way * std::min(1.0, slope_of_sigmoid(double(s)) / slope));
+      }
+    });
     double sum = 0;
-    int64_t count = 0;
-    for (const MaskedLinear& linear : linears_) {
-      sum += linear.weight().cast<double>().cwiseAbs().sum();
-      count += linear.weight().size();
+    for (const double part : sums) sum += part;
+    return way / slope * sum / count;
+  }
+
+  static double slope_of_sigmoid(double s) {
+    const double e = std::exp(-std::abs(s));
+    return e / ((1 + e) * (1 + e));
+  }
+
+  // The score that this share of all is below, from about 64k of them.
+  double score_at(double share) const {
+    size_t count = 0;
+    for (const Parameter& scores : parameters_) count += scores.values.size();
+    const size_t stride = std::max<size_t>(1, count >> 16);
+    std::vector<float> sample;
+    size_t at = 0;
+    for (const Parameter& scores : parameters_) {
+      for (; at < scores.values.size(); at += stride) sample.push_back(scores.values[at]);
+      at -= scores.values.size();
     }
-    return sum > 0 ? sum / double(count) : 1;
+    const size_t place = std::min(size_t(share * double(sample.size())), sample.size() - 1);
+    std::nth_element(sample.begin(), sample.begin() + std::ptrdiff_t(place), sample.end());
+    return double(sample[place]);
   }
 
   void choose_hard(double sparsity) {
@@ -163,19 +197,12 @@ class MovementMasking : public Masking {
   }
 
   void choose_soft(double sparsity) {
-    const double tau = options_.tau * sparsity / goal_.schedule.last;
-    double kept = 0, all = 0;
-    for (size_t i = 0; i < linears_.size(); ++i) {
-      masks_[i] = select_soft(scores_[i], tau);
-      kept += double(masks_[i].count());
-      all += double(masks_[i].size());
-    }
-    pressure_ *= std::exp(sparsity - (1 - kept / all));
+    const double tau = sparsity == 0 ? 0 : options_.tau;
+    parallel_for(scores_.size(), 0, [&](size_t i) { masks_[i] = select_soft(scores_[i], tau); });
   }
 
   MovementOptions options_;
   const MaskGoal& goal_;
-  double pressure_ = 1;  // on the penalty
   bool is_settled_ = false;
   std::vector<MaskedLinear> linears_;
   std::vector<FloatMatrix> dense_;  // W

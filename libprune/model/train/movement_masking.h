@@ -14,7 +14,7 @@ enum class MaskRule {
 
 enum class ScoreStart {
   kZero,
-  kMagnitude,  // |w| over the mean of |w| of all: the first masks are those of magnitude pruning
+  kMagnitude,  // |w|, of a block sqrt(sum w^2), over its mean of all: the first masks are those of magnitudes
   // sqrt(mean of (dL/dS)^2) over the steps before the sparsity rises, over its mean of all: the first masks
   // are those of Taylor importance (Molchanov et al., arXiv 1906.10771), which unlike |w| compares what
   // weights and whole blocks of different layers do for the loss.
@@ -33,12 +33,12 @@ struct MovementOptions {
   double start_scale = 1;  // of scores that don't start from 0
   ScoreStep score_step = ScoreStep::kAdam;
   double score_rate = 1e-2;  // of the scores, until the schedule ends; then masks stay
-  // Soft masks: the threshold that tau rises to, along the schedule, and the weight of the penalty
-  // mean(sigmoid(S)) where it arrives. While the model is denser than scheduled, the weight grows, and falls
-  // while it is sparser: weight *= exp(scheduled - reached) each step. From the step where the schedule ends
-  // the threshold is the one that leaves exactly the goal's sparsity of the whole model.
+  // Soft masks: the threshold, and the share of its way there that the penalty lambda mean(sigmoid(S)) takes,
+  // each step, the score which divides the model as the schedule wants. So the sparsity follows the schedule;
+  // from the step where that ends the threshold is the one that leaves exactly the goal's sparsity of the
+  // whole model.
   double tau = 0.1;
-  double penalty = 1;
+  double penalty = 0.5;
   // Pruned weights get dL/dW' too, instead of standing still.
   bool straight_through = false;
 };

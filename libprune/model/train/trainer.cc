@@ -126,7 +126,6 @@ struct Trainer::State {
       scale_gradients(trained, options.clip / result.gradient_norm);
     adam.step(trained, result.learning_rate);
     masking->after_update();
-    result.loss += result.penalty;
     return result;
   }
 

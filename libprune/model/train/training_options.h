@@ -37,7 +37,7 @@ struct TrainedMaskOptions {
   std::string score_optimizer = "adam";  // movement: adam, sgd
   double score_rate = 1e-2;              // movement
   double threshold = 0.1;                // of soft masks
-  double penalty = 1;                    // of soft masks
+  double penalty = 0.5;                  // of soft masks
   bool straight_through = false;         // pruned weights learn too
   double ramp_begin = 0.1;               // shares of the steps between which the sparsity rises
   double ramp_end = 0.7;

@@ -199,6 +199,19 @@ TEST(MaskingTest, ScoresFromTaylorAreRootsOfMeanSquares) {
     EXPECT_EQ(mask(i / cols * 4, i % cols * 4), worth.data()[i] >= sorted[sorted.size() / 2]) << i;
 }
 
+TEST(MaskingTest, SoftMasksFollowTheSchedule) {
+  const MaskGoal goal = goal_of(Unstructured{}, 0.75);
+  for (const ScoreStart start : {ScoreStart::kZero, ScoreStart::kTaylor}) {
+    const Trace run = train(movement_masking({.goal = goal,
+                                              .rule = MaskRule::kSoft,
+                                              .start = start,
+                                              .score_step = ScoreStep::kSgd,
+                                              .penalty = 1}));
+    for (int64_t step = 0; step < kSteps; ++step)
+      EXPECT_NEAR(run.steps[size_t(step)].sparsity, goal.schedule.at(step), 0.05) << step;
+  }
+}
+
 TEST(MaskingTest, LeavesOtherTensorsDense) {
   MaskGoal goal = goal_of(NM{2, 4}, 0.5);
   const DecoderConfig config = testing::tiny_config("llama");
