@@ -11,6 +11,7 @@
 #include "apps/prune/filters.h"
 #include "apps/prune/html_report.h"
 #include "apps/prune/layer_rows.h"
+#include "apps/prune/memory_plan.h"
 #include "apps/prune/output_place.h"
 #include "apps/prune/structured_command.h"
 #include "apps/prune/terminal.h"
@@ -148,22 +149,6 @@ std::string title(const PrunePlan& plan) {
       "{} ({}), {} of the weights, method {}{}", to_string(o.pattern), describe(o.pattern),
       percent(plan.sparsity), o.method,
       scoped ? fmt::format(", per {}", o.scope == Scope::kGlobal ? "model" : to_string(o.scope)) : "");
-}
-
-nlohmann::json memory_json(const MemoryEstimate& memory) {
-  return {{"states", memory.states}, {"pruned", memory.pruned},   {"spilled", memory.spilled},
-          {"layers", memory.layers}, {"moments", memory.moments}, {"batch", memory.batch},
-          {"solver", memory.solver}, {"program", memory.program}, {"resident", memory.resident()}};
-}
-
-std::string memory_text(const MemoryEstimate& memory) {
-  return fmt::format(
-      "{} of memory: {} hidden states, {} pruned weights, less {} in a temporary file; {} weights of a "
-      "layer, {} "
-      "moments of its\ninputs, {} activations, {} for the largest matrix, {} program and libraries\n",
-      human_bytes(memory.resident()), human_bytes(memory.states), human_bytes(memory.pruned),
-      human_bytes(memory.spilled), human_bytes(memory.layers), human_bytes(memory.moments),
-      human_bytes(memory.batch), human_bytes(memory.solver), human_bytes(memory.program));
 }
 
 int show_plan(const CommandLine& line, const Checkpoint& checkpoint, const PrunePlan& plan,

@@ -8,9 +8,11 @@
 
 #include "apps/prune/calibration.h"
 #include "apps/prune/exit_codes.h"
+#include "apps/prune/memory_plan.h"
 #include "apps/prune/output_place.h"
 #include "apps/prune/terminal.h"
 #include "apps/prune/text_file.h"
+#include "libprune/model/structured/structured_memory.h"
 #include "libprune/model/structured/structured_pass.h"
 
 namespace prune::app {
@@ -102,15 +104,19 @@ int show_plan(const CommandLine& line, const Checkpoint& checkpoint, const Struc
   const DecoderConfig config = read_decoder_config(checkpoint);
   const double share = share_removed(config, shape);
   const bool is_found_later = options.units == UnitKind::kMixed;
+  std::optional<MemoryEstimate> memory;
+  if (find_structured_method(options.method).needs_calibration())
+    memory = estimate_memory(checkpoint, options, shape);
   if (line.flag("json")) {
-    const nlohmann::json document = {{"dry_run", true},
-                                     {"model", checkpoint.path().string()},
-                                     {"output", output.string()},
-                                     {"pattern", to_string(options.units)},
-                                     {"method", options.method},
-                                     {"sparsity", {{"requested", options.sparsity}, {"achieved", share}}},
-                                     {"is_one_of_several", is_found_later},
-                                     {"after", to_json(shape)}};
+    nlohmann::json document = {{"dry_run", true},
+                               {"model", checkpoint.path().string()},
+                               {"output", output.string()},
+                               {"pattern", to_string(options.units)},
+                               {"method", options.method},
+                               {"sparsity", {{"requested", options.sparsity}, {"achieved", share}}},
+                               {"is_one_of_several", is_found_later},
+                               {"after", to_json(shape)}};
+    if (memory) document["memory"] = memory_json(*memory);
     fmt::print("{}", json_text(document));
     return kDone;
   }
@@ -118,6 +124,7 @@ int show_plan(const CommandLine& line, const Checkpoint& checkpoint, const Struc
   fmt::print("{}\n\nbefore: {}\nafter:  {}{}\n\nwould be written to {}\n", title(options, share),
              shape_text(shape_of(config), has_experts), shape_text(shape, has_experts),
              is_found_later ? ", or another shape of that share: measuring decides" : "", shown(output));
+  if (memory) fmt::print("{}", memory_text(*memory));
   return kDone;
 }
 

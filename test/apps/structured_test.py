@@ -262,6 +262,10 @@ class Structured(ProgramTest):
         arguments = (MODEL, "-o", output, "--pattern", "channels", "--sparsity", QUARTER)
         plan = json.loads(self.expect(DONE, *arguments, "--dry-run", "--json").stdout)
         self.assertEqual(plan["after"]["channels"], 576)
+        self.assertNotIn("memory", plan)
+        plan = json.loads(self.expect(DONE, *arguments, "--method", "obs", *self.calibration, "--dry-run", "--json").stdout)
+        self.assertEqual(plan["memory"]["states"], 2 * 6 * 256 * 256 * 4)  # the pruned and the dense stream
+        self.assertEqual(plan["memory"]["pruned"], LAYERS * (576 + HEADS * HEAD_DIM) * 256 * 2)
         self.assert_nothing_left(output)
         self.expect(DONE, *arguments)
         self.assertIn("exists already", self.expect(USAGE, *arguments).stderr)

@@ -1,6 +1,7 @@
 #include "libprune/model/structured/config_edit.h"
 
 #include <algorithm>
+#include <optional>
 
 #include <prune/error.h>
 
@@ -24,13 +25,18 @@ void cut_lists(const nlohmann::json& config, const DecoderConfig& dense, const C
     for (const LayerCut& layer : cut.layers) kept.push_back(value[size_t(layer.layer)]);
     edits.emplace_back(key, kept);
   }
-  // From this layer on windows are used: as many layers before it as stay of those.
-  if (const nlohmann::json* first = find(config, "max_window_layers");
-      first != nullptr && first->is_number_integer() && *first < dense.layers) {
-    const auto count = std::ranges::count_if(
-        cut.layers, [&](const LayerCut& layer) { return layer.layer < first->get<int64_t>(); });
-    edits.emplace_back("max_window_layers", count);
+  // From max_window_layers on layers have windows, from a default on where it isn't given: as many before it
+  // stay as do of those.
+  const nlohmann::json* given = find(config, "max_window_layers");
+  std::optional<int64_t> first;
+  if (given != nullptr && given->is_number_integer()) {
+    first = given->get<int64_t>();
+  } else if (dense.family->switches_windows && find(config, "layer_types") == nullptr) {
+    first = std::ranges::find_if(dense.windows, [](int64_t w) { return w > 0; }) - dense.windows.begin();
   }
+  if (!first || *first >= dense.layers) return;
+  edits.emplace_back("max_window_layers",
+                     std::ranges::count_if(cut.layers, [&](const LayerCut& l) { return l.layer < *first; }));
 }
 
 JsonEdits edits_of(const nlohmann::json& config, const DecoderConfig& dense, const DecoderConfig& smaller,

@@ -52,6 +52,12 @@ void require_heads(const DecoderConfig& config) {
               " config has no head_dim, its heads share the width: they can't be removed");
 }
 
+void require_layers(const DecoderConfig& config) {
+  if (layers_can_go(config)) return;
+  throw_usage("pattern layers: attention in this " + std::string(config.family->model_type) +
+              " model is scaled by the layer's number, which would change: they can't be removed");
+}
+
 Choice choices(const DecoderConfig& config, const StructuredOptions& options) {
   const ModelShape dense = shape_of(config);
   switch (options.units) {
@@ -61,6 +67,7 @@ Choice choices(const DecoderConfig& config, const StructuredOptions& options) {
                 return ModelShape{dense.layers, with_head_units(config, dense.size, kept)};
               })};
     case UnitKind::kLayers:
+      require_layers(config);
       return {"layer", shapes_with(config.layers, 1, 1, [&](int64_t kept) {
                 return ModelShape{kept, dense.size};
               })};
@@ -121,6 +128,11 @@ std::optional<ModelShape> with_channels(const DecoderConfig& config, const Struc
   if (distance(*nearest) > std::max(step / 2, 0.005) + 1e-9 || *nearest == shape_of(config))
     return std::nullopt;
   return *nearest;
+}
+
+bool layers_can_go(const DecoderConfig& config) {
+  return std::ranges::adjacent_find(config.attention_scales, std::not_equal_to()) ==
+         config.attention_scales.end();
 }
 
 int64_t head_units(const DecoderConfig& config) {

@@ -29,6 +29,9 @@ ModelShape plan_shape(const DecoderConfig& config, const StructuredOptions& opti
 std::optional<ModelShape> with_channels(const DecoderConfig& config, const StructuredOptions& options,
                                         int64_t layers, int64_t heads);
 
+// Whether layers can go and be numbered anew: they differ in nothing that only their number says.
+bool layers_can_go(const DecoderConfig& config);
+
 // Heads that go as one, and how many units of them a layer has.
 int64_t head_units(const DecoderConfig& config);
 // The layer's size with so many of these left.

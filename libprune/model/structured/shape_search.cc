@@ -17,6 +17,7 @@ struct Removed {
 std::optional<ModelShape> shape_without(const DecoderConfig& config, const StructuredOptions& options,
                                         const Removed& removed) {
   const int64_t layers = config.layers - removed.layers, heads = head_units(config) - removed.heads;
+  if (removed.layers > 0 && !layers_can_go(config)) return std::nullopt;
   if (layers < 1 || heads < 1 || (removed.heads > 0 && config.family->derives_head_dim)) return std::nullopt;
   const auto shape = with_channels(config, options, layers, heads);
   if (shape && shape->size.heads < config.heads && !loading_note(resized(config, shape->size)).empty())

@@ -90,6 +90,7 @@ StructuredResult StructuredPruner::run(const ModelShape& shape, const Units& gon
       result.layers.push_back(work->report);
       if (method_.reconstructs) previous_ = std::move(work);
     }
+    release(index);
     progress.add(decoder_.checkpoint().tensor_bytes() / uint64_t(decoder_.config().layers),
                  decoder_.layer_name(index));
   }
@@ -120,6 +121,17 @@ void StructuredPruner::skip_layer(int64_t index) {
   for_each_batch([&](std::span<float>, std::span<float> dense, const Sequences& sequences, bool) {
     forward_layer(layer, rope_, sequences, dense.data(), dense.data(), dense_activations_);
   });
+}
+
+// The pages of its tensors.
+void StructuredPruner::release(int64_t index) const {
+  const std::string prefix = decoder_.layer_name(index) + ".";
+  for (const SafetensorsFile& shard : decoder_.checkpoint().shards()) {
+    for (const TensorInfo& tensor : shard.tensors()) {
+      if (tensor.name.starts_with(prefix))
+        shard.map().done_with(shard.data_start() + tensor.begin, tensor.size_bytes());
+    }
+  }
 }
 
 bool StructuredPruner::crosses_gaps() const {

@@ -57,6 +57,7 @@ class StructuredPruner {
 
   void embed();
   void skip_layer(int64_t index);
+  void release(int64_t index) const;
   Units gap_after(int64_t index) const;
   void pass_gap(const Layer& work);
   void cut_layer(Layer& work);

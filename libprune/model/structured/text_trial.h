@@ -10,6 +10,7 @@
 #include "libprune/model/calibrated/calibration_text.h"
 #include "libprune/model/decoder/decoder.h"
 #include "libprune/model/decoder/forward.h"
+#include "libprune/model/decoder/memory.h"
 #include "libprune/model/decoder/rope.h"
 
 namespace prune {
@@ -27,7 +28,7 @@ class TextTrial {
   // Calls body(first row, sequences) for all of them, some at once. Throws Interrupted.
   template <class Body>
   void for_each_batch(Body&& body) const {
-    const int64_t at_once = std::max<int64_t>(1, 2048 / length_);
+    const int64_t at_once = batch_sequences(length_);
     for (int64_t first = 0; first < samples_; first += at_once) {
       check_interrupted();
       body(first * length_, Sequences(std::min(at_once, samples_ - first), length_));

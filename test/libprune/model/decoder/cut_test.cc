@@ -13,6 +13,7 @@
 #include "libprune/model/decoder/head.h"
 #include "libprune/model/structured/config_edit.h"
 #include "libprune/model/structured/cut_checkpoint.h"
+#include "libprune/model/structured/model_shape.h"
 #include "test/libprune/io/files.h"
 #include "test/libprune/model/decoder/models.h"
 
@@ -281,6 +282,10 @@ TEST(CutConfig, CountsTheLayersBeforeWindowsBegin) {
   const DecoderConfig config = config_from(text);
   EXPECT_EQ(config_from(with_layers(text, {1, 2})).windows, (std::vector<int64_t>{0, 16}));
   EXPECT_EQ(config.windows, (std::vector<int64_t>{0, 0, 16}));
+  // Where nothing is said, windows begin at layer 28.
+  text.replace(text.find("  \"max_window_layers\": 2,"), 25, "");
+  text.replace(text.find("hidden_layers\": 3"), 17, "hidden_layers\": 29");
+  EXPECT_EQ(config_from(with_layers(text, {5, 28})).windows, (std::vector<int64_t>{0, 16}));
 }
 
 TEST(CutConfig, RefusesWhatTheFormatCannotSay) {
@@ -304,6 +309,9 @@ TEST(CutConfig, RefusesWhatTheFormatCannotSay) {
     "scale_attn_by_inverse_layer_idx": true})";
   EXPECT_THAT(refusal([&] { with_layers(gpt2, {1}); }), ::testing::HasSubstr("can't say what would be left"));
   EXPECT_EQ(config_from(with_layers(gpt2, {0})).layers, 1);
+  const StructuredOptions layers{.units = UnitKind::kLayers, .sparsity = 0.5};
+  EXPECT_THAT(refusal([&] { plan_shape(config_from(gpt2), layers); }),
+              ::testing::HasSubstr("scaled by the layer's number"));
 }
 
 }  // namespace
