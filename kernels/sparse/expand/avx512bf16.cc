@@ -38,7 +38,7 @@ void expand_i8(const uint8_t* bits, const void* values, int64_t cols, void* out)
     __m512i wide[2];
     const __m512i next =
         _mm512_maskz_loadu_epi8(_bzhi_u64(~uint64_t{0}, static_cast<unsigned>(count)), value);
-    decoder.widen(_mm512_maskz_expand_epi8(mask, next), wide);
+    decoder.widen(_mm512_mask_expand_epi8(fresh_zero(), mask, next), wide);
     _mm512_mask_storeu_epi16(to + j, lanes_of(left), wide[0]);
     if (left > 32) _mm512_mask_storeu_epi16(to + j + 32, lanes_of(left - 32), wide[1]);
     value += count;

@@ -35,7 +35,7 @@ struct Bf16Values {
     return _mm512_maskz_loadu_epi16(static_cast<__mmask32>(first_bits(count)), p);
   }
   PRUNE_INLINE static __m512i expand(uint64_t mask, __m512i v) {
-    return _mm512_maskz_expand_epi16(static_cast<__mmask32>(mask), v);
+    return _mm512_mask_expand_epi16(fresh_zero(), static_cast<__mmask32>(mask), v);
   }
   PRUNE_INLINE void widen(__m512i v, __m512i (&w)[1]) const { w[0] = v; }
 };
@@ -47,7 +47,9 @@ struct Int8Values {
   PRUNE_INLINE static __m512i load(const Value* p, int64_t count) {
     return _mm512_maskz_loadu_epi8(first_bits(count), p);
   }
-  PRUNE_INLINE static __m512i expand(uint64_t mask, __m512i v) { return _mm512_maskz_expand_epi8(mask, v); }
+  PRUNE_INLINE static __m512i expand(uint64_t mask, __m512i v) {
+    return _mm512_mask_expand_epi8(fresh_zero(), mask, v);
+  }
   PRUNE_INLINE void widen(__m512i v, __m512i (&w)[2]) const { decoder.widen(v, w); }
 };
 

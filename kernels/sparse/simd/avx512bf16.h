@@ -33,6 +33,14 @@ PRUNE_INLINE void load_transposed(const float* x, int64_t ldx, int64_t columns, 
   Avx512F32::transpose(r);
 }
 
+// A zero that the compiler can't fold into the zero-masking form of an expand, which waits for its
+// destination on Zen 4 and 5.
+PRUNE_INLINE __m512i fresh_zero() {
+  __m512i zero;
+  __asm__("vpxord %0, %0, %0" : "=v"(zero));
+  return zero;
+}
+
 // 64 int8, stored as a sign and seven bits of magnitude, made bf16, which holds them exactly: the magnitude
 // looks up the two bytes of its bf16.
 struct SignMagnitude {

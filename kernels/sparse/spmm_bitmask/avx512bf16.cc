@@ -6,14 +6,6 @@ namespace {
 
 constexpr int kRows = kBitmaskGroupRows;
 
-// A zero that the compiler can't fold into the zero-masking form of an expand, which waits for its
-// destination on Zen 4.
-PRUNE_INLINE __m512i fresh_zero() {
-  __m512i zero;
-  __asm__("vpxord %0, %0, %0" : "=v"(zero));
-  return zero;
-}
-
 // 32 weights a chunk.
 struct Bf16Values {
   static constexpr int kHalves = 1;
