@@ -30,13 +30,18 @@ CommandLine make_line() {
       "  prune recover Llama-2of4 --train text.jsonl --learning-rate 1e-4 --batch 4 --seqlen 1024\n"
       "\nA teacher, the model before it was pruned, tells the student what it would have said; that is "
       "worth\n"
-      "more than the text alone.\n");
+      "more than the text alone. With --lora the linear layers alone learn, by the product of two thin "
+      "matrices:\n"
+      "moments of the optimizer for these only, and a higher --learning-rate, such as 2e-3.\n");
   line.positional("model");
   add_training_options(line);
   add_training_length_options(line);
   add_output_options(line);
-  line.options()("report", po::value<std::string>()->value_name("FILE"),
-                 "write a report: JSON, or a page with curves when FILE ends in .html");
+  line.options()(
+      "lora", po::value<int>()->value_name("RANK"),
+      "train adapters of this rank beside the linear layers, nothing else, and merge them under the mask")(
+      "report", po::value<std::string>()->value_name("FILE"),
+      "write a report: JSON, or a page with curves when FILE ends in .html");
   add_running_options(line);
   return line;
 }
@@ -70,7 +75,8 @@ int recover_command(const Arguments& arguments) {
   if (!line.parse(arguments)) return kDone;
   const auto text = line.maybe_text("train");
   if (!text) throw_usage("--train FILE is missing: the text to train on");
-  const TrainedPruning trained = read_training(line);
+  TrainedPruning trained = read_training(line);
+  if (line.has("lora")) trained.lora_rank = line.count("lora", 1);
   const TrainingOptions& options = trained.training;
   const Checkpoint checkpoint = open_model(line.maybe_text("model").value_or("."));
   std::optional<Checkpoint> teacher;

@@ -78,6 +78,7 @@ nlohmann::json to_json(const TrainedPruning& trained) {
           {"temperature", t.temperature},
           {"hidden_weight", t.hidden_weight},
           {"seed", t.seed},
+          {"lora_rank", trained.lora_rank},
           {"soft", m.soft},
           {"scores", m.scores},
           {"score_optimizer", m.score_optimizer},

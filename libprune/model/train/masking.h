@@ -42,8 +42,11 @@ class Masking {
   // After the backward pass: gradients become dL/dW. Returns the penalty on
   // scores, which is no part of the loss.
   virtual double after_backward(int64_t step) = 0;
-  // The values that the optimizer moves in place of a linear's weights; by default these themselves.
+  // The values that the optimizer moves in place of a linear's weights, and no more of them; by default these
+  // themselves. Their gradient is at the start of the linear's.
   virtual std::span<float> moved(const Linear& linear) const;
+  // True where the optimizer moves nothing but these.
+  virtual bool trains_linears_only() const { return false; }
   // After the optimizer has moved them: the model's weights become W o M_t again.
   virtual void after_update() = 0;
   // What is learned, and part of a training's state.

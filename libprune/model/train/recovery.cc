@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "libprune/model/train/lora_masking.h"
+
 namespace prune {
 
 PruneReport recover_checkpoint(const Checkpoint& checkpoint, const Checkpoint* teacher,
@@ -14,7 +16,9 @@ PruneReport recover_checkpoint(const Checkpoint& checkpoint, const Checkpoint* t
   TrainingJob job{.checkpoint = checkpoint,
                   .teacher = teacher,
                   .ids = ids,
-                  .masking = fixed_masking(),
+                  .masking = described.lora_rank > 0
+                                 ? lora_masking(described.lora_rank, described.training.seed)
+                                 : fixed_masking(),
                   .plan = plan_linears(checkpoint, options),
                   .on_step = on_step};
   PruneReport report = train_checkpoint(std::move(job), output, std::move(staging));

@@ -103,11 +103,15 @@ struct Trainer::State {
     }
     masking->begin(linears);
     trained = parameters(student, gradients);
+    std::vector<Parameter> moved;
     for (const MaskedLinear& masked : linears) {
       const auto own = std::ranges::find(trained, static_cast<const float*>(masked.linear->weight.data()),
                                          [](const Parameter& p) { return p.values.data(); });
       own->values = masking->moved(*masked.linear);
+      own->gradient = own->gradient.first(own->values.size());
+      moved.push_back(*own);
     }
+    if (masking->trains_linears_only()) trained = std::move(moved);
   }
 
   TrainingStep step() {

@@ -49,6 +49,7 @@ struct TrainedPruning {
   std::filesystem::path teacher;  // a checkpoint; empty: none
   TrainingOptions training = {};
   TrainedMaskOptions masks = {};
+  int64_t lora_rank = 0;  // recovery: of adapters, which are trained in place of the model; 0: none
 };
 
 }  // namespace prune
