@@ -36,8 +36,8 @@ void parallel_for(size_t n, int threads, Body&& body) {
   std::atomic<size_t> next = 0;
   std::atomic<bool> failed = false;
   std::exception_ptr fault;
-  const size_t most = size_t(threads > 0 ? threads : omp_get_max_threads());
-  const int team = int(std::clamp<size_t>(n, 1, most));
+  // Always all of them: libgomp ends and starts threads where one team is smaller than the next.
+  const int team = n > 1 ? (threads > 0 ? threads : omp_get_max_threads()) : 1;
 #pragma omp parallel num_threads(team)
   for (size_t i = next++; i < n && !failed; i = next++) {
     try {
