@@ -23,8 +23,8 @@ namespace prune {
 
 struct ReconstructionOptions {
   int64_t steps = 200;
-  int64_t batch = 8;                       // sequences a step
-  double learning_rate = 2e-4;             // falls to 0 along half a cosine
+  int64_t batch = 2;                       // sequences a step
+  double learning_rate = 4e-4;             // falls to 0 along half a cosine
   bool trains_biases = false;              // of linear layers too, for a caller that stores them
   bool trains_norms = false;               // and norms
   uint64_t seed = 0;                       // of the order of sequences
