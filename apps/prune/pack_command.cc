@@ -120,9 +120,8 @@ void note_rounded(const Checkpoint& checkpoint) {
 
 CommandLine make_unpack_line() {
   CommandLine line("prune unpack [MODEL] [-o OUT] [options]",
-                   "Makes a packed checkpoint dense again: the folder that was packed, with zeros in place. "
-                   "Reads the sparse "
-                   "formats of older compressed-tensors, too.",
+                   "Makes a packed checkpoint dense again: the folder that was packed, with zeros in place.\n"
+                   "Reads the sparse formats of older compressed-tensors, too.",
                    "Example:\n  prune unpack Llama-3-8B-packed -o Llama-3-8B-2of4\n");
   line.positional("model");
   add_output_options(line);

@@ -114,7 +114,6 @@ class Trained(ProgramTest):
             (["--method", "magnitude", "--pattern", "2:4", "--train", "x.npy"], USAGE, "does not train"),
             (["--method", "movement", "--pattern", "2:4", "--calib", "x.npy", "--train", "x.npy"], USAGE, "--calib"),
             (["--method", "movement", "--pattern", "2:4", "--soft", "--train", "x.npy"], USAGE, "N:M"),
-            (["--method", "movement", "--pattern", "2:4", "--scores", "taylor", "--train", "x.npy"], USAGE, "taylor"),
             (["--method", "gradual", "--pattern", "2:4", "--train", nothing], REFUSED, "too short"),
         ]:
             run = self.expect(code, MODEL, "-o", self.folder / "none", *words)

@@ -9,12 +9,17 @@ namespace {
 
 constexpr int64_t kMostMarks = 16;  // bytes of a chunk
 
-// Words 0 .. 31: step * (l / every).
-PRUNE_INLINE __m512i word_ramp(int every, int step) {
-  uint16_t words[32];
-  for (int l = 0; l < 32; ++l) words[l] = static_cast<uint16_t>(l / every * step);
-  return _mm512_loadu_si512(words);
-}
+// Words 0 .. 31: Step * (l / Every). Constants, because gcc 12 misaligns objects that hold vectors on a stack
+// that ASan watches.
+template <int Every, int Step>
+struct WordRamp {
+  alignas(64) uint16_t words[32];
+  constexpr WordRamp() : words() {
+    for (int l = 0; l < 32; ++l) words[l] = static_cast<uint16_t>(l / Every * Step);
+  }
+};
+constexpr WordRamp<1, 2> kShifts;
+constexpr WordRamp<2, 4> kGroups;
 
 PRUNE_INLINE uint64_t load_word(const uint8_t* p) {
   uint64_t word;
@@ -61,7 +66,6 @@ struct Nm24 {
   static constexpr int kHalves = Values::kHalves;
   static constexpr int64_t kChunk = 64 * kHalves;
   Values values;
-  __m512i shifts = word_ramp(1, 2), groups = word_ramp(2, 4), three = _mm512_set1_epi16(3);
 
   // Inputs that may be multiplied before a load reaches beyond the array.
   static int64_t safe(const PackedRow&, int64_t cols) { return cols; }
@@ -73,6 +77,8 @@ struct Nm24 {
   template <int B>
   PRUNE_INLINE void add(__m512i v, const uint8_t* marks, const uint16_t* x, int64_t x_stride,
                         __m512 (&acc)[B]) const {
+    const __m512i shifts = _mm512_load_si512(kShifts.words), groups = _mm512_load_si512(kGroups.words);
+    const __m512i three = _mm512_set1_epi16(3);
     __m512i w[kHalves];
     values.widen(v, w);
 #pragma GCC unroll 2
