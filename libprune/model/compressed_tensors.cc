@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -70,7 +71,9 @@ CompressedTensors::CompressedTensors(const Checkpoint& checkpoint) : checkpoint_
       for (const char* suffix : {".bitmask", ".shape", ".row_offsets"}) parts_[base + suffix] = nullptr;
     }
   }
+  std::set<std::string_view> names;
   for (const CompressedWeight& weight : weights_) {
+    if (!names.insert(weight.tensor).second) refuse(weight, "is there twice");
     if (checkpoint.find(weight.tensor)) refuse(weight, "is there dense and compressed");
     parts_[checkpoint.tensor(weight.values).name] = &weight;
   }
@@ -169,14 +172,16 @@ std::string without_sparsity(std::string_view config_text) {
   parse_json(config_text, "config.json");  // refuses what is no JSON
   auto config = nlohmann::ordered_json::parse(config_text);
   if (!config.is_object()) throw_input("config.json is not a JSON object");
-  config.erase("compression_config");
   config.erase("sparsity_config");
-  if (const auto quantization = config.find("quantization_config");
-      quantization != config.end() && quantization->is_object()) {
-    quantization->erase("sparsity_config");
-    const std::string format = quantization->value("format", nlohmann::ordered_json("dense")).dump();
+  for (const char* key : {"quantization_config", "compression_config"}) {
+    const auto compression = config.find(key);
+    if (compression == config.end() || !compression->is_object()) continue;
+    compression->erase("sparsity_config");
+    const std::string format = compression->value("format", nlohmann::ordered_json("dense")).dump();
     const bool is_plain = format == "\"dense\"" || format.find("\"sparse-") == 0;
-    if (is_plain && !quantization->contains("config_groups")) config.erase("quantization_config");
+    const auto groups = compression->find("config_groups");
+    const bool is_quantized = groups != compression->end() && groups->is_object() && !groups->empty();
+    if (is_plain && !is_quantized) config.erase(key);
   }
   return config.dump(2) + "\n";
 }

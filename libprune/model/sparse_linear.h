@@ -71,7 +71,8 @@ class SparseLinear {
   const char* kernel_name(int64_t n) const;
 
  private:
-  // Every way reads the packed arrays themselves.
+  // Every way reads the packed arrays themselves. False also for arrays smaller than what is kept about them,
+  // so that nothing but the use of memory may depend on it.
   bool is_in_place() const { return plan_.bytes() == 0 || plan_.own_bytes() < plan_.bytes(); }
   void choose(const SparseLinearOptions& options, const std::string& kind);
   int64_t measure_dense_from() const;

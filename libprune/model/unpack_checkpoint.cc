@@ -89,6 +89,7 @@ std::vector<Output> outputs_of(const CompressedTensors& compressed, const Safete
 nlohmann::json write_shard(const std::vector<Output>& outputs, const Metadata& metadata,
                            const std::filesystem::path& to, int threads, ProgressCounter& progress) {
   std::vector<TensorInfo> tensors;
+  tensors.reserve(outputs.size());
   for (const Output& output : outputs) tensors.push_back(output.tensor);
   SafetensorsWriter writer(to, std::move(tensors), without_packed_keys(metadata));
   const auto memory = [&](size_t i) { return outputs[i].memory; };

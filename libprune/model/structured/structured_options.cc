@@ -22,8 +22,9 @@ constexpr StructuredMethod kMethods[] = {
     {"refit", "the same, then least squares of the output projections.", UnitScore::kEnergy, true},
     {"obs", "what is lost after least squares, unit by unit, heads by the text's loss.", UnitScore::kLoss,
      true},
-    {"best", "obs, then each layer is trained to give what the dense one gave. Slow.", UnitScore::kLoss, true,
-     true},
+    {"best",
+     "obs, then layers are trained, alone and with the one before, to give what dense ones gave. Slow.",
+     UnitScore::kLoss, true, true},
 };
 
 }  // namespace

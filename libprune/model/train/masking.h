@@ -39,8 +39,8 @@ class Masking {
   virtual void begin(std::span<const MaskedLinear> linears) = 0;
   // Before the forward pass of step t = 0, 1, ...: the model's weights become W o M_t.
   virtual void before_forward(int64_t step) = 0;
-  // After the backward pass: gradients become dL/dW. Returns the penalty on
-  // scores, which is no part of the loss.
+  // After the backward pass: gradients become dL/dW. Returns the penalty on scores, which is no part of the
+  // loss.
   virtual double after_backward(int64_t step) = 0;
   // The values that the optimizer moves in place of a linear's weights, and no more of them; by default these
   // themselves. Their gradient is at the start of the linear's.

@@ -102,7 +102,7 @@ struct Trainer::State {
       for (size_t j = 0; j < own.size(); ++j) linears.push_back({own[j], slopes[j]});
     }
     masking->begin(linears);
-    trained = parameters(student, gradients);
+    slopes = trained = parameters(student, gradients);
     std::vector<Parameter> moved;
     for (const MaskedLinear& masked : linears) {
       const auto own = std::ranges::find(trained, static_cast<const float*>(masked.linear->weight.data()),
@@ -123,7 +123,7 @@ struct Trainer::State {
     const Batch& batch = batches.next();
     for (int64_t part = 0; part < options.accumulate; ++part) accumulate(batch, part, result);
     check_loss(result);
-    if (options.accumulate > 1) scale_gradients(trained, 1 / double(options.accumulate));
+    if (options.accumulate > 1) scale_gradients(slopes, 1 / double(options.accumulate));
     result.penalty = masking->after_backward(t);
     result.gradient_norm = norm_of(trained);
     if (options.clip > 0 && result.gradient_norm > options.clip)
@@ -192,6 +192,7 @@ struct Trainer::State {
   Batches batches;
   ModelGradients gradients;
   std::unique_ptr<Masking> masking;
+  std::vector<Parameter> slopes;  // of all weights, before masking makes of them those of what it moves
   std::vector<Parameter> trained;
   Adam adam;
   double first_loss = 0;

@@ -78,6 +78,20 @@ TEST_F(LoraMaskingTest, TrainsNothingElse) {
   EXPECT_EQ(model_.layers[1].output.bias, before.layers[1].output.bias);
 }
 
+TEST_F(LoraMaskingTest, PartsOfABatchMakeTheSameStep) {
+  std::vector<int32_t> ids;
+  for (int i = 0; i < 96; ++i) ids.push_back(int32_t(i * i % 7));
+  TrainingOptions options{.steps = 3, .batch = 4, .seqlen = 8, .warm_up = 0, .learning_rate = 1e-3};
+  TrainableModel whole = testing::random_model(config_, 5), parts = testing::random_model(config_, 5);
+  Trainer once(whole, nullptr, lora_masking(2, 1), ids, options);
+  options.accumulate = 4;
+  Trainer in_parts(parts, nullptr, lora_masking(2, 1), ids, options);
+  for (int t = 0; t < 3; ++t) {
+    const double norm = once.step().gradient_norm;
+    EXPECT_NEAR(in_parts.step().gradient_norm, norm, 1e-4 * norm);
+  }
+}
+
 TEST_F(LoraMaskingTest, RefusesARankThatSavesNothing) {
   EXPECT_THROW(lora_masking(0, 1), Error);
   EXPECT_THROW(lora_masking(6, 1)->begin(std::span(&linear_, 1)), Error);
