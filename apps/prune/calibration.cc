@@ -42,8 +42,7 @@ void add_calibration_options(CommandLine& line) {
       "0 to 1: how far refit, swap and admm aim at what the dense model's own inputs give (default: 0.5)")(
       "steps", po::value<int64_t>()->default_value(400)->value_name("N"),
       "of training each decoder layer, and each two neighbours, with method best (half of N each where units "
-      "are "
-      "removed); of the optimizer, with gradual and movement (300)")(
+      "are removed); of the optimizer, with gradual and movement (300)")(
       "allocation", po::value<std::string>()->default_value("uniform")->value_name("uniform|owl|error"),
       "how matrices share the sparsity of unstructured and block patterns: all alike, by the outliers of "
       "decoder layers, by measured errors")(

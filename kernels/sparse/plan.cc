@@ -99,6 +99,10 @@ size_t Plan::own_bytes() const {
   return (few_ == nullptr ? 0 : few_->own_bytes()) + (many_ == nullptr ? 0 : many_->own_bytes());
 }
 
+bool Plan::is_in_place() const {
+  return (few_ != nullptr && few_->is_in_place()) || (many_ != nullptr && many_->is_in_place());
+}
+
 size_t Plan::workspace_bytes(int64_t n) const {
   const Layout& chosen = layout(n);
   return chosen.workspace_bytes(n, useful_threads(chosen.bytes(), n));

@@ -48,6 +48,8 @@ class Layout {
   virtual size_t bytes() const = 0;  // that are read for a row of X
   // Of these, what the layout holds itself.
   virtual size_t own_bytes() const { return bytes(); }
+  // Whether the arrays that prepare() was shown are read again.
+  virtual bool is_in_place() const { return false; }
   virtual size_t workspace_bytes(int64_t n, int threads) const = 0;
   // workspace: workspace_bytes(batch.n, threads) bytes, aligned to 64.
   virtual void run(const Batch& batch, int threads, void* workspace) const = 0;
@@ -65,6 +67,7 @@ class Plan {
   // where prepare() was shown it.
   size_t bytes() const;
   size_t own_bytes() const;
+  bool is_in_place() const;
   // The kernel that a batch of n rows runs on.
   const char* kernel_name(int64_t n) const { return layout(n).kernel_name(); }
 

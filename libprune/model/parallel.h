@@ -1,7 +1,6 @@
 // A parallel loop that exceptions can leave.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <exception>

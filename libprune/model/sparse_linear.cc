@@ -120,6 +120,7 @@ void SparseLinear::choose(const SparseLinearOptions& options, const std::string&
   }
   if (is_in_place()) return;
   arrays_->release_pages();  // what was read to lay out the weights
+  if (dense_from_ == kNever) arrays_.reset();
 }
 
 int64_t SparseLinear::measure_dense_from() const {

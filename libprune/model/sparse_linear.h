@@ -71,9 +71,8 @@ class SparseLinear {
   const char* kernel_name(int64_t n) const;
 
  private:
-  // Every way reads the packed arrays themselves. False also for arrays smaller than what is kept about them,
-  // so that nothing but the use of memory may depend on it.
-  bool is_in_place() const { return plan_.bytes() == 0 || plan_.own_bytes() < plan_.bytes(); }
+  // Whether every way reads the packed arrays themselves.
+  bool is_in_place() const { return plan_.rows() == 0 || plan_.is_in_place(); }
   void choose(const SparseLinearOptions& options, const std::string& kind);
   int64_t measure_dense_from() const;
   void forward_dense(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
@@ -82,8 +81,8 @@ class SparseLinear {
   int64_t out_, in_;
   Rounding rounding_ = Rounding::kBf16;
   kernels::Plan plan_;  // empty where dense_from is 1
-  std::optional<PackedArrays>
-      arrays_;  // to multiply in place, and to expand from; nothing where neither is done
+  // To multiply in place, and to expand from; nothing where neither is done.
+  std::optional<PackedArrays> arrays_;
   std::vector<float> bias_;
   int64_t dense_from_ = kNever;
 };

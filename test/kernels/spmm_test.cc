@@ -3,6 +3,7 @@
 
 #include <numeric>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kernels/sparse/plan.h"
@@ -369,6 +370,19 @@ TEST(Plan, SmallestInt8) {
     for (const Plan& plan : {prepare(nm.view, {.in_place = true}), prepare(bitmask.view, {.in_place = true})})
       ASSERT_NO_FATAL_FAILURE(check(plan, m, n, bound_of(plan.kernel_name(n)), rng));
   }
+}
+
+// Also of arrays that are smaller than what a plan keeps beside them.
+TEST(Plan, SaysWhetherItReadsInPlace) {
+  std::mt19937 rng(test_seed());
+  for (const int64_t cols : {4, 256}) {
+    const TestMatrix m = random_matrix(16, cols, WeightType::kI8, {.keep = 2, .group = 4}, rng);
+    const PackedNm nm(m, 2, 4);
+    EXPECT_FALSE(prepare(nm.view).is_in_place());
+    const Plan plan = prepare(nm.view, {.in_place = true});
+    EXPECT_EQ(plan.is_in_place(), std::string_view(plan.kernel_name(1)).starts_with("in_place_"));
+  }
+  EXPECT_FALSE(Plan().is_in_place());
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, PlanTest,

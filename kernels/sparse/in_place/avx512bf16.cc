@@ -7,7 +7,7 @@
 namespace prune::kernels {
 namespace {
 
-constexpr int64_t kMostMarks = 16;  // bytes of a chunk
+constexpr int64_t kMostMarks = 16;  // bytes of a chunk: a bit, or half a 2:4 index, for each of its weights
 
 // Words 0 .. 31: Step * (l / Every). Constants, because gcc 12 misaligns objects that hold vectors on a stack
 // that ASan watches.
@@ -138,8 +138,7 @@ template <class Format, class Values, int B>
 void multiply_batch(const PackedRow& row, int64_t cols, const uint16_t* x, int64_t x_stride, float* sums,
                     int64_t sums_stride) {
   constexpr int kSets = 4 / B;
-  constexpr int64_t kChunk = Format::kChunk, kStep = kSets * kChunk,
-                    kMarks = kChunk == 32 ? 4 : 8 * kChunk / 64;
+  constexpr int64_t kChunk = Format::kChunk, kStep = kSets * kChunk, kMarks = kChunk / 8;
   const Format format;
   const auto* values = static_cast<const typename Format::Value*>(row.values);
   const uint8_t* marks = row.marks;
@@ -193,31 +192,20 @@ void pack_x(const float* x, int64_t cols, int64_t padded, uint16_t* packed) {
   round_inputs(x, cols, padded, packed);
 }
 
+template <template <class> class Format, class Values>
+constexpr InPlaceKernel kernel(const char* name, Marks marks, WeightType type) {
+  return {name, marks, type, Format<Values>::kChunk, pack_x, multiply<Format, Values>};
+}
+
 }  // namespace
 
-constexpr InPlaceKernel in_place_nm24_bf16_avx512bf16{.name = "in_place_nm24_bf16_avx512bf16",
-                                                      .marks = Marks::kNm24,
-                                                      .type = WeightType::kBf16,
-                                                      .chunk = Nm24<Bf16Values>::kChunk,
-                                                      .pack_x = pack_x,
-                                                      .multiply = multiply<Nm24, Bf16Values>};
-constexpr InPlaceKernel in_place_nm24_i8_avx512bf16{.name = "in_place_nm24_i8_avx512bf16",
-                                                    .marks = Marks::kNm24,
-                                                    .type = WeightType::kI8,
-                                                    .chunk = Nm24<Int8Values>::kChunk,
-                                                    .pack_x = pack_x,
-                                                    .multiply = multiply<Nm24, Int8Values>};
-constexpr InPlaceKernel in_place_bitmask_bf16_avx512bf16{.name = "in_place_bitmask_bf16_avx512bf16",
-                                                         .marks = Marks::kBitmask,
-                                                         .type = WeightType::kBf16,
-                                                         .chunk = Bitmask<Bf16Values>::kChunk,
-                                                         .pack_x = pack_x,
-                                                         .multiply = multiply<Bitmask, Bf16Values>};
-constexpr InPlaceKernel in_place_bitmask_i8_avx512bf16{.name = "in_place_bitmask_i8_avx512bf16",
-                                                       .marks = Marks::kBitmask,
-                                                       .type = WeightType::kI8,
-                                                       .chunk = Bitmask<Int8Values>::kChunk,
-                                                       .pack_x = pack_x,
-                                                       .multiply = multiply<Bitmask, Int8Values>};
+constexpr InPlaceKernel in_place_nm24_bf16_avx512bf16 =
+    kernel<Nm24, Bf16Values>("in_place_nm24_bf16_avx512bf16", Marks::kNm24, WeightType::kBf16);
+constexpr InPlaceKernel in_place_nm24_i8_avx512bf16 =
+    kernel<Nm24, Int8Values>("in_place_nm24_i8_avx512bf16", Marks::kNm24, WeightType::kI8);
+constexpr InPlaceKernel in_place_bitmask_bf16_avx512bf16 =
+    kernel<Bitmask, Bf16Values>("in_place_bitmask_bf16_avx512bf16", Marks::kBitmask, WeightType::kBf16);
+constexpr InPlaceKernel in_place_bitmask_i8_avx512bf16 =
+    kernel<Bitmask, Int8Values>("in_place_bitmask_i8_avx512bf16", Marks::kBitmask, WeightType::kI8);
 
 }  // namespace prune::kernels

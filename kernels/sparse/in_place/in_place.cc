@@ -48,6 +48,7 @@ class InPlace final : public FewRows {
   const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override { return static_cast<size_t>(stored_bytes(weights_)); }
   size_t own_bytes() const override { return frame_bytes(); }
+  bool is_in_place() const override { return true; }
 
  private:
   int64_t padded() const { return (weights_.cols + kernel_.chunk - 1) / kernel_.chunk * kernel_.chunk; }

@@ -21,6 +21,7 @@ class Plain final : public FewRows {
   const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override { return static_cast<size_t>(weights_.rows * row_bytes()); }
   size_t own_bytes() const override { return frame_bytes(); }
+  bool is_in_place() const override { return true; }
 
  private:
   int64_t row_bytes() const { return weights_.cols * weight_bytes(weights_.type); }

@@ -41,6 +41,7 @@ class ShardCut {
     for (const Kept& kept : kept_) {
       facts += ' ' + kept.cut.name;
       for (const auto& units : {kept.cut.rows, kept.cut.columns}) {
+        facts += ',';
         if (units) add(units->data(), units->size() * sizeof(int64_t));
       }
       if (const auto changed = changed_.find(kept.tensor->name); changed != changed_.end())
