@@ -41,7 +41,7 @@ check: test  ## the long form of test: also clang, TSan, and each fuzz target fo
 	cmake --build --preset fuzz
 	$(CTEST) --preset fuzz
 
-bench:  ## build and run the benchmarks (BENCH_FLAGS='--benchmark_filter=spmm_nm'); JSON goes to build/bench
+bench:  ## build and run the benchmarks (BENCH_FLAGS='--mode quick': a minute); JSON goes to build/bench
 	@cmake/packages.sh build
 	cmake --preset release
 	cmake --build --preset bench

@@ -1,62 +1,77 @@
-// Dense products: oneDNN alone, and our own for a few rows of X beside it.
-#include "bench/harness.h"
+// Dense products: those of oneDNN and other libraries, and our own for a few rows of X.
+#include "bench/operation.h"
+#include "bench/peers/libxsmm.h"
+#include "bench/peers/onednn.h"
+#include "bench/peers/openblas.h"
 #include "kernels/sparse/plain/plain.h"
 
 namespace prune::bench {
 namespace {
 
-// int8 weights, which oneDNN multiplies with integer inputs only; its peer multiplies bf16.
-void add_gemv(int64_t n) {
-  const Case c{"dense/gemv", WeightType::kI8, kLargeShape, n, 0};
-  add(c, [c](benchmark::State& state) {
-    measure(state, c, [&] {
-      const auto values = random_values(c.shape.rows * c.shape.cols, c.type, 41);
-      kernels::DenseWeights view;
-      view.rows = c.shape.rows;
-      view.cols = c.shape.cols;
-      view.type = c.type;
-      view.values = values.data();
-      return prepare_copies(c, [&](kernels::Use use) { return kernels::prepare(view, {.use = use}); });
-    });
-  });
+Operation dense_operation(const char* name, const std::vector<WeightType>& types) {
+  Operation op;
+  op.name = name;
+  op.types = types;
+  op.percents = {0};
+  op.random = [](const Shape& shape, int) { return all_places(shape); };
+  return op;
 }
 
-// Wider weights, multiplied where they lie.
-void add_plain(WeightType type, int64_t n) {
-  const Case c{"dense/plain", type, kLargeShape, n, 0};
-  add(c, [c](benchmark::State& state) {
-    const auto values = random_values(c.shape.rows * c.shape.cols, c.type, 43);
-    const kernels::Plan plan =
-        kernels::prepare_plain({c.shape.rows, c.shape.cols, c.type, values.data(), nullptr});
-    measure_peer(state, c, static_cast<double>(plan.bytes()), [&](const kernels::Batch& b) { plan.run(b); });
-    state.SetLabel(plan.kernel_name(c.n));
-  });
+kernels::DenseWeights view_of(const TestWeights& weights) {
+  kernels::DenseWeights view;
+  view.rows = weights.places.shape.rows;
+  view.cols = weights.places.shape.cols;
+  view.type = weights.type;
+  view.values = weights.values.data();
+  return view;
+}
+
+// int8 weights with float inputs, which oneDNN can't multiply.
+Operation gemv_operation() {
+  Operation op = dense_operation("dense/gemv", {WeightType::kI8});
+  op.most_rows = kMemoryBoundRows;
+  op.prepare = [](const Case& c, const TestWeights& weights) {
+    return plan_product(c.n,
+                        [&](kernels::Use use) { return kernels::prepare(view_of(weights), {.use = use}); });
+  };
+  return op;
+}
+
+// Wider weights, multiplied where they lie: each copy keeps an array of its own.
+Operation plain_operation() {
+  Operation op = dense_operation("dense/plain", {WeightType::kF32, WeightType::kBf16});
+  op.most_rows = kMemoryBoundRows;
+  op.prepare = [](const Case& c, const TestWeights& weights) {
+    auto arrays = std::make_shared<std::vector<std::vector<char>>>();
+    const auto prepare_copy = [&](kernels::Use) {
+      arrays->push_back(weights.values);
+      kernels::DenseWeights view = view_of(weights);
+      view.values = arrays->back().data();
+      return kernels::prepare_plain(view);
+    };
+    return plan_product(c.n, prepare_copy, arrays);
+  };
+  return op;
 }
 
 }  // namespace
 
-void add_dense() {
-  for (const int64_t n : kFewBatches) {
-    add_gemv(n);
-    for (const WeightType type : {WeightType::kF32, WeightType::kBf16}) add_plain(type, n);
-  }
-  for (const WeightType type : {WeightType::kF32, WeightType::kBf16}) {
-    const auto add_case = [&](const Shape& shape, int64_t n) {
-      const Case c{"dense/onednn", type, shape, n, 0};
-      add(c, [c](benchmark::State& state) {
-        std::vector<DenseLinear>& layers = dense_peers(c);
-        size_t next = 0;
-        measure_peer(state, c, dense_weight_bytes(c), [&](const kernels::Batch& b) {
-          layers[next++ % layers.size()].run(b.x, b.ldx, b.y, b.ldy, b.n);
-        });
-        state.SetLabel(layers[0].implementation(c.n));
-      });
-    };
-    for (const Shape& shape : kShapes) {
-      for (const int64_t n : kBatches) add_case(shape, n);
-    }
-    for (const int64_t n : kFewBatches) add_case(kLargeShape, n);
-  }
+std::vector<Operation> dense_operations() {
+  Operation onednn = dense_operation("dense/onednn", {WeightType::kF32, WeightType::kBf16, WeightType::kI8});
+  onednn.is_in_quick = true;
+  onednn.prepare = [](const Case& c, const TestWeights& weights) { return onednn_dense(c, weights); };
+  std::vector<Operation> list = {onednn, gemv_operation(), plain_operation()};
+#ifdef PRUNE_HAS_OPENBLAS
+  list.push_back(dense_operation("dense/openblas", {WeightType::kF32}));
+  list.back().is_in_quick = true;
+  list.back().prepare = [](const Case& c, const TestWeights& weights) { return openblas_dense(c, weights); };
+#endif
+#ifdef PRUNE_HAS_LIBXSMM
+  list.push_back(dense_operation("dense/libxsmm", {WeightType::kF32, WeightType::kBf16}));
+  list.back().is_in_quick = true;
+  list.back().prepare = [](const Case& c, const TestWeights& weights) { return libxsmm_dense(c, weights); };
+#endif
+  return list;
 }
 
 }  // namespace prune::bench

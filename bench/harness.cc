@@ -2,221 +2,188 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
-#include <random>
+#include <cstdio>
 
+#include "apps/prune/run_statistics.h"
+#include "bench/inputs.h"
 #include "bench/machine.h"
+#include "bench/peers/onednn.h"
 
 namespace prune::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Batches up to here are bound by reading the weights.
-constexpr int64_t kMemoryBoundRows = 8;
+constexpr double kWidestInterval = 0.03;  // of a median, as a share of it
+constexpr double kConfidence = 0.95;
+constexpr size_t kLeastRounds = 6;  // fewer give no interval of that confidence
+constexpr double kLeastShare =
+    0.1;  // of the time for a case: rounds that follow each other closely are alike
 
-template <class F>
-double time_of(F&& f) {
-  const auto start = Clock::now();
-  f();
+double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
+// A product, the weights that it refers to, and what they were made for.
+struct Held {
+  std::string made_for;
+  TestWeights weights;
+  std::unique_ptr<Product> product;
+};
+
+// Cases that differ in nothing but the number of rows share weights and layouts.
+std::string key_of(Case c) {
+  c.n = c.n <= kMemoryBoundRows ? 1 : kMemoryBoundRows + 1;
+  return name_of(c);
 }
 
-void set_counters(benchmark::State& state, const Case& c, const std::vector<double>& ours,
-                  const std::vector<double>& peers, double weight_bytes, bool bf16_products) {
-  const double seconds = median(ours), peer_seconds = median(peers);
-  const double m = c.shape.rows, k = c.shape.cols, n = c.n;
-  const double kept = m * k * (100 - c.percent) / 100;
-  const double bytes = weight_bytes + 4 * n * (m + k);
-  static const double peak = fma_peak(kernels::isa::supported());
-  const double limit = std::max(bytes / read_bandwidth(), kept * n / (peak * (bf16_products ? 2 : 1)));
+Product& product_of(const Case& c, const Operation& operation, const MakeWeights& make, Held& held) {
+  if (held.made_for != key_of(c)) {
+    held.product.reset();
+    held.weights = make();
+    held.product = operation.prepare(c, held.weights);
+    held.made_for = key_of(c);
+  }
+  return *held.product;
+}
+
+// oneDNN's product of dense weights of the type; for int8 weights of bf16, as it multiplies int8 by int8
+// only.
+Product& dense_peer(const Case& c, Held& held) {
+  Case dense = c;
+  dense.op = "dense/onednn";
+  dense.percent = 0;
+  dense.mask = {};
+  if (dense.type == WeightType::kI8) dense.type = WeightType::kBf16;
+  const Operation& operation = *find_operation(dense.op);
+  return product_of(
+      dense, operation, [&] { return with_random_values(operation.random(dense.shape, 0), dense.type); },
+      held);
+}
+
+double timed(Product& product, const kernels::Batch& batch, double slow_down = 1) {
+  const auto start = Clock::now();
+  product.run(batch);
+  if (slow_down > 1) {
+    const double end = seconds_since(start) * slow_down;
+    while (seconds_since(start) < end) {
+    }
+  }
+  return seconds_since(start);
+}
+
+struct Rounds {
+  std::vector<double> ours, peers;
+  app::MedianInterval our_median, peer_median;
+  static double width(const app::MedianInterval& m) { return (m.high - m.low) / m.median; }
+  double widest() const { return std::max(width(our_median), width(peer_median)); }
+  bool are_enough() const { return our_median.confidence >= kConfidence && widest() < kWidestInterval; }
+};
+
+Rounds measure(Product& product, Product& peer, const kernels::Batch& batch, const Effort& effort) {
+  Rounds rounds;
+  const auto start = Clock::now();
+  for (size_t next_look = kLeastRounds;;) {
+    rounds.peers.push_back(timed(peer, batch));
+    rounds.ours.push_back(timed(product, batch, effort.slow_down));
+    const double seconds = seconds_since(start);
+    const bool is_over = seconds >= effort.seconds && rounds.ours.size() >= kLeastRounds;
+    if (!is_over && (rounds.ours.size() < next_look || seconds < kLeastShare * effort.seconds)) continue;
+    rounds.our_median = app::median_interval(rounds.ours);
+    rounds.peer_median = app::median_interval(rounds.peers);
+    if (is_over || rounds.are_enough()) return rounds;
+    next_look = rounds.ours.size() * 5 / 4;  // sorting takes time of its own
+  }
+}
+
+void set_counters(benchmark::State& state, const Case& c, const Product& product, int64_t stored,
+                  const Rounds& rounds) {
+  const double seconds = rounds.our_median.median;
+  const auto m = static_cast<double>(c.shape.rows), k = static_cast<double>(c.shape.cols);
+  const auto n = static_cast<double>(c.n);
+  const double bytes = product.bytes() + 4 * n * (m + k);
+  const double limit =
+      std::max(bytes / read_bandwidth(), static_cast<double>(stored) * n / (fma_peak() * product.rate()));
   state.counters["GFLOP/s"] = 2 * m * k * n / seconds / 1e9;
   state.counters["GB/s"] = bytes / seconds / 1e9;
   state.counters["roofline"] = limit / seconds;
-  state.counters["speedup"] = peer_seconds / seconds;
+  state.counters["speedup"] = rounds.peer_median.median / seconds;
+  state.counters["interval"] = rounds.widest();
+  state.counters["rounds"] = static_cast<double>(rounds.ours.size());
   // Of the shortest times, which other work on the machine lengthens least.
-  const double shortest = *std::min_element(ours.begin(), ours.end());
+  const double shortest = std::ranges::min(rounds.ours);
   state.counters["best_GB/s"] = bytes / shortest / 1e9;
-  state.counters["best_speedup"] = *std::min_element(peers.begin(), peers.end()) / shortest;
+  state.counters["best_speedup"] = std::ranges::min(rounds.peers) / shortest;
 }
 
-}  // namespace
-
-const char* type_name(WeightType type) {
-  return type == WeightType::kF32 ? "f32" : type == WeightType::kBf16 ? "bf16" : "i8";
-}
-
-std::string name_of(const Case& c) {
-  return c.op + "/" + type_name(c.type) + "/isa:" + kernels::isa::level_name(kernels::isa::supported()) +
-         "/m:" + std::to_string(c.shape.rows) + "/k:" + std::to_string(c.shape.cols) +
-         "/n:" + std::to_string(c.n) + "/sparsity:" + std::to_string(c.percent);
-}
-
-std::vector<float> random_floats(int64_t count, uint32_t seed) {
-  std::minstd_rand rng(seed);
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& v : values) v = static_cast<float>(rng()) / 2147483648.0f - 0.5f;
-  return values;
-}
-
-std::vector<char> random_values(int64_t count, WeightType type, uint32_t seed) {
-  std::minstd_rand rng(seed);
-  const int64_t size = kernels::weight_bytes(type);
-  std::vector<char> bytes(static_cast<size_t>(count * size));
-  for (int64_t i = 0; i < count; ++i) {
-    const uint32_t r = static_cast<uint32_t>(rng());
-    // Floats of either sign between 0.5 and 1; int8 of either sign between 1 and 64.
-    const uint32_t bits = 0x3f000000u | (r & 0x7fffffu) | (r & 0x800000u) << 8;
-    if (type == WeightType::kF32) std::memcpy(&bytes[i * 4], &bits, 4);
-    if (type == WeightType::kBf16) std::memcpy(&bytes[i * 2], reinterpret_cast<const char*>(&bits) + 2, 2);
-    if (type == WeightType::kI8)
-      bytes[i] = static_cast<char>((r & 1) != 0 ? 1 + (r >> 1 & 63) : -1 - (r >> 1 & 63));
-  }
-  return bytes;
-}
-
-std::vector<int32_t> random_subset(int64_t range, double density, std::mt19937& rng) {
-  const uint32_t threshold = static_cast<uint32_t>(density * 4294967295.0);
-  std::vector<int32_t> chosen;
-  for (int64_t i = 0; i < range; ++i) {
-    if (rng() <= threshold) chosen.push_back(static_cast<int32_t>(i));
-  }
-  return chosen;
-}
-
-BatchMemory::BatchMemory(const Shape& shape, int64_t n)
-    : x(random_floats(n * shape.cols, 7)), y(static_cast<size_t>(n * shape.rows)), view{x.data(), shape.cols,
-                                                                                        y.data(), shape.rows,
-                                                                                        n,        nullptr} {}
-
-namespace {
-
-// Copies of a weight of this size that pass the last-level cache twice over; one for batches bound by
-// arithmetic.
-size_t copies_for(int64_t n, int64_t bytes) {
-  if (n > kMemoryBoundRows) return 1;
-  return std::min<size_t>(64, 2 * static_cast<size_t>(last_level_cache() / std::max<int64_t>(1, bytes)) + 1);
-}
-
-struct DenseCopies {
-  WeightType type;
-  Shape shape;
-  std::vector<DenseLinear> copies;
+struct NotReached {
+  size_t cases = 0;
+  double widest = 0;
+  std::string name;
 };
+NotReached not_reached;
 
-}  // namespace
-
-// The dense weights of an int8 case are bf16: oneDNN has no product of int8 weights with float activations.
-std::vector<DenseLinear>& dense_peers(const Case& c) {
-  static DenseCopies held{WeightType::kI8, {0, 0}, {}};
-  const WeightType type = c.type == WeightType::kF32 ? WeightType::kF32 : WeightType::kBf16;
-  const size_t wanted = copies_for(c.n, c.shape.rows * c.shape.cols * kernels::weight_bytes(type));
-  const bool same = held.type == type && held.shape.rows == c.shape.rows && held.shape.cols == c.shape.cols;
-  if (!same || held.copies.size() > wanted) held = {type, c.shape, {}};
-  if (held.copies.size() < wanted) {
-    const auto weights = random_values(c.shape.rows * c.shape.cols, type, 3);
-    const DenseType dense = type == WeightType::kF32 ? DenseType::kF32 : DenseType::kBf16;
-    while (held.copies.size() < wanted)
-      held.copies.emplace_back(weights.data(), dense, c.shape.rows, c.shape.cols);
-  }
-  return held.copies;
+std::string percent(double share) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f%%", share * 100);
+  return text;
 }
 
-double dense_weight_bytes(const Case& c) {
-  return static_cast<double>(c.shape.rows * c.shape.cols) * (dense_peers(c)[0].takes_bf16() ? 2 : 4);
+// What the label adds where the interval is too wide.
+std::string judge_interval(const Case& c, const Rounds& rounds, const Effort& effort) {
+  const double widest = rounds.widest();
+  if (rounds.are_enough()) return "";
+  ++not_reached.cases;
+  if (widest > not_reached.widest) {
+    not_reached.widest = widest;
+    not_reached.name = name_of(c);
+  }
+  char limit[32];
+  std::snprintf(limit, sizeof limit, "%g", effort.seconds);
+  return "; interval " + percent(widest) + ", 3% not reached in " + limit + " s";
 }
 
-namespace {
-
-// The dense product, its activations already of its type, its weights taken from copy after copy.
-class PeerProduct {
- public:
-  PeerProduct(const Case& c, BatchMemory& memory) : layers_(dense_peers(c)), memory_(memory) {
-    const auto values = random_values(layers_[0].takes_bf16() ? c.n * c.shape.cols : 0, WeightType::kBf16, 5);
-    x_.resize(values.size() / 2);
-    if (!values.empty()) std::memcpy(x_.data(), values.data(), values.size());
-    for (size_t i = 0; i < layers_.size(); ++i) run();  // plans and lays out every copy
-  }
-  void run() {
-    const DenseLinear& layer = layers_[next_++ % layers_.size()];
-    const kernels::Batch& b = memory_.view;
-    if (layer.takes_bf16()) {
-      layer.run_bf16(x_.data(), b.ldx, b.y, b.ldy, b.n);
-    } else {
-      layer.run(b.x, b.ldx, b.y, b.ldy, b.n);
+void run_case(benchmark::State& state, const Case& c, const Operation& operation, const MakeWeights& make,
+              const Effort& effort) {
+  // The library calls a benchmark once for every repetition.
+  static Held ours, peers;
+  Product& product = product_of(c, operation, make, ours);
+  Product& peer = dense_peer(c, peers);
+  BatchMemory memory(c.shape, c.n);
+  for (const auto& [multiply, held] : {std::pair(&peer, &peers), std::pair(&product, &ours)}) {
+    multiply->take(memory.view);
+    std::ranges::fill(memory.y, 0.0F);
+    multiply->run(memory.view);
+    if (const auto difference = find_difference(held->weights, memory.view)) {
+      state.SkipWithError((multiply->kernel(c.n) + " " + *difference).c_str());
+      return;
     }
   }
-  std::string name() const { return layers_[0].implementation(memory_.view.n); }
-
- private:
-  const std::vector<DenseLinear>& layers_;
-  BatchMemory& memory_;
-  std::vector<uint16_t> x_;
-  size_t next_ = 0;
-};
+  for (auto _ : state) {  // once: see kOneIteration in main.cc
+    const Rounds rounds = measure(product, peer, memory.view, effort);
+    state.SetIterationTime(rounds.our_median.median);
+    set_counters(state, c, product, ours.weights.places.count(), rounds);
+    state.SetLabel(product.kernel(c.n) + " vs " + peer.kernel(c.n) + judge_interval(c, rounds, effort));
+  }
+}
 
 }  // namespace
 
-std::vector<kernels::Plan> prepare_copies(const Case& c,
-                                          const std::function<kernels::Plan(kernels::Use)>& prepare) {
-  const auto use = c.n <= kMemoryBoundRows ? kernels::Use::kFewRows : kernels::Use::kManyRows;
-  std::vector<kernels::Plan> plans;
-  plans.push_back(prepare(use));
-  while (plans.size() < copies_for(c.n, static_cast<int64_t>(plans[0].bytes())))
-    plans.push_back(prepare(use));
-  return plans;
+void add(const Case& c, const Operation& operation, MakeWeights weights, const Effort& effort) {
+  const auto body = [c, &operation, weights = std::move(weights), effort](benchmark::State& state) {
+    try {
+      run_case(state, c, operation, weights, effort);
+    } catch (const std::exception& fault) {
+      state.SkipWithError(fault.what());
+    }
+  };
+  benchmark::RegisterBenchmark(name_of(c).c_str(), body)->UseManualTime()->Unit(benchmark::kMillisecond);
 }
 
-void measure(benchmark::State& state, const Case& c,
-             const std::function<std::vector<kernels::Plan>()>& prepare) {
-  static std::string held_for;
-  static std::vector<kernels::Plan> plans;
-  Case any_batch = c;
-  any_batch.n = c.n <= kMemoryBoundRows ? 1 : kMemoryBoundRows + 1;  // whose plans are the same
-  if (held_for != name_of(any_batch)) {
-    plans.clear();
-    plans = prepare();
-    held_for = name_of(any_batch);
-  }
-  BatchMemory memory(c.shape, c.n);
-  PeerProduct peer(c, memory);
-  plans[0].run(memory.view);
-  size_t next = 0;
-  std::vector<double> ours, peers;
-  for (auto _ : state) {
-    peers.push_back(time_of([&] { peer.run(); }));
-    ours.push_back(time_of([&] { plans[next++ % plans.size()].run(memory.view); }));
-    state.SetIterationTime(ours.back());
-  }
-  const std::string kernel = plans[0].kernel_name(c.n);
-  state.SetLabel(kernel + " vs " + peer.name());
-  set_counters(state, c, ours, peers, static_cast<double>(plans[0].bytes()),
-               kernel.find("avx512bf16") != std::string::npos);
-}
-
-void measure_peer(benchmark::State& state, const Case& c, double weight_bytes,
-                  const std::function<void(const kernels::Batch&)>& product) {
-  BatchMemory memory(c.shape, c.n);
-  PeerProduct peer(c, memory);
-  product(memory.view);
-  std::vector<double> theirs, peers;
-  for (auto _ : state) {
-    peers.push_back(time_of([&] { peer.run(); }));
-    theirs.push_back(time_of([&] { product(memory.view); }));
-    state.SetIterationTime(theirs.back());
-  }
-  set_counters(state, c, theirs, peers, weight_bytes, false);
-}
-
-void add(const Case& c, std::function<void(benchmark::State&)> body) {
-  benchmark::RegisterBenchmark(name_of(c).c_str(), std::move(body))
-      ->UseManualTime()
-      ->Unit(benchmark::kMillisecond);
+std::string intervals_not_reached() {
+  if (not_reached.cases == 0) return "";
+  return std::to_string(not_reached.cases) + " measurements did not reach an interval of 3%; the widest, " +
+         percent(not_reached.widest) + ": " + not_reached.name;
 }
 
 }  // namespace prune::bench

@@ -1,64 +1,34 @@
 // Block-sparse weights.
-#include "bench/harness.h"
+#include "bench/operation.h"
 
 namespace prune::bench {
 namespace {
 
-struct Packed {
-  std::vector<char> values;
-  std::vector<int32_t> indices;
-  std::vector<int64_t> indptr;
-  kernels::BsrWeights view;
-};
-
-struct Block {
-  int32_t rows, cols;
-};
-
-Packed random_bsr(const Shape& shape, WeightType type, Block block, double density) {
-  std::mt19937 rng(31);
-  Packed p{{}, {}, {0}, {}};
-  for (int64_t r = 0; r < shape.rows / block.rows; ++r) {
-    const auto kept = random_subset(shape.cols / block.cols, density, rng);
-    p.indices.insert(p.indices.end(), kept.begin(), kept.end());
-    p.indptr.push_back(static_cast<int64_t>(p.indices.size()));
-  }
-  p.values = random_values(p.indptr.back() * block.rows * block.cols, type, 37);
-  p.view.rows = shape.rows;
-  p.view.cols = shape.cols;
-  p.view.type = type;
-  p.view.values = p.values.data();
-  p.view.block_rows = block.rows;
-  p.view.block_cols = block.cols;
-  p.view.indices = p.indices.data();
-  p.view.indptr = p.indptr.data();
-  return p;
-}
-
-void add_case(WeightType type, const Shape& shape, int64_t n, int percent, Block block) {
-  const std::string op = "spmm_bsr_" + std::to_string(block.rows) + "x" + std::to_string(block.cols);
-  const Case c{op, type, shape, n, percent};
-  add(c, [=](benchmark::State& state) {
-    measure(state, c, [&] {
-      const Packed packed = random_bsr(c.shape, c.type, block, 1 - c.percent / 100.0);
-      return prepare_copies(c, [&](kernels::Use use) { return kernels::prepare(packed.view, {.use = use}); });
-    });
-  });
+Operation bsr_operation(Block block) {
+  Operation op;
+  op.name = "spmm_bsr_" + std::to_string(block.rows) + "x" + std::to_string(block.cols);
+  op.types = {WeightType::kF32, WeightType::kBf16, WeightType::kI8};
+  op.percents = {50, 80, 90};
+  op.unit = block;
+  op.is_in_quick = block.rows == 16 && block.cols == 16;
+  op.random = [=](const Shape& shape, int percent) {
+    return random_block_places(shape, block, 1 - percent / 100.0);
+  };
+  op.adopt = [=](const Places& places) { return as_blocks(places, block); };
+  op.prepare = [=](const Case& c, const TestWeights& weights) {
+    const PackedBsr packed = pack_bsr(weights, block);
+    return plan_product(c.n, [&](kernels::Use use) { return kernels::prepare(packed.view, {.use = use}); });
+  };
+  return op;
 }
 
 }  // namespace
 
-void add_spmm_bsr() {
-  for (const Block block : {Block{1, 16}, {4, 1}, {4, 4}, {8, 8}, {16, 1}, {16, 16}, {32, 32}, {64, 64}}) {
-    for (const WeightType type : {WeightType::kF32, WeightType::kBf16, WeightType::kI8}) {
-      for (const int percent : {50, 80, 90}) {
-        for (const Shape& shape : kShapes) {
-          for (const int64_t n : kBatches) add_case(type, shape, n, percent, block);
-        }
-        for (const int64_t n : kFewBatches) add_case(type, kLargeShape, n, percent, block);
-      }
-    }
-  }
+std::vector<Operation> bsr_operations() {
+  std::vector<Operation> list;
+  for (const Block block : {Block{1, 16}, {4, 1}, {4, 4}, {8, 8}, {16, 1}, {16, 16}, {32, 32}, {64, 64}})
+    list.push_back(bsr_operation(block));
+  return list;
 }
 
 }  // namespace prune::bench

@@ -1,23 +1,10 @@
 // Eigen's sparse product, as a user of Eigen would write it.
 #pragma once
 
-#include <memory>
-
-#include "kernels/sparse/plan.h"
-#include "kernels/sparse/weights.h"
+#include "bench/product.h"
 
 namespace prune::bench {
 
-class EigenSparse {
- public:
-  explicit EigenSparse(const kernels::CsrWeights& weights);  // float weights
-  ~EigenSparse();
-  size_t bytes() const;
-  void run(const kernels::Batch& batch) const;
-
- private:
-  struct State;
-  std::unique_ptr<State> state_;
-};
+std::unique_ptr<Product> eigen_sparse(const Case& c, const TestWeights& weights);  // float weights
 
 }  // namespace prune::bench

@@ -1,0 +1,38 @@
+// A product with prepared weights, ours or a peer's.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "bench/weights.h"
+#include "kernels/sparse/plan.h"
+
+namespace prune::bench {
+
+class Product {
+ public:
+  virtual ~Product() = default;
+  // Before the clock runs: turns the inputs of a batch into what run() reads, plans, chooses among layouts.
+  virtual void take(const kernels::Batch& batch) = 0;
+  // Y = X W^T with the next copy of the weights.
+  virtual void run(const kernels::Batch& batch) = 0;
+  virtual double bytes() const = 0;  // of one copy of the weights, read for a row of X
+  virtual std::string kernel(int64_t n) const = 0;
+  // Multiply-adds that an instruction does for each one in float: 2 with bf16, 4 with int8.
+  virtual int rate() const { return 1; }
+};
+
+// Batches up to here are bound by reading the weights.
+inline constexpr int64_t kMemoryBoundRows = 8;
+
+// Copies of weights of this size that together pass the last-level cache twice over, which those of batches
+// bound by memory take turns with; one for the others.
+size_t copies_for(int64_t n, double bytes);
+
+// Our kernels. `prepare` is called once for each copy; `keeps` lives as long as the product.
+std::unique_ptr<Product> plan_product(int64_t n, const std::function<kernels::Plan(kernels::Use)>& prepare,
+                                      std::shared_ptr<void> keeps = nullptr);
+
+}  // namespace prune::bench
