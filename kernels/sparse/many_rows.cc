@@ -24,6 +24,9 @@ int64_t ManyRows::panel_bytes() const {
 
 int64_t ManyRows::tile_bytes() const { return chunk_rows_ * code_.panel_columns * int64_t{sizeof(float)}; }
 
+// A tile and the scratch memory behind it.
+int64_t ManyRows::thread_bytes() const { return tile_bytes() + round_up(scratch_bytes_, Buffer::kAlignment); }
+
 // As few panels as the kernel allows, of nearly equal width.
 int64_t ManyRows::panel_width(int64_t n) const {
   const int64_t panels = divide_up(n, code_.panel_columns);
@@ -36,7 +39,7 @@ int64_t ManyRows::panels_at_once(int64_t n) const {
 }
 
 size_t ManyRows::workspace_bytes(int64_t n, int threads) const {
-  return static_cast<size_t>(panels_at_once(n) * panel_bytes() + threads * tile_bytes());
+  return static_cast<size_t>(panels_at_once(n) * panel_bytes() + threads * thread_bytes());
 }
 
 void ManyRows::run(const Batch& batch, int threads, void* workspace) const {
@@ -46,7 +49,7 @@ void ManyRows::run(const Batch& batch, int threads, void* workspace) const {
   const int64_t slabs = divide_up(cols_, kPackDepth), chunks = this->chunks();
 #pragma omp parallel num_threads(threads)
   {
-    float* tile = reinterpret_cast<float*>(tiles + thread_index() * tile_bytes());
+    float* tile = reinterpret_cast<float*>(tiles + thread_index() * thread_bytes());
     for (int64_t c0 = 0; c0 < batch.n; c0 += at_once * width) {
       const int64_t count = std::min(at_once, divide_up(batch.n - c0, width));
 #pragma omp for schedule(static)
@@ -54,11 +57,15 @@ void ManyRows::run(const Batch& batch, int threads, void* workspace) const {
         pack_slab(batch, c0 + i / slabs * width, i % slabs * kPackDepth, width,
                   panels + i / slabs * panel_bytes());
       }
-      // Chunks differ in cost and cores in speed, so threads take the next chunk when they are free.
+      // Chunks differ in cost and cores in speed, so threads take the next chunk when they are free. All
+      // panels meet a chunk while its weights are in a cache.
+      const int64_t together = stages() ? count : 1;
 #pragma omp for schedule(dynamic)
-      for (int64_t i = 0; i < count * chunks; ++i) {
-        multiply_chunk(batch, c0 + i / chunks * width, i % chunks, width, panels + i / chunks * panel_bytes(),
-                       tile);
+      for (int64_t i = 0; i < count * chunks; i += together) {
+        const int64_t chunk = i / count;
+        if (stages()) stage(chunk, scratch_behind(tile));
+        for (int64_t p = i % count; p < i % count + together; ++p)
+          multiply_chunk(batch, c0 + p * width, chunk, width, panels + p * panel_bytes(), tile);
       }
     }
   }
@@ -72,7 +79,7 @@ void ManyRows::pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t 
 void ManyRows::multiply_chunk(const Batch& batch, int64_t column, int64_t chunk, int64_t width,
                               const char* panel, float* tile) const {
   const int64_t row = chunk * chunk_rows_, columns = std::min(width, batch.n - column);
-  multiply(chunk, panel, columns, tile);
+  multiply(chunk, panel, columns, tile, scratch_behind(tile));
   code_.store(
       tile, std::min(chunk_rows_, rows_ - row), columns, scales_.empty() ? nullptr : scales_.data() + row,
       batch.bias == nullptr ? nullptr : batch.bias + row, batch.y + column * batch.ldy + row, batch.ldy);

@@ -28,31 +28,46 @@ class ManyRows : public Layout {
   void run(const Batch& batch, int threads, void* workspace) const final;
 
  protected:
-  // Rows of W are worked off in chunks of chunk_rows, the last one shorter.
-  ManyRows(int64_t rows, int64_t cols, int64_t chunk_rows, const PanelCode& code, std::vector<float> scales)
-      : rows_(rows), cols_(cols), chunk_rows_(chunk_rows), code_(code), scales_(std::move(scales)) {}
+  // Rows of W are worked off in chunks of chunk_rows, the last one shorter. A thread has scratch_bytes of
+  // memory for itself, aligned to 64.
+  ManyRows(int64_t rows, int64_t cols, int64_t chunk_rows, const PanelCode& code, std::vector<float> scales,
+           int64_t scratch_bytes = 0)
+      : rows_(rows),
+        cols_(cols),
+        chunk_rows_(chunk_rows),
+        code_(code),
+        scales_(std::move(scales)),
+        scratch_bytes_(scratch_bytes) {}
 
   int64_t chunks() const { return (rows_ + chunk_rows_ - 1) / chunk_rows_; }
   size_t frame_bytes() const { return scales_.size() * sizeof(float); }
 
+  // Where it stages(), a thread multiplies a chunk with all panels and calls stage() before, which may
+  // rearrange the chunk's weights in its scratch memory.
+  virtual bool stages() const { return false; }
+  virtual void stage(int64_t /*chunk*/, void* /*scratch*/) const {}
   // tile[row][c] = sum_k W[row][k] panel[k][c] for all rows of the chunk and c < columns; tile rows lie
   // panel_columns apart, and there are chunk_rows of them.
-  virtual void multiply(int64_t chunk, const void* panel, int64_t columns, float* tile) const = 0;
+  virtual void multiply(int64_t chunk, const void* panel, int64_t columns, float* tile,
+                        void* scratch) const = 0;
 
  private:
   int64_t panel_bytes() const;
   int64_t tile_bytes() const;
+  int64_t thread_bytes() const;
   int64_t panel_width(int64_t n) const;
   int64_t panels_at_once(int64_t n) const;
   void pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t width, char* panel) const;
   void multiply_chunk(const Batch& batch, int64_t column, int64_t chunk, int64_t width, const char* panel,
                       float* tile) const;
+  void* scratch_behind(float* tile) const { return tile + tile_bytes() / int64_t{sizeof(float)}; }
 
   int64_t rows_;
   int64_t cols_;
   int64_t chunk_rows_;
   const PanelCode& code_;
   std::vector<float> scales_;
+  int64_t scratch_bytes_;
 };
 
 }  // namespace prune::kernels

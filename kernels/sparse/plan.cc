@@ -7,6 +7,7 @@
 #include "kernels/sparse/in_place/in_place.h"
 #include "kernels/sparse/row_lists/row_lists.h"
 #include "kernels/sparse/row_source.h"
+#include "kernels/sparse/six_pairs/six_pairs.h"
 #include "kernels/sparse/spmm_bitmask/spmm_bitmask.h"
 #include "kernels/sparse/spmm_bsr/spmm_bsr.h"
 #include "kernels/sparse/spmm_csr/spmm_csr.h"
@@ -17,10 +18,15 @@
 namespace prune::kernels {
 namespace {
 
-// Up to this many rows of X, reading the weights costs more than multiplying them; of 2:4 with AVX-512, whose
-// permutations find the inputs of every row of X at full speed, up to the second.
+// Up to this many rows of X, reading the weights costs more than multiplying them.
 constexpr int64_t kMostFewRows = 8;
-constexpr int64_t kMostFewRows24 = 16;
+// Of 2:4 with AVX-512, whose permutations find the inputs of every row of X at full speed, it is more; most in
+// bf16, where the kernel for many rows takes 32 at least. In place they are found four rows at a time only.
+int64_t most_few_rows24(const NmWeights& weights, const PrepareOptions& options) {
+  if (weights.keep != 2 || weights.group != 4 || !isa::runs_on(isa::kAvx512, options.isa)) return kMostFewRows;
+  if (weights.type == WeightType::kF32 || !isa::runs_on(isa::kAvx512Bf16, options.isa)) return 16;
+  return options.in_place ? 12 : 24;
+}
 // Bytes of weights times rows of X below which another thread costs more than it saves.
 constexpr int64_t kWorkPerThread = int64_t{1} << 17;
 
@@ -69,13 +75,17 @@ std::unique_ptr<const Layout> make_few_unstructured(const RowSource& source, con
   return make_csr(source, options);
 }
 
-// A plan of the layouts that the options ask for.
-template <class MakeFew, class MakeMany>
+std::unique_ptr<const Layout> no_layout() { return nullptr; }
+
+// A plan of the layouts that the options ask for. One for many rows that takes no memory is welcome in any
+// plan: make_many_free().
+template <class MakeFew, class MakeMany, class MakeManyFree = decltype(&no_layout)>
 Plan make_plan(const RowSource& source, const PrepareOptions& options, MakeFew make_few, MakeMany make_many,
-               int64_t most_few_rows = kMostFewRows) {
+               int64_t most_few_rows = kMostFewRows, MakeManyFree make_many_free = no_layout) {
   std::unique_ptr<const Layout> few, many;
   if (options.use != Use::kManyRows || !options.kernel.empty()) few = make_few();
-  if (options.use != Use::kFewRows || !options.kernel.empty()) many = make_many();
+  if (options.in_place) many = make_many_free();
+  if (many == nullptr && (options.use != Use::kFewRows || !options.kernel.empty())) many = make_many();
   return Plan(source.rows, source.cols, std::move(few), std::move(many), most_few_rows);
 }
 
@@ -123,10 +133,12 @@ Plan prepare(const NmWeights& weights, const PrepareOptions& options) {
     auto few = make_nm24(weights, options);
     return few != nullptr ? std::move(few) : make_bitmask(source, options);
   };
-  const bool gathers = weights.keep == 2 && weights.group == 4 && isa::runs_on(isa::kAvx512, options.isa);
-  return make_plan(
-      source, options, make_few, [&] { return make_lists(source, options); },
-      gathers ? kMostFewRows24 : kMostFewRows);
+  const auto make_many = [&] {
+    auto many = make_six_pairs(weights, options);
+    return many != nullptr ? std::move(many) : make_lists(source, options);
+  };
+  return make_plan(source, options, make_few, make_many, most_few_rows24(weights, options),
+                   [&] { return make_six_pairs(weights, options); });
 }
 
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {

@@ -117,6 +117,7 @@ class KernelTest : public testing::TestWithParam<KernelLine> {
 class NmKernelTest : public KernelTest {};
 class BitmaskKernelTest : public KernelTest {};
 class InPlaceKernelTest : public KernelTest {};
+class SixPairsKernelTest : public KernelTest {};
 class CsrKernelTest : public KernelTest {};
 class GemvKernelTest : public KernelTest {};
 class WindowsKernelTest : public KernelTest {};
@@ -166,6 +167,20 @@ TEST_P(InPlaceKernelTest, EveryPattern) {
         EXPECT_LT(prepare(packed.view, options_).own_bytes(), 300U);
       }
     }
+  }
+}
+
+// Blocks of twelve groups and what is left of them, one and several panels and chunks, rows without partner.
+TEST_P(SixPairsKernelTest, TwoOfFour) {
+  const WeightType type = types_of(GetParam().name)[0];
+  for (const auto& [rows, cols] : {std::pair{1, 4}, {3, 48}, {130, 60}, {17, 132}, {18, 1036}}) {
+    const TestMatrix m = random_matrix(rows, cols, type, {.keep = 2, .group = 4}, rng_);
+    const PackedNm packed(m, 2, 4);
+    for (const bool in_place : {false, true}) {
+      options_.in_place = in_place;
+      ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 33, 65, 130}));
+    }
+    EXPECT_LT(prepare(packed.view, options_).own_bytes(), 600U);
   }
 }
 
@@ -266,6 +281,10 @@ const std::vector<KernelLine> kInPlaceKernels{
 #define PRUNE_IN_PLACE_KERNEL PRUNE_LINE
 #include "kernels/sparse/in_place/kernels.inc"
 };
+const std::vector<KernelLine> kSixPairsKernels{
+#define PRUNE_SIX_PAIRS_KERNEL PRUNE_LINE
+#include "kernels/sparse/six_pairs/kernels.inc"
+};
 constexpr KernelLine kCsrKernels[] = {
 #define PRUNE_CSR_KERNEL PRUNE_LINE
 #include "kernels/sparse/spmm_csr/kernels.inc"
@@ -291,6 +310,8 @@ INSTANTIATE_TEST_SUITE_P(All, NmKernelTest, testing::ValuesIn(kNm24Kernels), nam
 INSTANTIATE_TEST_SUITE_P(All, BitmaskKernelTest, testing::ValuesIn(kBitmaskKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, InPlaceKernelTest, testing::ValuesIn(kInPlaceKernels), name_of);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(InPlaceKernelTest);
+INSTANTIATE_TEST_SUITE_P(All, SixPairsKernelTest, testing::ValuesIn(kSixPairsKernels), name_of);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(SixPairsKernelTest);
 INSTANTIATE_TEST_SUITE_P(All, CsrKernelTest, testing::ValuesIn(kCsrKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, GemvKernelTest, testing::ValuesIn(kGemvKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, WindowsKernelTest, testing::ValuesIn(kWindowsKernels), name_of);

@@ -1,5 +1,4 @@
-#include "kernels/sparse/simd/avx512bf16.h"
-// The vector type comes first: the templates below are written against it.
+#include "kernels/sparse/simd/pair_panel.h"
 // The vector type comes first: the templates below are written against it.
 #include "kernels/sparse/spmm_bsr/tile.h"
 
@@ -7,22 +6,6 @@ namespace prune::kernels {
 namespace {
 
 constexpr int kColumns = 128;
-
-// Inputs 2 p and 2 p + 1 lie in the lower and upper half of each 32 bits: panel[p][c], 128 columns a row.
-void pack(const float* x, int64_t ldx, int64_t columns, int64_t depth, void* packed) {
-  for (int64_t c = 0; c < columns; c += 16) {
-    for (int64_t k = 0; k < depth; k += 16) {
-      __m512 r[16];
-      load_transposed(x + c * ldx + k, ldx, columns - c, depth - k, r);
-      for (int64_t i = 0; i < 16 && k + i < depth; i += 2) {
-        const __m512i even = _mm512_cvtepu16_epi32(round_bf16(r[i]));
-        const __m512i odd = _mm512_slli_epi32(_mm512_cvtepu16_epi32(round_bf16(r[i + 1])), 16);
-        _mm512_storeu_si512(static_cast<uint32_t*>(packed) + (k + i) / 2 * kColumns + c,
-                            _mm512_or_si512(even, odd));
-      }
-    }
-  }
-}
 
 // The two products of a pair go to one sum.
 struct PairProduct {
@@ -32,13 +15,7 @@ struct PairProduct {
   }
 };
 
-void store(const float* tile, int64_t rows, int64_t columns, const float* scales, const float* bias, float* y,
-           int64_t ldy) {
-  store_tile<Avx512F32>(tile, kColumns, rows, columns, scales, bias, y, ldy);
-}
-
-constexpr PanelCode kPanel{
-    .vector_columns = 16, .panel_columns = kColumns, .input_bytes = 2, .pack = pack, .store = store};
+constexpr PanelCode kPanel = make_pair_panel_code<kColumns, 16>();
 
 }  // namespace
 

@@ -131,7 +131,7 @@ class BsrTiles final : public ManyRows {
   size_t bytes() const override { return strips_.bytes() + frame_bytes(); }
 
  private:
-  void multiply(int64_t chunk, const void* panel, int64_t columns, float* tile) const override {
+  void multiply(int64_t chunk, const void* panel, int64_t columns, float* tile, void*) const override {
     const int64_t first = chunk * chunk_strips_, end = std::min(first + chunk_strips_, strips_.count());
     for (int64_t s = first; s < end; ++s, tile += kernel_.strip_rows * kernel_.panel.panel_columns) {
       kernel_.multiply(strips_.values(s), strips_.columns(s), strips_.blocks(s), block_cols_, panel, columns,

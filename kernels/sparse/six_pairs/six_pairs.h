@@ -1,0 +1,16 @@
+// 2:4 weights against many rows of X, multiplied as the packed format stores them.
+#pragma once
+
+#include <memory>
+
+#include "kernels/sparse/plan.h"
+#include "kernels/sparse/weights.h"
+
+namespace prune::kernels {
+
+// With options.in_place reads the arrays of `weights`, which must outlive the layout and need no more
+// alignment than their types; else they are rearranged once. Scales are copied. Null where no kernel here
+// takes the pattern and type.
+std::unique_ptr<const Layout> make_six_pairs(const NmWeights& weights, const PrepareOptions& options);
+
+}  // namespace prune::kernels
