@@ -2,9 +2,9 @@
 // rotated past the L2, graph replays, medians.
 //   decode_bsr_bench [--json FILE]
 #include <cstring>
-#include <random>
 
 #include "bench/gpu/cublaslt.h"
+#include "bench/gpu/random_blocks.h"
 #include "bench/gpu/weights24.h"
 #include "kernels/sparse/spmm_bsr/decode_bsr.h"
 
@@ -23,7 +23,8 @@ constexpr int kBlocks[] = {16, 32, 64, 128};
 // Random blocks in GPU memory.
 class Blocks {
  public:
-  Blocks(const Shape& s, int block, cudaStream_t stream) : Blocks(s, block, choose(s, block), stream) {}
+  Blocks(const Shape& s, int block, cudaStream_t stream)
+      : Blocks(s, block, BlockStructure(s, block, kDensity), stream) {}
   int count() const { return fragments_.count(); }
   double bytes() const { return bytes_; }
   MatrixBsr operator[](int i) const {
@@ -37,23 +38,7 @@ class Blocks {
   }
 
  private:
-  struct Structure {
-    std::vector<int32_t> indices;
-    std::vector<int64_t> indptr{0};
-  };
-  static Structure choose(const Shape& s, int block) {
-    const size_t across = size_t(s.k / block), all = across * size_t(s.m / block);
-    std::vector<bool> there(all);
-    std::fill(there.begin(), there.begin() + ptrdiff_t(double(all) * kDensity), true);
-    std::shuffle(there.begin(), there.end(), std::mt19937(5));
-    Structure structure;
-    for (size_t i = 0; i < all; ++i) {
-      if (there[i]) structure.indices.push_back(int32_t(i % across));
-      if (i % across == across - 1) structure.indptr.push_back(int64_t(structure.indices.size()));
-    }
-    return structure;
-  }
-  Blocks(const Shape& s, int block, const Structure& structure, cudaStream_t stream)
+  Blocks(const Shape& s, int block, const BlockStructure& structure, cudaStream_t stream)
       : shape_(s),
         block_(block),
         bytes_(double(structure.indices.size()) * block * block * 2 + double(structure.indices.size()) * 4),

@@ -47,6 +47,43 @@ struct Nibbles {
   }
 };
 
+struct Bits {
+  uint32_t threshold;  // of 16 bits
+  __device__ void operator()(uint8_t& to, uint64_t i, uint64_t seed) const {
+    uint32_t byte = 0;
+    for (int half = 0; half < 2; ++half) {
+      const uint64_t bits = mix(2 * i + half, seed);
+      for (int j = 0; j < 4; ++j) byte |= uint32_t((bits >> (16 * j) & 0xffff) < threshold) << (4 * half + j);
+    }
+    to = uint8_t(byte);
+  }
+};
+
+// One block a row.
+__global__ void __launch_bounds__(256) count_rows(const uint8_t* bits, int row_bytes, int64_t* counts) {
+  __shared__ int sum;
+  if (threadIdx.x == 0) sum = 0;
+  __syncthreads();
+  int own = 0;
+  for (int i = int(threadIdx.x); i < row_bytes; i += 256)
+    own += __popc(uint32_t(bits[size_t(blockIdx.x) * row_bytes + i]));
+  atomicAdd(&sum, own);
+  __syncthreads();
+  if (threadIdx.x == 0) counts[blockIdx.x] = sum;
+}
+// One warp a row.
+__global__ void __launch_bounds__(32)
+    list_rows(const uint8_t* bits, int row_bytes, const int64_t* offsets, int32_t* columns) {
+  int32_t* to = columns + offsets[blockIdx.x];
+  for (int byte = 0; byte < row_bytes; byte += 4) {
+    const int at = byte + int(threadIdx.x) / 8, bit = int(threadIdx.x) % 8;
+    const bool set = at < row_bytes && (bits[size_t(blockIdx.x) * row_bytes + at] >> bit & 1);
+    const uint32_t all = __ballot_sync(~0u, set);
+    if (set) to[__popc(all & ((1u << threadIdx.x) - 1))] = at * 8 + bit;
+    to += __popc(all);
+  }
+}
+
 template <class T, class Make>
 __global__ void fill(T* to, size_t count, uint64_t seed, Make make) {
   for (size_t i = blockIdx.x * size_t(blockDim.x) + threadIdx.x; i < count;
@@ -74,6 +111,17 @@ void fill_bytes(void* to, size_t count, uint64_t seed, cudaStream_t stream) {
 }
 void fill_nibbles(void* to, size_t count, uint64_t seed, cudaStream_t stream) {
   launch<uint8_t>(to, count, seed, Nibbles{}, stream);
+}
+void fill_bits(void* to, size_t bytes, double density, uint64_t seed, cudaStream_t stream) {
+  launch<uint8_t>(to, bytes, seed, Bits{uint32_t(density * 65536)}, stream);
+}
+void count_bits(const void* bits, int rows, int row_bytes, int64_t* counts, cudaStream_t stream) {
+  count_rows<<<unsigned(rows), 256, 0, stream>>>(static_cast<const uint8_t*>(bits), row_bytes, counts);
+}
+void list_bits(const void* bits, int rows, int row_bytes, const int64_t* offsets, int32_t* columns,
+               cudaStream_t stream) {
+  list_rows<<<unsigned(rows), 32, 0, stream>>>(static_cast<const uint8_t*>(bits), row_bytes, offsets,
+                                               columns);
 }
 
 }  // namespace prune::bench

@@ -2,14 +2,16 @@
 # Builds the GPU kernels with CUDA and g++ alone, tests them, runs the sanitizers, checks the machine code and measures, in one call
 # of a few minutes on one Hopper GPU:
 #   bench/gpu/run_all.sh [RESULTS]        from anywhere; RESULTS is a folder, default build/gpu-results
-# Writes decode24.json, gemm24.json and decode_bsr.json (as Google Benchmark does), the logs, and summary.txt, which it also prints.
+# Writes the logs, a JSON file for each benchmark program (as Google Benchmark does), and summary.txt, which it also prints.
 # Exits 1 when a test, a sanitizer or the check of the machine code fails. cuSPARSELt is measured when it is found: CUSPARSELT names
-# its folder (include/, lib/); the wheel that comes with PyTorch is found by itself.
+# its folder (include/, lib/); the wheel that comes with PyTorch is found by itself. cuSPARSE is the loader's, or PRUNE_CUSPARSE_LIBRARY's.
 set -u
 cd "$(dirname "$0")/../.."
 results=$(mkdir -p "${1:-build/gpu-results}" && cd "${1:-build/gpu-results}" && pwd)
 build=${BUILD:-build/gpu-make}
 rm -f "$results/failed"
+tests="pack24 decode24 gemm24 decode_bsr decode_bitmask decode_csr gemm_bsr"
+benches="decode24 gemm24 decode_bsr decode_bitmask decode_csr gemm_bsr"
 
 if [ -z "${CUSPARSELT:-}" ] && command -v python3 > /dev/null; then
   CUSPARSELT=$(python3 -c 'import nvidia.cusparselt as p; print(list(p.__path__)[0])' 2> /dev/null)
@@ -37,7 +39,8 @@ machine_code() {  # the sparse instructions that are meant, and nothing in local
   grep -h 'C75' "$build"/kernels/sparse/*/*.o.log && bad=1
   for pair in spmm_nm/decode24_sm90a:HMMA.SP.16832.F32 spmm_nm/gemm24_sm80:HMMA.SP.16832.F32 \
     spmm_nm/gemm24_sm90a:HGMMA.SP.64x256x32.F32 spmm_nm/gemm24_sm90a:HGMMA.SP.64x16x32.F32 \
-    spmm_bsr/decode_bsr:HMMA.16816.F32; do
+    spmm_bsr/decode_bsr:HMMA.16816.F32 spmm_bitmask/decode_bitmask:HMMA.16816.F32 spmm_csr/decode_csr:FFMA \
+    spmm_bsr/gemm_bsr_sm90a:HGMMA.64x256x16.F32; do
     sass=$(cuobjdump --dump-sass "$build/kernels/sparse/${pair%%:*}.o")
     echo "${pair%%:*}: $(grep -c "${pair##*:}" <<< "$sass") x ${pair##*:}, $(grep -cE '\b(LDL|STL)\b' <<< "$sass") local accesses"
     grep -q "${pair##*:}" <<< "$sass" || bad=1
@@ -51,25 +54,21 @@ summary() {
   nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,power.draw --format=csv,noheader
   nvcc --version | grep release
   step build 200 make -s -j "$(nproc)" -f bench/gpu/Makefile BUILD="$build" CUSPARSELT_INCLUDE="$include"
-  step pack24_test 60 "$build/pack24_test"
-  step decode24_test 60 "$build/decode24_test"
-  step gemm24_test 90 "$build/gemm24_test"
-  step decode_bsr_test 60 "$build/decode_bsr_test"
+  for name in $tests; do step "${name}_test" 90 "$build/${name}_test"; done
   step machine_code 60 bash -c machine_code
   if command -v compute-sanitizer > /dev/null; then
     # Side by side: they wait for themselves most of the time.
     for tool in memcheck initcheck synccheck racecheck; do
-      for name in pack24 decode24 gemm24 decode_bsr; do
+      for name in $tests; do
         step "$tool-$name" 100 compute-sanitizer --error-exitcode 1 --tool $tool "$build/${name}_test" quick &
       done
     done
     wait
   fi
-  step decode24_bench 90 "$build/decode24_bench" --json "$results/decode24.json"
-  step gemm24_bench 150 "$build/gemm24_bench" --json "$results/gemm24.json"
-  step decode_bsr_bench 60 "$build/decode_bsr_bench" --json "$results/decode_bsr.json"
+  for name in $benches; do step "${name}_bench" 150 "$build/${name}_bench" --json "$results/$name.json"; done
   nvidia-smi --query-gpu=clocks.sm,clocks.mem,power.draw,temperature.gpu --format=csv,noheader
-  cat "$results/machine_code.log" "$results/decode24_bench.log" "$results/gemm24_bench.log" "$results/decode_bsr_bench.log"
+  cat "$results/machine_code.log"
+  for name in $benches; do cat "$results/${name}_bench.log"; done
   [ ! -e "$results/failed" ]
 }
 

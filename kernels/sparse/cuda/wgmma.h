@@ -1,5 +1,5 @@
-// Warp-group matrix instructions of sm_90a, for a 2:4 operand in registers, and what the tensor copies around
-// them need.
+// Warp-group matrix instructions of sm_90a, for an operand in registers, 2:4 or dense, and what the tensor
+// copies around them need.
 #pragma once
 
 #include <cuda.h>
@@ -124,6 +124,28 @@ PRUNE_DEFINE_WGMMA_SPARSE(128, 64, "%64", "%65", "%66", "%67", "%68", "%69", "%7
 PRUNE_DEFINE_WGMMA_SPARSE(256, 128, "%128", "%129", "%130", "%131", "%132", "%133", "%134")
 #undef PRUNE_DEFINE_WGMMA_SPARSE
 #undef PRUNE_WGMMA_SPARSE
+
+#define PRUNE_WGMMA(tokens, sums, type, a0, a1, a2, a3, descriptor)                                         \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #tokens "k16.f32." type "." type " {" PRUNE_NAMES_##sums \
+               "}, {" a0 "," a1 "," a2 "," a3 "}, " descriptor ", 1, 1, 1, 0;"                              \
+               : PRUNE_SUMS_##sums(0)                                                                       \
+               : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(b))
+
+// d (64 x tokens, single precision) += A(64 x 16, registers) * B(16 x tokens, shared memory).
+#define PRUNE_DEFINE_WGMMA(tokens, sums, ...)                                       \
+  template <class T>                                                                \
+  __device__ inline void wgmma_dense(float(&d)[sums], const uint4& a, uint64_t b) { \
+    if constexpr (__is_same(T, __half)) {                                           \
+      PRUNE_WGMMA(tokens, sums, "f16", __VA_ARGS__);                                \
+    } else {                                                                        \
+      PRUNE_WGMMA(tokens, sums, "bf16", __VA_ARGS__);                               \
+    }                                                                               \
+  }
+PRUNE_DEFINE_WGMMA(64, 32, "%32", "%33", "%34", "%35", "%36")
+PRUNE_DEFINE_WGMMA(128, 64, "%64", "%65", "%66", "%67", "%68")
+PRUNE_DEFINE_WGMMA(256, 128, "%128", "%129", "%130", "%131", "%132")
+#undef PRUNE_DEFINE_WGMMA
+#undef PRUNE_WGMMA
 #undef PRUNE_SUMS_4
 #undef PRUNE_SUMS_8
 #undef PRUNE_SUMS_16

@@ -6,11 +6,11 @@
 #include <algorithm>
 
 #include "kernels/sparse/cuda/ptx.h"
+#include "kernels/sparse/cuda/strip.h"
 
 namespace prune::kernels::cuda {
 namespace {
 
-constexpr int kStrip = 16;
 constexpr int kMaxWarps = 16;
 constexpr int kBatch = 8;                 // fragments a warp has in flight
 constexpr int kResidentWarps = 132 * 32;  // that a large GPU wants to have
@@ -23,6 +23,7 @@ struct Arguments {
   void* y;
   int64_t x_stride;
   int64_t y_stride;
+  int rows;
   int tokens;
   int strips_a_block;
   int log_fragments;  // of a block's strip
@@ -43,29 +44,6 @@ struct Strip {
   }
 };
 
-// Weights are read once: they need no place in the first-level cache.
-__device__ inline uint4 load_once(const uint4* from) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(from));
-  return v;
-}
-
-template <class T>
-__device__ inline void mma_16x8x16(float (&d)[4], const uint4& a, const uint2& b) {
-  if constexpr (__is_same(T, __half)) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
-  } else {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-        "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
-  }
-}
-
 // A warp's fragments at hand: their values and their columns.
 struct Batch {
   uint4 values[kBatch];
@@ -76,7 +54,7 @@ struct Batch {
     for (int i = 0; i < kBatch; ++i) {
       if (begin + i >= end) break;
       const int at = begin + i, mask = (1 << args.log_fragments) - 1;
-      values[i] = load_once(args.fragments + (strip.first + at) * 32 + lane);
+      values[i] = ptx::load_once(args.fragments + (strip.first + at) * 32 + lane);
       column[i] =
           ((__ldg(args.indices + strip.first_block + (at >> args.log_fragments)) << args.log_fragments) |
            (at & mask)) *
@@ -84,30 +62,6 @@ struct Batch {
     }
   }
 };
-
-// y of 16 rows <- the sums of all warps, in their order.
-template <class T, int kBlocks>
-__device__ void combine(const Arguments& args, const float (&sums)[kBlocks][4], int warp, int lane) {
-  __shared__ float4 parts[kMaxWarps][kBlocks][32];
-#pragma unroll
-  for (int b = 0; b < kBlocks; ++b)
-    parts[warp][b][lane] = make_float4(sums[b][0], sums[b][1], sums[b][2], sums[b][3]);
-  __syncthreads();
-  const int warps = int(blockDim.x) / 32;
-  for (int b = warp; b < kBlocks; b += warps) {
-    float sum[4] = {};
-    for (int from = 0; from < warps; ++from) {
-      const float4 part = parts[from][b][lane];
-      sum[0] += part.x, sum[1] += part.y, sum[2] += part.z, sum[3] += part.w;
-    }
-    T* y = static_cast<T*>(args.y) + int64_t(blockIdx.x) * kStrip;
-#pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      const int n = 8 * b + 2 * (lane & 3) + (c & 1), row = (lane >> 2) + 8 * (c >> 1);
-      if (n < args.tokens) y[n * args.y_stride + row] = T(sum[c]);
-    }
-  }
-}
 
 template <class T, int kBlocks>
 __global__ void __launch_bounds__(32 * kMaxWarps) decode_bsr_kernel(const Arguments args) {
@@ -142,12 +96,14 @@ __global__ void __launch_bounds__(32 * kMaxWarps) decode_bsr_kernel(const Argume
     for (int i = 0; i < kBatch; ++i) {
       if (begin + i >= end) break;
 #pragma unroll
-      for (int b = 0; b < kBlocks; ++b) mma_16x8x16<T>(sums[b], batch.values[i], tokens[i][b]);
+      for (int b = 0; b < kBlocks; ++b) ptx::mma_16x8x16<T>(sums[b], batch.values[i], tokens[i][b]);
     }
     begin += kBatch;
     batch.load(args, strip, begin, end, lane);
   }
-  combine<T, kBlocks>(args, sums, warp, lane);
+  __shared__ float4 parts[kMaxWarps * kBlocks * 32];
+  combine_strip<T, kBlocks>(parts, sums, {args.y, args.y_stride, args.rows, args.tokens}, int(blockIdx.x),
+                            {0, 1, warp, warps}, lane);
 }
 
 // One thread block a strip. `kPack`: fragments <- values; otherwise back.
@@ -233,6 +189,7 @@ Status decode_bsr(const MatrixBsr& matrix, const DecodeBsrCall& call) {
                        call.y,
                        call.x_stride,
                        call.y_stride,
+                       matrix.rows,
                        call.tokens,
                        matrix.block_rows / kStrip,
                        log_fragments_of(matrix)};

@@ -58,16 +58,5 @@ struct WarpWeights {
   }
 };
 
-template <class T>
-__device__ inline uint32_t pack_pair(float low, float high) {
-  if constexpr (kIsHalf<T>) {
-    const __half2 v = __floats2half2_rn(low, high);
-    return reinterpret_cast<const uint32_t&>(v);
-  } else {
-    const __nv_bfloat162 v = __floats2bfloat162_rn(low, high);
-    return reinterpret_cast<const uint32_t&>(v);
-  }
-}
-
 }  // namespace
 }  // namespace prune::kernels::cuda

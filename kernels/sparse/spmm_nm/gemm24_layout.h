@@ -21,9 +21,7 @@ struct GemmLayout {
   static constexpr int kTileBytes = tile_bytes24(kWeight);
   static constexpr int kWeightBytes = kGemmRowTiles * kTileBytes;  // 128 rows by 128 columns
   static constexpr int kXBytes = kTokens * kGemmXCols * 2;
-  // Tokens of a warp group's sums that leave together: [token][64 rows], 128 bytes a token; two buffers.
-  static constexpr int kStoreTokens = std::min(kTokens, 32);
-  static constexpr int kStoreBytes = kStoreTokens * 128;
+  static constexpr int kStoreBytes = std::min(kTokens, 32) * 128;  // two a warp group, group_sums.h
   static constexpr int kStages = (kGemmSharedBytes - 4 * kStoreBytes - 1024) / (kWeightBytes + 2 * kXBytes);
   static constexpr int kXSlots = kTokens == 256 ? 4 : std::min(2 * kStages, 24);
   static constexpr int kWeightSlots = kTokens == 256 ? 3 : std::min(kStages, 12);

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "kernels/sparse/cuda/tensor_map.h"
 #include "kernels/sparse/spmm_nm/gemm24.h"
 #include "kernels/sparse/spmm_nm/gemm24_sums.h"
 
@@ -123,8 +124,9 @@ __device__ void multiply(const Arguments& args, const Place& place, const CUtens
       if (index + args.clusters < outputs && role.lane < 1 << args.log_share)
         ptx::barrier_arrive_remote(shared + L::kTaken, (place.split_rank << args.log_share) + role.lane);
     } else {
-      store_sums<kWeight, T, kTokens>(sums, y_map, shared + L::kStore + role.group * 2 * L::kStoreBytes,
-                                      role.group, row + role.group * 64, token, role.warp, role.lane);
+      static_assert(L::kStoreBytes == kStoreBytes<kTokens>);
+      store_sums<T, kTokens>(sums, y_map, shared + L::kStore + role.group * 2 * L::kStoreBytes, role.group,
+                             row + role.group * 64, token, role.warp, role.lane);
     }
   }
   if (role.warp == 0 && role.lane == 0) ptx::store_wait_all();
@@ -178,34 +180,6 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
   }
   ptx::cluster_arrive();  // no block leaves before its neighbours are done with it
   ptx::cluster_wait();
-}
-
-// The driver's encoder of tensor maps, found through the runtime so that no driver library is linked.
-using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
-                            const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
-                            CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-Status find_encoder(Encode* encode) {
-  void* symbol = nullptr;
-  cudaDriverEntryPointQueryResult found;
-  const cudaError_t code =
-      cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &symbol, 12000, cudaEnableDefault, &found);
-  if (code != cudaSuccess) return from_cuda(code);
-  if (found != cudaDriverEntryPointSuccess) return {Reason::kDevice};
-  *encode = reinterpret_cast<Encode>(symbol);
-  return {};
-}
-
-// A row-major [rows, cols] matrix of 16-bit elements in boxes of 64 columns.
-Status make_map(Encode encode, Element element, const void* data, int64_t rows, int64_t cols, int64_t stride,
-                int box_rows, CUtensorMap* map) {
-  const CUtensorMapDataType type =
-      element == Element::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
-  const cuuint64_t size[2] = {cuuint64_t(cols), cuuint64_t(rows)}, strides[1] = {cuuint64_t(stride) * 2};
-  const cuuint32_t box[2] = {64, cuuint32_t(box_rows)}, step[2] = {1, 1};
-  const CUresult result = encode(map, type, 2, const_cast<void*>(data), size, strides, box, step,
-                                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  return result == CUDA_SUCCESS ? Status{} : Status{Reason::kShape};
 }
 
 struct Kernel {
@@ -301,15 +275,14 @@ Status gemm24(const Matrix24& matrix, const GemmPlan& plan, const GemmCall& call
     return {Reason::kAlignment};
   }
   if (!plan_fits(matrix, plan)) return {Reason::kPlan};
-  Encode encode = nullptr;
   CUtensorMap x_map, y_map;
-  Status s = find_encoder(&encode);
-  if (s.ok())
-    s = make_map(encode, call.element, call.x, call.tokens, matrix.cols, call.x_stride,
-                 plan.tile_tokens / plan.share, &x_map);
-  if (s.ok())
-    s = make_map(encode, call.element, call.y, call.tokens, matrix.rows, call.y_stride,
-                 std::min(plan.tile_tokens, 32), &y_map);
+  const TensorMaps maps;
+  Status s = maps.make(call.element == Element::kF16, call.x, call.tokens, matrix.cols, call.x_stride,
+                       plan.tile_tokens / plan.share, &x_map);
+  if (s.ok()) {
+    s = maps.make(call.element == Element::kF16, call.y, call.tokens, matrix.rows, call.y_stride,
+                  std::min(plan.tile_tokens, 32), &y_map);
+  }
   if (!s.ok()) return s;
   const Kernel kernel = call.element == Element::kF16
                             ? kernel_for<__half>(matrix.weight, plan.tile_tokens)

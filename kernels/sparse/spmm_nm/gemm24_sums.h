@@ -2,15 +2,12 @@
 // cluster. Device code, sm_90a.
 #pragma once
 
+#include "kernels/sparse/cuda/group_sums.h"
 #include "kernels/sparse/spmm_nm/gemm24_compute.h"
 #include "kernels/sparse/spmm_nm/gemm24_feed.h"
 
 namespace prune::kernels::cuda {
 namespace {
-
-template <int kTokens>
-using GroupSums =
-    float[kTokens / 2];  // of a warp group: [8 tokens][c], row g + 8 * (c / 2), token 2t + c % 2
 
 // int8: sums times the scales of their rows.
 template <int kTokens>
@@ -19,34 +16,6 @@ __device__ inline void scale_rows(const Arguments& args, GroupSums<kTokens>& sum
               lower = row + 8 < args.rows ? args.row_scales[row + 8] : 0.0f;
 #pragma unroll
   for (int i = 0; i < kTokens / 2; ++i) sums[i] *= i & 2 ? lower : upper;
-}
-
-// A warp group's 64 rows by kTokens tokens to y, kStoreTokens at a time through two buffers; stores run on
-// behind.
-template <Weight24 kWeight, class T, int kTokens>
-__device__ void store_sums(const GroupSums<kTokens>& sums, const CUtensorMap* y_map, uint32_t buffers,
-                           int group, int row, int token, int warp, int lane) {
-  using L = GemmLayout<kWeight, kTokens>;
-#pragma unroll
-  for (int piece = 0; piece < kTokens / L::kStoreTokens; ++piece) {
-    const uint32_t buffer = buffers + (piece & 1) * L::kStoreBytes;
-    if (warp == 0 && lane == 0) ptx::store_wait_read<1>();
-    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
-#pragma unroll
-    for (int j = 0; j < L::kStoreTokens / 8; j += 2) {
-      const float* d = sums + (piece * L::kStoreTokens / 8 + j) * 4;
-      const int at = 8 * (j + (lane >> 4)) + (lane & 7), chunk = 2 * warp + (lane >> 3 & 1);
-      ptx::store_matrix_x4_transposed(buffer + at * 128 + ((chunk ^ (at & 7)) << 4), pack_pair<T>(d[0], d[1]),
-                                      pack_pair<T>(d[2], d[3]), pack_pair<T>(d[4], d[5]),
-                                      pack_pair<T>(d[6], d[7]));
-    }
-    ptx::fence_async_shared();
-    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
-    if (warp == 0 && lane == 0) {
-      ptx::store_box(y_map, row, token + piece * L::kStoreTokens, buffer);
-      ptx::store_commit();
-    }
-  }
 }
 
 // Where blocks split the columns: every block gets its share of the sums of all, and

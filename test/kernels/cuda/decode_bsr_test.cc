@@ -1,55 +1,12 @@
 // Block-sparse decode against sums in double precision, and its packing bit for bit.
 #include "kernels/sparse/spmm_bsr/decode_bsr.h"
-#include "test/kernels/cuda/reference24.h"
+
+#include "test/kernels/cuda/host_bsr.h"
 
 namespace prune::test {
 namespace {
 
 using namespace kernels::cuda;
-
-struct HostBsr {
-  int rows, cols, block_rows, block_cols;
-  std::vector<int32_t> indices;
-  std::vector<int64_t> indptr{0};
-  std::vector<uint16_t> values;
-};
-
-// `density` of the blocks, at random; some block rows are empty.
-template <class T>
-HostBsr random_bsr(int rows, int cols, int block_rows, int block_cols, double density, Random& random) {
-  HostBsr m{rows, cols, block_rows, block_cols, {}, {0}, {}};
-  for (int r = 0; r < rows / block_rows; ++r) {
-    const bool empty = r % 5 == 3 && density < 1;
-    for (int c = 0; c < cols / block_cols; ++c) {
-      if (!empty && (random.uniform() + 1) / 2 < density) m.indices.push_back(c);
-    }
-    m.indptr.push_back(int64_t(m.indices.size()));
-  }
-  m.values.resize(m.indices.size() * size_t(block_rows) * block_cols);
-  for (uint16_t& v : m.values) v = bits_of(from_double<T>(random.uniform()));
-  return m;
-}
-
-template <class T>
-Expected reference(const HostBsr& m, const std::vector<uint16_t>& x, int stride, int tokens) {
-  Expected e{std::vector<double>(size_t(tokens) * m.rows), std::vector<double>(size_t(tokens) * m.rows)};
-#pragma omp parallel for
-  for (int r = 0; r < m.rows; ++r) {
-    const int block_row = r / m.block_rows;
-    for (int64_t b = m.indptr[block_row]; b < m.indptr[block_row + 1]; ++b) {
-      const uint16_t* w = &m.values[(size_t(b) * m.block_rows + r % m.block_rows) * m.block_cols];
-      for (int n = 0; n < tokens; ++n) {
-        for (int c = 0; c < m.block_cols; ++c) {
-          const double product =
-              to_double<T>(w[c]) * to_double<T>(x[size_t(n) * stride + m.indices[b] * m.block_cols + c]);
-          e.sum[size_t(n) * m.rows + r] += product;
-          e.magnitude[size_t(n) * m.rows + r] += std::fabs(product);
-        }
-      }
-    }
-  }
-  return e;
-}
 
 struct DeviceBsr {
   DeviceArray<int32_t> indices;
@@ -74,7 +31,7 @@ void product_is_right(const HostBsr& m, int tokens, bool special, Random& random
   const DeviceBsr packed(m);
   const int x_stride = m.cols + 8, y_stride = m.rows + 3;
   const std::vector<uint16_t> x = random_x<T>(tokens, m.cols, x_stride, special, random);
-  const Expected expected = reference<T>(m, x, x_stride, tokens);
+  const Expected expected = reference<T>(m, 1, x, x_stride, tokens);
   const DeviceArray<uint16_t> x_device(x);
   DeviceArray<uint16_t> y(size_t(tokens) * y_stride);
   DecodeBsrCall call{__is_same(T, __half) ? Element::kF16 : Element::kBf16,

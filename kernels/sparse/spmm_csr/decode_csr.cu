@@ -1,0 +1,287 @@
+#include "kernels/sparse/spmm_csr/decode_csr.h"
+
+#include <algorithm>
+
+#include "kernels/sparse/cuda/ptx.h"
+#include "kernels/sparse/cuda/scan.h"
+
+namespace prune::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 1024;
+constexpr int kWarps = kThreads / 32;
+
+struct Arguments {
+  const uint32_t* starts;
+  const uint4* values;
+  const uint4* columns;
+  const void* x;
+  void* y;
+  int64_t x_stride;
+  int64_t y_stride;
+  int rows;
+  int cols;
+  int tokens;
+};
+
+// A column's tokens, as they lie in shared memory.
+template <class T, int kTokens>
+struct alignas(sizeof(T) * kTokens) Column {
+  T of[kTokens];
+};
+
+// x of the block's tokens, transposed, and a zero column. Absent tokens are zeros: nobody writes their sums.
+template <class T, int kTokens>
+__device__ inline void bring_x(const Arguments& args, int token0, Column<T, kTokens>* to) {
+  using Pair = struct alignas(4) { T of[2]; };
+  const T* x = static_cast<const T*>(args.x) + token0 * args.x_stride;
+  for (int pair = int(threadIdx.x); pair < args.cols / 2; pair += kThreads) {
+    Column<T, kTokens> columns[2];
+#pragma unroll
+    for (int n = 0; n < kTokens; ++n) {
+      const Pair both = token0 + n < args.tokens
+                            ? *reinterpret_cast<const Pair*>(x + n * args.x_stride + 2 * pair)
+                            : Pair{{T(0.0f), T(0.0f)}};
+      columns[0].of[n] = both.of[0], columns[1].of[n] = both.of[1];
+    }
+    to[2 * pair] = columns[0], to[2 * pair + 1] = columns[1];
+  }
+  if (threadIdx.x == 0) {
+#pragma unroll
+    for (int n = 0; n < kTokens; ++n) to[args.cols].of[n] = T(0.0f);
+  }
+}
+
+// Lane's next vectors of a row, in flight.
+template <int kBatch>
+struct Batch {
+  uint4 values[kBatch];
+  uint4 columns[kBatch];
+
+  __device__ void load(const Arguments& args, uint32_t begin, uint32_t end, int lane) {
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const uint32_t at = begin + uint32_t(32 * i + lane);
+      if (at >= end) break;
+      values[i] = ptx::load_once(args.values + at);
+      columns[i] = ptx::load_once(args.columns + at);
+    }
+  }
+};
+
+template <class T>
+__device__ inline float upper(uint32_t pair) {
+  if constexpr (__is_same(T, __half)) return __half2float(__ushort_as_half(uint16_t(pair >> 16)));
+  return __uint_as_float(pair & 0xffff0000);
+}
+template <class T>
+__device__ inline float lower(uint32_t pair) {
+  if constexpr (__is_same(T, __half)) return __half2float(__ushort_as_half(uint16_t(pair)));
+  return __uint_as_float(pair << 16);
+}
+
+template <class T, int kTokens>
+__device__ inline void add_product(float (&sums)[kTokens], float value, const Column<T, kTokens>& x) {
+#pragma unroll
+  for (int n = 0; n < kTokens; ++n) sums[n] = fmaf(value, float(x.of[n]), sums[n]);
+}
+
+template <class T, int kTokens>
+__device__ inline void add_vector(float (&sums)[kTokens], const uint4& values, const uint4& columns,
+                                  const Column<T, kTokens>* x) {
+  const uint32_t value[4] = {values.x, values.y, values.z, values.w};
+  const uint32_t column[4] = {columns.x, columns.y, columns.z, columns.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    add_product<T, kTokens>(sums, lower<T>(value[i]), x[column[i] & 0xffff]);
+    add_product<T, kTokens>(sums, upper<T>(value[i]), x[column[i] >> 16]);
+  }
+}
+
+// y of one row <- the sums of all lanes.
+template <class T, int kTokens>
+__device__ inline void finish_row(const Arguments& args, float (&sums)[kTokens], int token0, int row,
+                                  int lane) {
+#pragma unroll
+  for (int n = 0; n < kTokens; ++n) {
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) sums[n] += __shfl_xor_sync(~0u, sums[n], step);
+    if (lane == n && token0 + n < args.tokens)
+      static_cast<T*>(args.y)[(token0 + n) * args.y_stride + row] = T(sums[n]);
+    sums[n] = 0;
+  }
+}
+
+// Where the rows of one warp begin and end, 32 rows at a time: a lane knows one.
+struct RowRanges {
+  uint2 own;
+
+  __device__ RowRanges(const Arguments& args, int row, int end, int lane) {
+    const int at = row + lane * kWarps;
+    own = at < end ? uint2{__ldg(args.starts + at), __ldg(args.starts + at + 1)} : uint2{0, 0};
+  }
+  __device__ uint2 operator[](int i) const {
+    return {__shfl_sync(~0u, own.x, i), __shfl_sync(~0u, own.y, i)};
+  }
+};
+
+template <class T, int kTokens>
+__global__ void __launch_bounds__(kThreads, 1) decode_csr_kernel(const Arguments args) {
+  extern __shared__ __align__(16) uint8_t storage[];
+  auto* x = reinterpret_cast<Column<T, kTokens>*>(storage);
+  const int warp = int(threadIdx.x) / 32, lane = threadIdx.x & 31, token0 = int(blockIdx.y) * kTokens;
+  const int end = int(int64_t(args.rows) * (blockIdx.x + 1) / gridDim.x);
+  int row = int(int64_t(args.rows) * blockIdx.x / gridDim.x) + warp;
+  RowRanges ranges(args, row, end, lane);
+  uint2 range = ranges[0];
+  constexpr int kBatch = kTokens < 8 ? 2 : 1;  // what the registers allow
+  Batch<kBatch> batch;
+  batch.load(args, range.x, range.y, lane);
+#if __CUDA_ARCH__ >= 900
+  ptx::launch_dependents();
+  ptx::wait_for_prerequisites();
+#endif
+  bring_x<T, kTokens>(args, token0, x);
+  __syncthreads();
+  float sums[kTokens] = {};
+  for (int done = 1; row < end; row += kWarps, ++done) {
+    while (range.x < range.y) {
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        if (range.x + uint32_t(32 * i + lane) < range.y)
+          add_vector<T, kTokens>(sums, batch.values[i], batch.columns[i], x);
+      }
+      range.x += 32 * kBatch;
+      if (range.x < range.y) batch.load(args, range.x, range.y, lane);
+    }
+    if (done % 32 == 0) ranges = RowRanges(args, row + kWarps, end, lane);
+    range = ranges[done % 32];
+    batch.load(args, range.x, range.y, lane);
+    finish_row<T, kTokens>(args, sums, token0, row, lane);
+  }
+}
+
+// --- packing
+
+__global__ void __launch_bounds__(256) count_vectors(const int64_t* indptr, int rows, uint32_t* counts) {
+  const int row = int(blockIdx.x * 256 + threadIdx.x);
+  if (row < rows) counts[row] = uint32_t((indptr[row + 1] - indptr[row] + 7) / 8);
+}
+
+// One block a row. `kPack`: vectors <- neutral; otherwise back.
+template <bool kPack>
+__global__ void __launch_bounds__(128)
+    move_rows(const int64_t* indptr, const uint32_t* starts, int cols, uint16_t* packed_values,
+              uint16_t* packed_columns, uint16_t* values, int32_t* indices) {
+  const int64_t begin = indptr[blockIdx.x], count = indptr[blockIdx.x + 1] - begin;
+  const int64_t to = int64_t(starts[blockIdx.x]) * 8;
+  for (int64_t i = threadIdx.x; i < (kPack ? (count + 7) / 8 * 8 : count); i += 128) {
+    if constexpr (kPack) {
+      packed_values[to + i] = i < count ? values[begin + i] : uint16_t(0);
+      packed_columns[to + i] = uint16_t(i < count ? indices[begin + i] : cols);
+    } else {
+      values[begin + i] = packed_values[to + i];
+      indices[begin + i] = packed_columns[to + i];
+    }
+  }
+}
+
+bool shape_fits(const MatrixCsr& m) {
+  return m.rows >= 1 && m.cols >= 2 && m.cols <= 65534 && m.cols % 2 == 0;
+}
+bool aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
+uint16_t* halves(const void* pointer) { return static_cast<uint16_t*>(const_cast<void*>(pointer)); }
+
+int shared_bytes(int cols, int tokens) { return (cols + 1) * tokens * 2; }
+
+using Kernel = void (*)(Arguments);
+template <class T>
+Kernel kernel_for(int tokens) {
+  if (tokens == 1) return decode_csr_kernel<T, 1>;
+  if (tokens == 2) return decode_csr_kernel<T, 2>;
+  if (tokens == 4) return decode_csr_kernel<T, 4>;
+  return decode_csr_kernel<T, 8>;
+}
+
+struct Device {
+  int processors = 0;
+  int shared = 0;
+};
+Status current_device(Device* device) {
+  int index = 0;
+  cudaError_t code = cudaGetDevice(&index);
+  if (code == cudaSuccess)
+    code = cudaDeviceGetAttribute(&device->processors, cudaDevAttrMultiProcessorCount, index);
+  if (code == cudaSuccess)
+    code = cudaDeviceGetAttribute(&device->shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, index);
+  return from_cuda(code);
+}
+
+}  // namespace
+
+Status pack_csr(const NeutralCsr<const void, const int32_t>& from, const MatrixCsr& to, cudaStream_t stream) {
+  if (!shape_fits(to)) return {Reason::kShape};
+  if (!aligned16(to.values) || !aligned16(to.columns)) return {Reason::kAlignment};
+  uint32_t* starts = const_cast<uint32_t*>(to.starts);
+  count_vectors<<<unsigned(to.rows + 255) / 256, 256, 0, stream>>>(from.indptr, to.rows, starts);
+  Status s = from_cuda(cudaGetLastError());
+  if (s.ok()) s = counts_to_starts(starts, to.rows, stream);
+  if (!s.ok()) return s;
+  move_rows<true><<<unsigned(to.rows), 128, 0, stream>>>(from.indptr, starts, to.cols, halves(to.values),
+                                                         halves(to.columns), halves(from.values),
+                                                         const_cast<int32_t*>(from.indices));
+  return from_cuda(cudaGetLastError());
+}
+
+Status unpack_csr(const MatrixCsr& from, const NeutralCsr<void, int32_t>& to, cudaStream_t stream) {
+  if (!shape_fits(from)) return {Reason::kShape};
+  move_rows<false><<<unsigned(from.rows), 128, 0, stream>>>(to.indptr, from.starts, from.cols,
+                                                            halves(from.values), halves(from.columns),
+                                                            halves(to.values), to.indices);
+  return from_cuda(cudaGetLastError());
+}
+
+Status decode_csr(const MatrixCsr& matrix, const DecodeCsrCall& call) {
+  if (!shape_fits(matrix) || call.tokens < 1 || call.tokens > kMaxDecodeCsrTokens ||
+      call.x_stride < matrix.cols || call.y_stride < matrix.rows) {
+    return {Reason::kShape};
+  }
+  if (!aligned16(matrix.values) || !aligned16(matrix.columns) || !aligned16(call.x) || call.x_stride % 8 != 0)
+    return {Reason::kAlignment};
+  Device device;
+  Status s = current_device(&device);
+  if (!s.ok()) return s;
+  int tokens = 1;
+  while (tokens < std::min(call.tokens, 8) && shared_bytes(matrix.cols, 2 * tokens) <= device.shared)
+    tokens *= 2;
+  const int shared = shared_bytes(matrix.cols, tokens);
+  if (shared > device.shared) return {Reason::kDevice};
+  const Kernel kernel =
+      call.element == Element::kF16 ? kernel_for<__half>(tokens) : kernel_for<__nv_bfloat16>(tokens);
+  s = from_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
+  if (!s.ok()) return s;
+  const Arguments args{matrix.starts,
+                       static_cast<const uint4*>(matrix.values),
+                       static_cast<const uint4*>(matrix.columns),
+                       call.x,
+                       call.y,
+                       call.x_stride,
+                       call.y_stride,
+                       matrix.rows,
+                       matrix.cols,
+                       call.tokens};
+  cudaLaunchAttribute attribute;
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim =
+      dim3(unsigned(std::min(device.processors, matrix.rows)), unsigned((call.tokens + tokens - 1) / tokens));
+  config.blockDim = dim3(kThreads);
+  config.dynamicSmemBytes = size_t(shared);
+  config.stream = call.stream;
+  config.attrs = &attribute;
+  config.numAttrs = call.overlap_previous ? 1 : 0;
+  return from_cuda(cudaLaunchKernelEx(&config, kernel, args));
+}
+
+}  // namespace prune::kernels::cuda

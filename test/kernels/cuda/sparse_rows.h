@@ -1,0 +1,106 @@
+// Random unstructured weights, row by row, and their products in double precision.
+#pragma once
+
+#include "test/kernels/cuda/reference24.h"
+
+namespace prune::test {
+
+struct SparseRows {
+  int rows;
+  int cols;
+  std::vector<int64_t> offsets{0};
+  std::vector<int32_t> columns;
+  std::vector<uint16_t> values;
+
+  // [rows, cols / 8], column j bit j % 8 of byte j / 8.
+  std::vector<uint8_t> bitmask() const {
+    std::vector<uint8_t> bits(size_t(rows) * (cols / 8));
+    for (int r = 0; r < rows; ++r) {
+      for (int64_t i = offsets[r]; i < offsets[r + 1]; ++i) {
+        uint8_t& byte = bits[size_t(r) * (cols / 8) + columns[i] / 8];
+        byte = uint8_t(byte | 1 << columns[i] % 8);
+      }
+    }
+    return bits;
+  }
+};
+
+// `density` of the weights; one row in seven is empty, one full, and some weights are stored zeros of either
+// sign.
+template <class T>
+SparseRows random_rows(int rows, int cols, double density, Random& random) {
+  SparseRows m{rows, cols, {0}, {}, {}};
+  for (int r = 0; r < rows; ++r) {
+    const double here = r % 7 == 3 ? 0 : r % 7 == 5 ? 1 : density;
+    for (int c = 0; c < cols; ++c) {
+      if ((random.uniform() + 1) / 2 >= here) continue;
+      const int kind = random.below(32);
+      m.columns.push_back(c);
+      m.values.push_back(kind == 0 ? 0 : kind == 1 ? 0x8000 : bits_of(from_double<T>(random.uniform())));
+    }
+    m.offsets.push_back(int64_t(m.columns.size()));
+  }
+  return m;
+}
+
+enum class Absent {
+  kSkipped,  // x is not looked at
+  kZero,     // 0 * x, which is NaN where x is not finite
+};
+
+template <class T>
+Expected reference(const SparseRows& m, Absent absent, const std::vector<uint16_t>& x, int stride,
+                   int tokens) {
+  Expected e{std::vector<double>(size_t(tokens) * m.rows), std::vector<double>(size_t(tokens) * m.rows)};
+#pragma omp parallel for
+  for (int r = 0; r < m.rows; ++r) {
+    std::vector<double> row(size_t(m.cols), 0);
+    std::vector<bool> stored(size_t(m.cols), absent == Absent::kZero);
+    for (int64_t i = m.offsets[r]; i < m.offsets[r + 1]; ++i) {
+      row[m.columns[i]] = to_double<T>(m.values[i]);
+      stored[m.columns[i]] = true;
+    }
+    for (int n = 0; n < tokens; ++n) {
+      for (int c = 0; c < m.cols; ++c) {
+        if (!stored[c]) continue;
+        const double product = row[c] * to_double<T>(x[size_t(n) * stride + c]);
+        e.sum[size_t(n) * m.rows + r] += product;
+        e.magnitude[size_t(n) * m.rows + r] += std::fabs(product);
+      }
+    }
+  }
+  return e;
+}
+
+// Runs `product(x, x_stride, y, y_stride, overlap)` twice against the reference, with special values in x
+// where asked for.
+template <class T, class Product>
+void product_is_right(const SparseRows& m, Absent absent, int tokens, bool special, const std::string& label,
+                      Random& random, const Product& product) {
+  const int x_stride = (m.cols + 15) / 8 * 8, y_stride = m.rows + 3;
+  const std::vector<uint16_t> x = random_x<T>(tokens, m.cols, x_stride, special, random);
+  const Expected expected = reference<T>(m, absent, x, x_stride, tokens);
+  const DeviceArray<uint16_t> x_device(x);
+  DeviceArray<uint16_t> y(size_t(tokens) * y_stride);
+  std::vector<uint16_t> first;
+  for (const bool overlap : {false, true}) {
+    y.fill_bytes(0xa5);
+    const kernels::cuda::Status status = product(x_device.get(), x_stride, y.get(), y_stride, overlap);
+    if (!check(status.ok(), label + ": " + describe(status))) return;
+    const std::vector<uint16_t> got = y.host();
+    std::string where;
+    const int wrong = count_wrong<T>(got, y_stride, expected, m.rows, tokens, &where);
+    check(wrong == 0, label + ": " + std::to_string(wrong) + " outputs are wrong" + where);
+    if (overlap) check(got == first, label + ": a second run differs");
+    first = got;
+  }
+}
+
+template <class T>
+std::string label_of(const SparseRows& m, int tokens) {
+  return std::string(__is_same(T, __half) ? "f16 " : "bf16 ") + std::to_string(m.rows) + "x" +
+         std::to_string(m.cols) + ", " + std::to_string(m.columns.size()) + " weights, tokens " +
+         std::to_string(tokens);
+}
+
+}  // namespace prune::test
