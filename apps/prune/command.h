@@ -25,6 +25,7 @@ int generate_command(const Arguments& arguments);
 int recover_command(const Arguments& arguments);
 int bench_command(const Arguments& arguments);
 int dashboard_command(const Arguments& arguments);
+int devices_command(const Arguments& arguments);
 int help_command(const Arguments& arguments);
 
 // A new command is a file of its own, a declaration above and a line here.
@@ -38,6 +39,7 @@ inline constexpr Command kCommands[] = {
     {"recover", "train a pruned checkpoint on text; its zeros stay", recover_command},
     {"bench", "time a checkpoint's weight shapes on this machine, dense against sparse", bench_command},
     {"dashboard", "make a page of benchmark runs, or export them for other dashboards", dashboard_command},
+    {"devices", "show the processors and GPUs found here, and which kernels run on them", devices_command},
     {"help", "explain a command, as 'prune COMMAND --help' does", help_command},
 };
 

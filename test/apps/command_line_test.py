@@ -14,7 +14,8 @@ import safetensors_files
 from program import (DONE, FAILED, MISMATCH, MODEL, PROGRAM, REFUSED, USAGE, ProgramTest, environment, prune,
                      tensors_of)  # fmt: skip
 
-COMMANDS = ("inspect", "verify", "pack", "unpack", "bench", "dashboard")
+OF_FILES = ("inspect", "verify", "pack", "unpack", "bench", "dashboard")
+COMMANDS = (*OF_FILES, "devices")
 PASS = ("--sparsity", 0.5, "--pattern", "2:4")
 
 
@@ -118,7 +119,7 @@ class Mistakes(ProgramTest):
         self.refuse(MODEL, env={"PRUNE_ISA": "mmx"}, parts=["PRUNE_ISA=mmx"])
 
     def test_models_that_are_none(self):
-        for command in COMMANDS:
+        for command in OF_FILES:
             output = ("-o", "page.html") if command == "dashboard" else ()
             self.refuse(command, "nowhere", *output, code=REFUSED, parts=["nowhere"])
         self.refuse(code=REFUSED, parts=[str(self.folder)])
@@ -533,6 +534,38 @@ class Streams(ProgramTest):
     def test_threads(self):
         for threads in (1, 2, 5):
             self.expect(DONE, MODEL, "-o", self.folder / "out", "--force", "-t", threads, *PASS)
+
+
+class Devices(ProgramTest):
+    def devices(self, kind):
+        """What is found with the driver of fake_gpu_driver.c."""
+        env = {"LD_LIBRARY_PATH": os.environ["PRUNE_FAKE_DRIVER"], "PRUNE_FAKE_GPU": kind}
+        run = prune("devices", "--json", env=env)
+        self.assertEqual((run.returncode, run.stderr), (DONE, ""))
+        table = prune("devices", env=env).stdout
+        return json.loads(run.stdout), table
+
+    def test_a_gpu(self):
+        found, table = self.devices("one")
+        gpu = found["gpus"][0]
+        self.assertEqual((gpu["name"], gpu["compute_capability"]), ("Imaginary 100", "9.0"))
+        self.assertEqual((gpu["multiprocessors"], gpu["memory_bytes"]), (132, 80_000_000_000))
+        self.assertEqual(found["cuda_driver"], "13.0")
+        self.assertIsNone(found["gpu_fault"])
+        self.assertEqual(gpu["kernels"] == "all", found["cuda_kernels"])
+        for words in ("Imaginary 100", "80.0 GB", "9.0", "up to CUDA 13.0"):
+            self.assertIn(words, table)
+
+    def test_no_gpu_broken_and_old_drivers(self):
+        found, table = self.devices("none")
+        self.assertEqual(found["gpus"], [])
+        self.assertIn("No GPU: the NVIDIA driver finds no GPU.", table)
+        found, table = self.devices("broken")
+        self.assertEqual(found["gpus"], [])
+        self.assertIn("does not start: error 802", table)
+        found, table = self.devices("old")
+        self.assertEqual(found["cuda_driver"], "12.4")
+        self.assertTrue(found["gpus"][0]["kernels"].startswith("none"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,30 @@
+// What the NVIDIA driver says of this machine's GPUs. The driver is asked at run time: neither the build nor
+// the program needs CUDA.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace prune::app {
+
+struct Gpu {
+  std::string name;
+  int major = 0;  // compute capability
+  int minor = 0;
+  int multiprocessors = 0;
+  uint64_t memory = 0;
+};
+
+struct GpuDriver {
+  std::string fault;  // why there is no GPU to use, in words; empty where there is one
+  int version = 0;    // 1000 * major + 10 * minor of the newest CUDA that the driver knows; 0: no driver
+  std::vector<Gpu> gpus;
+};
+
+GpuDriver ask_gpu_driver();
+
+// "13.0"
+std::string cuda_version(int version);
+
+}  // namespace prune::app
