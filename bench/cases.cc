@@ -14,8 +14,8 @@ constexpr int64_t kBatches[] = {1, 4, 8, 32, 128, 512};
 constexpr int64_t kQuickBatches[] = {1, 128};
 constexpr double kQuickSeconds = 0.5, kFullSeconds = 2;
 
-Effort effort_of(const Options& options) {
-  return {options.seconds.value_or(options.is_quick ? kQuickSeconds : kFullSeconds), options.slow_down};
+Effort effort_of(const Options& options, const Roof* roof) {
+  return {options.seconds.value_or(options.is_quick ? kQuickSeconds : kFullSeconds), options.slow_down, roof};
 }
 
 std::vector<int64_t> rows_of(const Options& options) {
@@ -33,19 +33,18 @@ void add_random(const Case& c, const Operation& operation, const Effort& effort)
 
 // All cases of an operation and a shape, those that share weights together.
 void add_shape(const Operation& operation, const Shape& shape, const std::vector<int64_t>& rows,
-               const Options& options) {
+               const Options& options, const Effort& effort) {
   for (const WeightType type : operation.types) {
     // oneDNN's bf16 is what quick runs compare with; float peers are there for those that have no other type.
     const bool is_float_only = operation.types.size() == 1 && type == WeightType::kF32;
     if (options.is_quick && type != WeightType::kBf16 && !is_float_only) continue;
     for (const int percent : operation.percents) {
-      for (const int64_t n : rows)
-        add_random({operation.name, type, shape, n, percent}, operation, effort_of(options));
+      for (const int64_t n : rows) add_random({operation.name, type, shape, n, percent}, operation, effort);
     }
   }
 }
 
-void add_shapes(const Options& options) {
+void add_shapes(const Options& options, const Effort& effort) {
   std::vector<std::string> names = options.shapes;
   if (names.empty())
     names = options.is_quick ? std::vector<std::string>{"4096x4096"}
@@ -58,12 +57,12 @@ void add_shapes(const Options& options) {
       if (set != nullptr && set->is_for_few_rows_only)
         std::erase_if(rows, [](int64_t n) { return n > kMemoryBoundRows; });
       for (const Shape& shape : set != nullptr ? set->shapes : std::vector{*parse_shape(name)})
-        add_shape(operation, shape, rows, options);
+        add_shape(operation, shape, rows, options, effort);
     }
   }
 }
 
-void add_one(const std::string& name, const Options& options) {
+void add_one(const std::string& name, const Effort& effort) {
   const auto c = parse_case(name);
   if (!c || !c->mask.empty())
     throw std::runtime_error("--case " + name + ": expected OP/TYPE/m:OUT/k:IN/n:ROWS/sparsity:PERCENT");
@@ -75,10 +74,10 @@ void add_one(const std::string& name, const Options& options) {
   }
   if (!operation->takes(*c))
     throw std::runtime_error("--case " + name + ": not for this type, shape or rows");
-  add_random(*c, *operation, effort_of(options));
+  add_random(*c, *operation, effort);
 }
 
-void add_checkpoint(const Options& options) {
+void add_checkpoint(const Options& options, const Effort& effort) {
   for (LayerMask& mask : masks_of_checkpoint(options.checkpoint)) {
     const auto shared = std::make_shared<LayerMask>(std::move(mask));
     for (const Operation& operation : all_operations()) {
@@ -91,7 +90,7 @@ void add_checkpoint(const Options& options) {
             [shared, &operation] {
               return with_random_values(*operation.adopt(shared->places), shared->type);
             },
-            effort_of(options));
+            effort);
       }
     }
   }
@@ -99,13 +98,14 @@ void add_checkpoint(const Options& options) {
 
 }  // namespace
 
-void add_cases(const Options& options) {
+void add_cases(const Options& options, const Roof* roof) {
+  const Effort effort = effort_of(options, roof);
   if (!options.cases.empty()) {
-    for (const std::string& name : options.cases) add_one(name, options);
+    for (const std::string& name : options.cases) add_one(name, effort);
   } else if (!options.checkpoint.empty()) {
-    add_checkpoint(options);
+    add_checkpoint(options, effort);
   } else {
-    add_shapes(options);
+    add_shapes(options, effort);
   }
 }
 

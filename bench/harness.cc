@@ -6,7 +6,6 @@
 
 #include "apps/prune/run_statistics.h"
 #include "bench/inputs.h"
-#include "bench/machine.h"
 #include "bench/peers/onednn.h"
 
 namespace prune::bench {
@@ -97,16 +96,18 @@ Rounds measure(Product& product, Product& peer, const kernels::Batch& batch, con
 }
 
 void set_counters(benchmark::State& state, const Case& c, const Product& product, int64_t stored,
-                  const Rounds& rounds) {
+                  const Rounds& rounds, const Roof* roof) {
   const double seconds = rounds.our_median.median;
   const auto m = static_cast<double>(c.shape.rows), k = static_cast<double>(c.shape.cols);
   const auto n = static_cast<double>(c.n);
   const double bytes = product.bytes() + 4 * n * (m + k);
-  const double limit =
-      std::max(bytes / read_bandwidth(), static_cast<double>(stored) * n / (fma_peak() * product.rate()));
+  if (roof != nullptr) {
+    const double limit = std::max(bytes / roof->read_bandwidth(),
+                                  static_cast<double>(stored) * n / (roof->fma_peak() * product.rate()));
+    state.counters["roofline"] = limit / seconds;
+  }
   state.counters["GFLOP/s"] = 2 * m * k * n / seconds / 1e9;
   state.counters["GB/s"] = bytes / seconds / 1e9;
-  state.counters["roofline"] = limit / seconds;
   state.counters["speedup"] = rounds.peer_median.median / seconds;
   state.counters["interval"] = rounds.widest();
   state.counters["rounds"] = static_cast<double>(rounds.ours.size());
@@ -162,7 +163,7 @@ void run_case(benchmark::State& state, const Case& c, const Operation& operation
   for (auto _ : state) {  // once: see kOneIteration in main.cc
     const Rounds rounds = measure(product, peer, memory.view, effort);
     state.SetIterationTime(rounds.our_median.median);
-    set_counters(state, c, product, ours.weights.places.count(), rounds);
+    set_counters(state, c, product, ours.weights.places.count(), rounds, effort.roof);
     state.SetLabel(product.kernel(c.n) + " vs " + peer.kernel(c.n) + judge_interval(c, rounds, effort));
   }
 }

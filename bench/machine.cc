@@ -20,15 +20,14 @@ namespace prune::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-// Other work on the machine hides its limits for a while: the best of many trials is taken.
-constexpr double kLongEnough = 0.25;
+constexpr double kLongEnough = 0.5;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 // Independent chains of multiply-adds: enough to hide their latency. Returns how many were done on one lane.
-constexpr int64_t kChainSteps = int64_t{1} << 22;
+constexpr int64_t kChainSteps = int64_t{1} << 20;
 constexpr int kChains = 12;
 
 double scalar_chains() {
@@ -76,46 +75,35 @@ double run_chains(uint32_t isa_flags) {
   return scalar_chains() + 0 * isa_flags;
 }
 
-}  // namespace
-
-double read_bandwidth() {
-  static const double best = [] {
-    const int64_t count = std::max<int64_t>(4 * last_level_cache(), int64_t{256} << 20) / 8;
-    std::vector<uint64_t> data(static_cast<size_t>(count), 1);
-    double seconds = 1e9;
-    uint64_t total = 0;
-    const auto begin = Clock::now();
-    while (seconds_since(begin) < kLongEnough) {
-      const auto start = Clock::now();
-      // Four streams per thread: as the kernels read, and more than one stream of a core gets.
+// Bytes per second of all threads together. Four streams a thread: as the kernels read, and more than one
+// stream of a core gets.
+double read_once(const std::vector<uint64_t>& data) {
+  uint64_t total = 0;
+  const auto start = Clock::now();
 #pragma omp parallel reduction(+ : total)
-      {
-        const int64_t share = count / omp_get_num_threads() / 4;
-        const uint64_t* p = data.data() + omp_get_thread_num() * 4 * share;
-        for (int64_t i = 0; i < share; ++i)
-          total += p[i] + p[i + share] + p[i + 2 * share] + p[i + 3 * share];
-      }
-      seconds = std::min(seconds, seconds_since(start));
-    }
-    return total > 0 ? static_cast<double>(count) * 8 / seconds : 0.0;
-  }();
-  return best;
+  {
+    const auto share = static_cast<int64_t>(data.size()) / omp_get_num_threads() / 4;
+    const uint64_t* p = data.data() + omp_get_thread_num() * 4 * share;
+    for (int64_t i = 0; i < share; ++i) total += p[i] + p[i + share] + p[i + 2 * share] + p[i + 3 * share];
+  }
+  const double seconds = seconds_since(start);
+  return total > 0 ? static_cast<double>(data.size()) * 8 / seconds : 0.0;
 }
 
-double fma_peak() {
-  static const double best = [] {
-    double most = 0;
-    const auto begin = Clock::now();
-    while (seconds_since(begin) < kLongEnough) {
-      double done = 0;
-      const auto start = Clock::now();
+}  // namespace
+
+Roof::Roof()
+    : data_(static_cast<size_t>(std::max<int64_t>(4 * last_level_cache(), int64_t{256} << 20)) / 8, 1) {
+  for (const auto begin = Clock::now(); seconds_since(begin) < kLongEnough;) look_again();
+}
+
+void Roof::look_again() {
+  read_bandwidth_ = std::max(read_bandwidth_, read_once(data_));
+  double done = 0;
+  const auto start = Clock::now();
 #pragma omp parallel reduction(+ : done)
-      done += run_chains(kernels::isa::supported());
-      most = std::max(most, done / seconds_since(start));
-    }
-    return most;
-  }();
-  return best;
+  done += run_chains(kernels::isa::supported());
+  fma_peak_ = std::max(fma_peak_, done / seconds_since(start));
 }
 
 int64_t last_level_cache() {

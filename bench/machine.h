@@ -3,14 +3,25 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace prune::bench {
 
-// Bytes per second that all threads read together from memory (buffers far larger than the last-level cache).
-double read_bandwidth();
+// The best of many trials, as other work on the machine hides its limits for a while.
+class Roof {
+ public:
+  Roof();             // half a second
+  void look_again();  // one trial more of each: a fiftieth of that
+  // Bytes per second that all threads read together, from a buffer far larger than the last-level cache.
+  double read_bandwidth() const { return read_bandwidth_; }
+  // Multiply-adds per second on floats of all threads together, with the widest registers there are.
+  double fma_peak() const { return fma_peak_; }
 
-// Multiply-adds per second on floats of all threads together, with the widest registers there are.
-double fma_peak();
+ private:
+  std::vector<uint64_t> data_;
+  double read_bandwidth_ = 0;
+  double fma_peak_ = 0;
+};
 
 // Bytes of the last-level cache, at least 8 MiB where the system does not say.
 int64_t last_level_cache();

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <optional>
 #include <vector>
 
 #include "bench/cases.h"
@@ -19,7 +20,7 @@ namespace {
 
 using namespace prune;
 
-void add_context(const bench::Options& options) {
+void add_context(const bench::Options& options, const bench::Roof* roof) {
   benchmark::AddCustomContext("commit", PRUNE_GIT_COMMIT);
   benchmark::AddCustomContext("compiler", PRUNE_COMPILER);
   benchmark::AddCustomContext("build_type", PRUNE_BUILD_TYPE);
@@ -36,8 +37,9 @@ void add_context(const bench::Options& options) {
   benchmark::AddCustomContext("libxsmm", bench::libxsmm_version());
 #endif
   if (options.slow_down > 1) benchmark::AddCustomContext("slow_down", std::to_string(options.slow_down));
-  benchmark::AddCustomContext("read_bandwidth_GBps", std::to_string(bench::read_bandwidth() / 1e9));
-  benchmark::AddCustomContext("fma_peak_GFLOPps", std::to_string(2 * bench::fma_peak() / 1e9));
+  if (roof == nullptr) return;
+  benchmark::AddCustomContext("read_bandwidth_GBps", std::to_string(roof->read_bandwidth() / 1e9));
+  benchmark::AddCustomContext("fma_peak_GFLOPps", std::to_string(2 * roof->fma_peak() / 1e9));
 }
 
 void print_help() {
@@ -58,11 +60,13 @@ int main(int argc, char** argv) {
   arguments.push_back(nullptr);
   argv = arguments.data();
   benchmark::Initialize(&argc, argv, print_help);
+  std::optional<bench::Roof> roof;
   try {
     const bench::Options options = bench::read_options(argc, argv);
     if (options.is_pinned) bench::pin_threads();
-    bench::add_cases(options);
-    add_context(options);
+    if (options.has_roof) roof.emplace();
+    bench::add_cases(options, roof ? &*roof : nullptr);
+    add_context(options, roof ? &*roof : nullptr);
   } catch (const std::exception& fault) {
     std::fprintf(stderr, "spmm_bench: %s\n", fault.what());
     return 2;

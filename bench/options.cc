@@ -29,7 +29,8 @@ po::options_description descriptions() {
       "for a case at most; less where the median's interval is below 3% before (default: 2, quick 0.5)")(
       "slow-down", po::value<double>()->default_value(1)->value_name("RATIO"),
       "draw every run of the product out to so many times its time: a planted regression, to try gates")(
-      "no-pin", po::bool_switch(), "leave it to the system which processor a thread runs on");
+      "no-pin", po::bool_switch(), "leave it to the system which processor a thread runs on")(
+      "no-roof", po::bool_switch(), "don't measure the machine's limits; results have no roofline then");
   return options;
 }
 
@@ -89,6 +90,7 @@ Options read_options(int argc, char** argv) {
   if (values.count("checkpoint")) options.checkpoint = values["checkpoint"].as<std::string>();
   if (values.count("seconds")) options.seconds = values["seconds"].as<double>();
   options.slow_down = values["slow-down"].as<double>();
+  options.has_roof = !values["no-roof"].as<bool>();
   options.is_pinned = !values["no-pin"].as<bool>();
   check(options);
   return options;

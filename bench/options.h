@@ -16,6 +16,7 @@ struct Options {
   std::optional<double> seconds;
   double slow_down = 1;
   bool is_pinned = true;
+  bool has_roof = true;
 };
 
 std::string help_text();

@@ -121,12 +121,17 @@ function speedupPoint(one) {
   return {x: one.sparsity, y: speedup.median, low: speedup.low, high: speedup.high, limit, lines};
 }
 
-function drawSpeedup(cases, what) {
+function drawSpeedup(cases, peers, what) {
   const points = cases.filter((one) => Number.isFinite(one.sparsity) && valueOf(one, 'speedup')?.median > 0);
   const severalIsas = new Set(points.map((one) => one.isa)).size > 1;
   const nameOf = (one) => [one.op, one.more, severalIsas && one.isa].filter(Boolean).join(' ');
   const ends = [10 * Math.floor((Math.min(100, ...points.map((one) => one.sparsity)) - 1) / 10), 100];
-  const datasets = [line('dense = 1', ends.map((x) => ({x, y: 1})), cssColour('--text'))];
+  const level = (y) => ends.map((x) => ({x, y}));
+  const datasets = [line('dense = 1', level(1), cssColour('--text'))];
+  for (const peer of points.length ? peers : []) {
+    const {median} = valueOf(peer, 'speedup');
+    datasets.push(line(`${peer.op}: ${shortNumber(median)}`, level(median), cssColour('--quiet'), {borderDash: [2, 3]}));
+  }
   let index = 0;
   for (const [name, group] of [...groupBy(points, nameOf)].sort(([a], [b]) => byNumberOrText(a, b))) {
     const data = group.map(speedupPoint).sort((a, b) => a.x - b.x);

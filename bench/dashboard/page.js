@@ -44,15 +44,16 @@ function fillCurveSelect(select, cases, key) {
   select.value = values.reduce((best, value) => (best === null || points(value) > points(best) ? value : best), null) ?? '';
 }
 
-// One curve is of one shape, type and number of rows. The dense peer is its line at 1.
+// One curve is of one shape, type and number of rows. The dense peer is its line at 1, other dense products are lines too.
 function showSpeedup(cases) {
-  let curve = cases.filter((one) => valueOf(one, 'speedup') && !one.op.startsWith('dense/'));
+  const isDense = (one) => one.op.startsWith('dense/');
+  let measured = cases.filter((one) => valueOf(one, 'speedup') && one.op !== 'dense/onednn');
   for (const key of ['shape', 'type', 'n']) {
     const select = byId(`speedup-${key}`);
-    fillCurveSelect(select, curve, key);
-    curve = curve.filter((one) => one[key] === select.value);
+    fillCurveSelect(select, measured.filter((one) => !isDense(one)), key);
+    measured = measured.filter((one) => one[key] === select.value);
   }
-  drawSpeedup(curve, `${byId('speedup-shape').value} in ${byId('speedup-type').value}, ${byId('speedup-n').value} rows of X`);
+  drawSpeedup(measured.filter((one) => !isDense(one)), measured.filter(isDense), `${byId('speedup-shape').value} in ${byId('speedup-type').value}, ${byId('speedup-n').value} rows of X`);
 }
 
 function showHistory(cases) {

@@ -8,12 +8,17 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <ctime>
 #include <functional>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#ifndef PRUNE_GIT_COMMIT
+#define PRUNE_GIT_COMMIT "unknown"
+#endif
 
 namespace prune::bench {
 
@@ -88,7 +93,7 @@ inline double time_graph(cudaStream_t stream, int calls, int replays, const std:
   return times[replays / 2] * 1e3 / calls;
 }
 
-// One line of results, as Google Benchmark's JSON has it.
+// One line of results, as Google Benchmark's JSON has it; cpu_time is the time on the GPU too.
 struct Result {
   std::string name;
   double microseconds;
@@ -118,8 +123,11 @@ class JsonFile {
     if (!file_) return;
     std::fprintf(
         file_,
-        "%s\n    {\"name\": \"%s\", \"run_type\": \"iteration\", \"real_time\": %.4f, \"time_unit\": \"us\"",
-        first_ ? "" : ",", r.name.c_str(), r.microseconds);
+        "%s\n    {\"name\": \"%s\", \"run_name\": \"%s\", \"run_type\": \"iteration\", \"repetitions\": 1, "
+        "\"repetition_index\": 0, \"threads\": 1, \"iterations\": 1, \"real_time\": %.4f, \"cpu_time\": "
+        "%.4f, "
+        "\"time_unit\": \"us\"",
+        first_ ? "" : ",", r.name.c_str(), r.name.c_str(), r.microseconds, r.microseconds);
     for (const auto& [key, value] : r.counters) std::fprintf(file_, ", \"%s\": %.6g", key.c_str(), value);
     std::fprintf(file_, "}");
     std::fflush(file_);
@@ -131,6 +139,13 @@ class JsonFile {
   bool first_ = true;
 };
 
+inline std::string time_now() {
+  const std::time_t now = std::time(nullptr);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S+00:00", std::gmtime(&now));
+  return text;
+}
+
 inline std::vector<std::pair<std::string, std::string>> gpu_context() {
   cudaDeviceProp properties;
   int device = 0, driver = 0, runtime = 0;
@@ -138,7 +153,9 @@ inline std::vector<std::pair<std::string, std::string>> gpu_context() {
   cuda(cudaGetDeviceProperties(&properties, device));
   cuda(cudaDriverGetVersion(&driver));
   cuda(cudaRuntimeGetVersion(&runtime));
-  return {{"gpu", properties.name},
+  return {{"date", time_now()},
+          {"commit", PRUNE_GIT_COMMIT},
+          {"gpu", properties.name},
           {"compute_capability", std::to_string(properties.major) + "." + std::to_string(properties.minor)},
           {"multiprocessors", std::to_string(properties.multiProcessorCount)},
           {"cuda_driver", std::to_string(driver)},

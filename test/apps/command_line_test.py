@@ -428,8 +428,21 @@ class Reports(ProgramTest):
                 self.assertEqual(case["use"] == "dense", case["speedup"] + margin < 1)
             else:
                 self.assertEqual((case["speedup"], case["use"]), (None, None))
-        self.assertTrue(all(c["dense_seconds"] > 0 and c["sparse_seconds"] > 0 for c in cases))
+        self.assertTrue(all(c["dense_seconds"] > 0 and c["sparse_seconds"] > 0 and c["roofline"] > 0 for c in cases))
         json.loads(self.expect(DONE, "unpack", packed, "-o", self.folder / "dense", "--json").stdout)
+
+    def test_a_shape_is_timed_without_a_model(self):
+        shape = ("--shape", "64x128", "--rows", 1, "--seconds", 0.001, "--threads", 1, "--json")
+        for options, form in (((), "nm 2:4"), (("--pattern", "unstructured", "-s", 0.7), "bitmask"),
+                              (("--pattern", "16x16", "-s", 0.5, "--type", "f32"), "bsr 16x16")):  # fmt: skip
+            case = json.loads(self.expect(DONE, "bench", *shape, *options).stdout)["cases"][0]
+            self.assertEqual((case["out"], case["in"], case["format"]), (64, 128, form))
+            self.assertGreater(min(case["dense_seconds"], case["sparse_seconds"], case["roofline"]), 0)
+        for mistake in (("--shape", "64"), ("--shape", "0x8"), ("--shape", "8x9"), ("--shape", "99999999999x8"), (MODEL, "--shape", "8x8"),
+                        ("--type", "f32"), ("--shape", "8x8", "--type", "i8"), ("--shape", "8x8", "--pattern", "unstructured")):  # fmt: skip
+            run = prune("bench", *mistake)
+            self.assertIn(run.returncode, (USAGE, REFUSED))
+            self.assert_one_line(run.stderr, "prune: ")
 
     def test_a_packed_model_without_packed_weights_is_not_timed(self):
         self.expect(DONE, "pack", MODEL, "-o", self.folder / "packed", "--quiet")

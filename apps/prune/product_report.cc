@@ -1,0 +1,142 @@
+#include "apps/prune/product_report.h"
+
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <map>
+
+#include <nlohmann/json.hpp>
+
+#include "apps/prune/terminal.h"
+#include "kernels/sparse/isa.h"
+#include "libprune/model/dense_linear.h"
+#include "libprune/model/packed_kernels.h"
+
+namespace prune::app {
+namespace {
+
+std::string milliseconds(double seconds) { return fmt::format("{:.4f} ms", seconds * 1e3); }
+
+// The time that memory and arithmetic ask for at least, over the sparse one.
+double share_of_roof(const ProductTiming& c, const bench::Roof& roof) {
+  return std::max(c.bytes / roof.read_bandwidth(), c.products / roof.fma_peak()) / c.sparse.seconds;
+}
+
+std::string in_words(const ProductTiming& c) {
+  const auto ratio = c.speedup();
+  const std::string spread = fmt::format("±{:.0f}%", c.spread() * 100);
+  return ratio ? fmt::format("{:.2f} {}", *ratio, spread) : "unsteady " + spread;
+}
+
+std::string bench_table(const std::vector<ProductTiming>& cases, const bench::Roof& roof) {
+  Table table(
+      {"weight", "out x in", "type", "format", "rows", "dense", "sparse", "speed-up", "of the roof", "use"});
+  for (const ProductTiming& c : cases) {
+    table.add({printable(c.layer), fmt::format("{} x {}", c.out, c.in), c.dtype, c.format,
+               std::to_string(c.rows), milliseconds(c.dense.seconds), milliseconds(c.sparse.seconds),
+               in_words(c), fmt::format("{:.0f}%", share_of_roof(c, roof) * 100), std::string(c.use())});
+  }
+  return table.text();
+}
+
+// Time in the linear layers for one pass with the better of the two everywhere, and all dense.
+std::string totals(const std::vector<ProductTiming>& cases) {
+  struct Sum {
+    double dense = 0;
+    double better = 0;
+    bool is_steady = true;
+  };
+  std::map<int, Sum> by_rows;
+  for (const ProductTiming& c : cases) {
+    Sum& sum = by_rows[c.rows];
+    sum.dense += double(c.weights) * c.dense.seconds;
+    sum.better += double(c.weights) * std::min(c.dense.seconds, c.sparse.seconds);
+    sum.is_steady &= c.speedup().has_value();
+  }
+  std::string text;
+  for (const auto& [rows, sum] : by_rows) {
+    text += fmt::format("All packed layers, {} row{}: ", rows, rows == 1 ? "" : "s");
+    text += sum.is_steady
+                ? fmt::format("dense {}, with the better of the two {}: {:.2f} times as fast\n",
+                              milliseconds(sum.dense), milliseconds(sum.better), sum.dense / sum.better)
+                : "no total, as some times are unsteady: the machine is busy; try again, or with more "
+                  "--seconds\n";
+  }
+  return text;
+}
+
+std::string with_threads(const std::string& kernel, int threads) {
+  return fmt::format("{} ({} thread{})", kernel, threads, threads == 1 ? "" : "s");
+}
+
+// What ran: names, threads, and types where they are not the file's.
+std::string fine_print(const std::vector<ProductTiming>& cases) {
+  std::vector<std::string> dense, sparse, notes;
+  for (const ProductTiming& c : cases) {
+    dense.push_back(with_threads(c.dense_kernel, c.dense_threads));
+    sparse.push_back(with_threads(c.sparse_kernel, c.sparse_threads));
+    const auto dtype = parse_dtype(c.dtype);
+    if (!has_kernels(*dtype)) {
+      notes.push_back(fmt::format("{} weights are multiplied as F32, dense and sparse.\n", c.dtype));
+    } else if (dtype == DType::kBF16 && !c.dense_takes_bf16) {
+      notes.push_back("This processor has no BF16 products: oneDNN multiplies BF16 weights as F32.\n");
+    }
+  }
+  return fmt::format("Dense: oneDNN {}: {}.\nSparse: {}.\n{}", DenseLinear::library_version(),
+                     join_distinct(dense), join_distinct(sparse), join_distinct(notes, ""));
+}
+
+nlohmann::json to_json(const ProductTiming& c, const bench::Roof& roof) {
+  const auto ratio = c.speedup();
+  const auto dtype = parse_dtype(c.dtype);
+  const bool dense_in_file_type = dtype == DType::kBF16 ? c.dense_takes_bf16 : dtype == DType::kF32;
+  return {{"weight", c.layer},
+          {"out", c.out},
+          {"in", c.in},
+          {"dtype", c.dtype},
+          {"format", c.format},
+          {"weights", c.weights},
+          {"rows", c.rows},
+          {"dense_seconds", c.dense.seconds},
+          {"sparse_seconds", c.sparse.seconds},
+          {"dense_spread", c.dense.spread},
+          {"sparse_spread", c.sparse.spread},
+          {"steady", ratio.has_value()},
+          {"roofline", share_of_roof(c, roof)},
+          {"speedup", ratio ? nlohmann::json(*ratio) : nlohmann::json()},
+          {"dense_kernel", c.dense_kernel},
+          {"sparse_kernel", c.sparse_kernel},
+          {"dense_threads", c.dense_threads},
+          {"sparse_threads", c.sparse_threads},
+          {"dense_dtype", dense_in_file_type ? c.dtype : "F32"},
+          {"sparse_dtype", has_kernels(*dtype) ? c.dtype : "F32"},
+          {"use", ratio ? nlohmann::json(c.use()) : nlohmann::json()}};
+}
+
+// What the roof is.
+std::string roof_in_words(const bench::Roof& roof) {
+  return fmt::format("Roof: {:.0f} GB/s of memory, {:.0f} GFLOP/s in floats, with {} thread{}.\n",
+                     roof.read_bandwidth() / 1e9, 2 * roof.fma_peak() / 1e9, omp_get_max_threads(),
+                     omp_get_max_threads() == 1 ? "" : "s");
+}
+
+}  // namespace
+
+std::string in_words(const std::vector<ProductTiming>& timings, const bench::Roof& roof) {
+  return bench_table(timings, roof) + "\n" + totals(timings) + "\n" + fine_print(timings) +
+         roof_in_words(roof);
+}
+
+nlohmann::json to_json(const std::vector<ProductTiming>& timings, const bench::Roof& roof) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const ProductTiming& timing : timings) list.push_back(to_json(timing, roof));
+  return {{"threads", omp_get_max_threads()},
+          {"peer", std::string("oneDNN ") + DenseLinear::library_version()},
+          {"isa", kernels::isa::level_name(kernels::isa::supported())},
+          {"read_bandwidth", roof.read_bandwidth()},
+          {"fma_peak", roof.fma_peak()},
+          {"cases", list}};
+}
+
+}  // namespace prune::app
