@@ -73,7 +73,7 @@ class Allocator {
     const InputObserver observer = [&](std::span<const Linear> linears, const float* x, int64_t n) {
       const auto found =
           std::ranges::find(all, linears.data(), [](const Readers& r) { return r.linears.data(); });
-      if (found != all.end()) found->moments.add(x, nullptr, n);
+      if (found != all.end()) found->moments.add(x, n);
     };
     const int64_t count = batch_sequences(text_.length);
     for (int64_t first = 0; first < text_.samples; first += count) {

@@ -35,6 +35,15 @@ const FloatMatrix& inputs_at(const LayerActivations& activations, size_t place) 
   }
 }
 
+// A hidden state that outputs at a place are added to; null where they are added to none. `x` is the layer's
+// input.
+const float* sum_before(const LayerActivations& activations, const float* x, size_t place) {
+  if (place == 1) return x;
+  return place == 3 ? activations.middle.data() : nullptr;
+}
+
+bool adds_to_hidden_state(size_t place) { return place == 1 || place == 3; }
+
 // Attention comes first: places 0 and 1 see all tokens also where experts see theirs only.
 bool sees_all_tokens(const DecoderConfig& config, size_t place) { return place < 2 || !config.has_experts(); }
 
@@ -99,7 +108,7 @@ void CalibratedPruner::free_working_memory() {
   pruned_stream_ = dense_stream_ = target_ = previous_stream_ = {};
   previous_.reset();
   pruned_activations_ = dense_activations_ = {};
-  pruned_outputs_ = dense_outputs_ = {};
+  pruned_outputs_ = dense_outputs_ = lacking_ = {};
 }
 
 // At once, so that a disk that is too small is found before the work.
@@ -183,32 +192,48 @@ void CalibratedPruner::collect(const DecoderLayer& dense, const DecoderLayer& pr
     if (std::ranges::none_of(site.readers, [&](const Linear& linear) { return is_planned(linear); }))
       continue;
     const bool follows = follow_ > 0 && sees_all_tokens(decoder_.config(), site.place);
-    site.moments.emplace(site.readers.front().in, follows);
+    const int64_t lacks = follows && adds_to_hidden_state(site.place) ? decoder_.config().width : 0;
+    site.moments.emplace(site.readers.front().in, follows, lacks);
     observed[site.readers.data()] = &site;
   }
-  const InputObserver observer = [&](std::span<const Linear> readers, const float* x, int64_t n) {
-    const auto found = observed.find(readers.data());
-    if (found == observed.end()) return;
-    Site& site = *found->second;
-    const bool follows = site.moments->follows();
-    site.moments->add(x, follows ? inputs_at(dense_activations_, site.place).data() : nullptr, n);
-  };
   const bool is_first = stage.data() == sites.data();
   const bool is_last = &stage.back() == &sites.back();
   for_each_batch(pruned_stream_, [&](std::span<float> hidden, const Sequences& sequences, int64_t) {
     const int64_t begin = hidden.data() - pruned_stream_.data();
+    std::span<float> from;
     if (follow_ > 0) {
-      const std::span<float> from = dense_stream_.subspan(size_t(begin), hidden.size());
+      from = dense_stream_.subspan(size_t(begin), hidden.size());
       dense_outputs_.resize(sequences.tokens(), decoder_.config().width);
       forward_layer(dense, rope_, sequences, from.data(), dense_outputs_.data(), dense_activations_);
-      if (is_last) std::copy_n(dense_outputs_.data(), from.size(), from.data());
-      scratch_.done_with(std::as_bytes(from));
     }
+    const InputObserver observer = [&](std::span<const Linear> readers, const float* x, int64_t n) {
+      const auto found = observed.find(readers.data());
+      if (found != observed.end()) add_inputs(*found->second, x, n, hidden, from);
+    };
     pruned_outputs_.resize(sequences.tokens(), decoder_.config().width);
     forward_layer(pruned, rope_, sequences, hidden.data(), pruned_outputs_.data(), pruned_activations_,
                   observer);
+    if (is_last && follow_ > 0) std::copy_n(dense_outputs_.data(), from.size(), from.data());
+    if (follow_ > 0) scratch_.done_with(std::as_bytes(from));
     if (method_.reconstructs && is_first) keep_target(target_.subspan(size_t(begin), hidden.size()));
   });
+}
+
+// `hidden` and `dense` are a batch of both streams before the layer.
+void CalibratedPruner::add_inputs(Site& site, const float* x, int64_t n, std::span<const float> hidden,
+                                  std::span<const float> dense) {
+  InputMoments& moments = *site.moments;
+  if (!moments.follows()) return moments.add(x, n);
+  const float* lacking = nullptr;
+  if (moments.has_lacking()) {
+    const float* wanted = sum_before(dense_activations_, dense.data(), site.place);
+    const float* own = sum_before(pruned_activations_, hidden.data(), site.place);
+    lacking_.resize(n, decoder_.config().width);
+#pragma omp parallel for simd
+    for (int64_t i = 0; i < lacking_.size(); ++i) lacking_.data()[i] = wanted[i] - own[i];
+    lacking = lacking_.data();
+  }
+  moments.add(x, n, inputs_at(dense_activations_, site.place).data(), lacking);
 }
 
 // follow_ parts of what the dense layer makes of the dense stream, the rest of what it makes of the pruned.
@@ -325,6 +350,7 @@ void CalibratedPruner::prune_linear(Linear& linear, const InputMoments& moments,
     rhs.resize(linear.out, linear.in);
     gemm({.m = linear.out, .n = linear.in, .k = linear.in}, dense.data(), linear.in, blend.data(), linear.in,
          rhs.data(), linear.in);
+    if (moments.has_lacking()) rhs += float(follow_) * moments.lacking();
     task.rhs.emplace(view(rhs));
   }
   PrunedTensor& result = pruned_.at(linear.weight_name);

@@ -76,6 +76,8 @@ class CalibratedPruner {
   bool is_planned(const Linear& linear) const { return planned_.contains(linear.weight_name); }
   void collect(const DecoderLayer& dense, const DecoderLayer& pruned, std::span<Site> sites,
                std::span<Site> stage);
+  void add_inputs(Site& site, const float* x, int64_t n, std::span<const float> hidden,
+                  std::span<const float> dense);
   void keep_target(std::span<float> target);
   void prune_site(Site& site, ProgressCounter& progress);
   void reconstruct_with_previous(std::unique_ptr<Work> work);
@@ -111,6 +113,7 @@ class CalibratedPruner {
   std::unique_ptr<Work> previous_;    // that layer, pruned
   FloatMatrix pruned_outputs_;
   FloatMatrix dense_outputs_;
+  FloatMatrix lacking_;                       // what the pruned stream lacks to be the dense one, of a batch
   std::map<std::string, double> sparsities_;  // of tensors that have not the plan's
   std::map<std::string, PrunedTensor> pruned_;
 };

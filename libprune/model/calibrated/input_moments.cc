@@ -10,11 +10,13 @@
 
 namespace prune {
 
-InputMoments::InputMoments(Index inputs, bool follows) : gram_(Matrix<float>::Zero(inputs, inputs)) {
+InputMoments::InputMoments(Index inputs, bool follows, Index lacks)
+    : gram_(Matrix<float>::Zero(inputs, inputs)) {
   if (follows) cross_ = Matrix<float>::Zero(inputs, inputs);
+  if (lacks > 0) lacking_ = Matrix<float>::Zero(lacks, inputs);
 }
 
-void InputMoments::add(const float* x, const float* followed, int64_t n) {
+void InputMoments::add(const float* x, int64_t n, const float* followed, const float* lacking) {
   if (n == 0) return;
   constexpr Index kPanel = 512;  // columns; of the lower triangle only their own squares are computed
   const Index in = gram_.cols();
@@ -26,6 +28,11 @@ void InputMoments::add(const float* x, const float* followed, int64_t n) {
   if (follows()) {
     const Gemm shape{.m = in, .n = in, .k = n, .transpose_a = Transpose::kYes, .beta = 1};
     gemm(shape, followed, in, x, in, cross_.data(), in);
+  }
+  if (has_lacking()) {
+    const Index lacks = lacking_.rows();
+    const Gemm shape{.m = lacks, .n = in, .k = n, .transpose_a = Transpose::kYes, .beta = 1};
+    gemm(shape, lacking, lacks, x, in, lacking_.data(), in);
   }
   tokens_ += n;
 }

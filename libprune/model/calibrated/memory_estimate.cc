@@ -37,6 +37,11 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& pl
   const uint64_t sites = square(config.width) + square(config.context_width()) +
                          uint64_t(config.experts) * (square(config.width) + square(config.inner));
   estimate.moments = (follows ? 2 : 1) * sites;
+  // Of the hidden state with what is added to it, see InputMoments::lacking().
+  if (follows)
+    estimate.moments +=
+        uint64_t(config.width * (config.context_width() + (config.has_experts() ? 0 : config.inner))) *
+        kFloat;
   const uint64_t batch = activation_bytes(config, length);
   estimate.batch = (follows ? 2 : 1) * batch;
   if (method.reconstructs) {

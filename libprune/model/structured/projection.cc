@@ -59,7 +59,7 @@ void ProjectionMoments::add(const float* x, const float* correction, int64_t n, 
     for (int64_t i = 0; weights != nullptr && i < n; ++i) extended_.row(i) *= weights[i];
     x = extended_.data();
   }
-  moments_.add(x, nullptr, n);
+  moments_.add(x, n);
   if (correction == nullptr || n == 0) return;
   const Index out = correction_.rows(), in = inputs_ + fixed_;
   gemm({.m = out, .n = in, .k = n, .transpose_a = Transpose::kYes, .beta = 1}, correction, out, x, in,
