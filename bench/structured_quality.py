@@ -6,7 +6,7 @@
 Every cell is one run of `prune` and one of `prune eval`, as they are printed on stderr. The JSON file is written
 after each cell, and cells that it holds already are not run again; several runs with other --rows or --methods may
 fill one file at the same time. --train TEXT adds rows of --trained-rows after training with the dense model as
-teacher, --train-steps of 8 sequences (150 of 1024 tokens: 1,228,800 tokens): hours for a large model. With --scratch
+teacher, --train-steps of --train-batch sequences (600 of 2 of 1024 tokens: 1,228,800 tokens): hours for a large model. With --scratch
 the smaller models that will be trained are kept there, and not made twice.
 """
 
@@ -62,7 +62,7 @@ def recover(options, method, row):
             smaller = pathlib.Path(folder) / "smaller"
             prune(options, method, row, smaller)
         _, seconds = run([options.program, "recover", smaller, "--teacher", options.model, "--train", options.train,
-                          "-o", output, "--steps", options.train_steps, "--batch", 8, "--seqlen", options.seqlen,
+                          "-o", output, "--steps", options.train_steps, "--batch", options.train_batch, "--seqlen", options.seqlen,
                           *shlex.split(options.recover), "--json", "-q"])  # fmt: skip
         return evaluate(options, output) | {"seconds": seconds}
 
@@ -90,9 +90,10 @@ def main():
     parser.add_argument("--methods", type=words_of(METHODS), default=METHODS, help="separated by commas")
     parser.add_argument("--rows", type=words_of(list(ROWS)), default=list(ROWS))
     parser.add_argument("--train", type=pathlib.Path, help="text or token ids to train what is left on")
-    parser.add_argument("--train-steps", type=int, default=150, help="of 8 sequences")
+    parser.add_argument("--train-steps", type=int, default=600)
+    parser.add_argument("--train-batch", type=int, default=2, help="sequences a step")
     parser.add_argument("--trained-rows", type=words_of(list(ROWS)), default=["mixed 25%"])
-    parser.add_argument("--recover", default="", help="more options for prune recover")
+    parser.add_argument("--recover", default="--learning-rate 3e-4 --warm-up 40 --distillation 0.9", help="options of prune recover")
     parser.add_argument("--scratch", type=pathlib.Path, help="a folder for the smaller models")
     parser.add_argument("-o", "--output", type=pathlib.Path, default=pathlib.Path("structured.json"))
     options = parser.parse_args()

@@ -47,7 +47,8 @@ void add_calibration_options(CommandLine& line) {
       "how matrices share the sparsity of unstructured and block patterns: all alike, by the outliers of "
       "decoder layers, by measured errors")(
       "precision", po::value<std::string>()->default_value("fp32")->value_name("P"),
-      "of products while the model runs: fp32, or bf16, which takes half the time where the processor has it "
+      "of products while the model runs or is trained: fp32, or bf16, which takes half the time where the "
+      "processor has it "
       "(method best trains in bf16 always)")("keep-zeros", po::bool_switch(),
                                              "weights that are zero stay zero, and count as pruned")(
       "true-sequential", po::bool_switch(),
@@ -80,9 +81,8 @@ void refuse_calibration_options(const CommandLine& line, const std::string& meth
       if (line.has(name)) throw_usage(fmt::format("method {} has no use for --{}", method, name));
     }
   };
-  refuse({"calib", "samples", "damping", "follow", "allocation", "precision", "keep-zeros", "true-sequential",
-          "memory"});
-  if (shares == ShareTrainingOptions::kNo) refuse({"seqlen", "seed", "steps"});
+  refuse({"calib", "samples", "damping", "follow", "allocation", "keep-zeros", "true-sequential", "memory"});
+  if (shares == ShareTrainingOptions::kNo) refuse({"seqlen", "seed", "steps", "precision"});
 }
 
 }  // namespace prune::app

@@ -6,6 +6,8 @@
 
 #include <prune/error.h>
 
+#include "apps/prune/calibration.h"
+
 namespace prune::app {
 namespace {
 
@@ -67,7 +69,9 @@ void add_training_length_options(CommandLine& line) {
                  "of the optimizer")(
       "seqlen", po::value<int64_t>()->default_value(TrainingOptions{}.seqlen)->value_name("N"),
       "tokens of a sequence")("seed", po::value<uint64_t>()->default_value(0)->value_name("N"),
-                              "of the order of sequences");
+                              "of the order of sequences")(
+      "precision", po::value<std::string>()->default_value("fp32")->value_name("P"),
+      "of products: fp32, or bf16, which is faster where the processor has it; weights stay float32");
 }
 
 void add_mask_options(CommandLine& line) {
@@ -107,6 +111,7 @@ TrainedPruning read_training(const CommandLine& line) {
   options.temperature = *line.maybe_number("temperature");
   options.hidden_weight = *line.maybe_number("hidden-weight");
   options.save_every = line.count("save-every", 0);
+  options.precision = parse_precision(line.text("precision"));
   options.keeps_activations = !line.flag("less-memory");
   return trained;
 }

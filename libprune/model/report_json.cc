@@ -77,6 +77,7 @@ nlohmann::json to_json(const TrainedPruning& trained) {
           {"distillation", t.distillation},
           {"temperature", t.temperature},
           {"hidden_weight", t.hidden_weight},
+          {"precision", t.precision == Precision::kBf16 ? "bf16" : "fp32"},
           {"seed", t.seed},
           {"lora_rank", trained.lora_rank},
           {"soft", m.soft},

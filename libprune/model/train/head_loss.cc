@@ -5,16 +5,20 @@
 #include <vector>
 
 #include "kernels/sparse/row_math/row_math.h"
-#include "libprune/model/gemm.h"
 
 namespace prune {
 namespace {
 
 constexpr int64_t kLogitFloats = 1 << 21;  // of one model at a time: 8 MB
 
-void logits_of(const HeadInput& input, int64_t first, int64_t count, FloatMatrix& logits) {
+void logits_of(const HeadInput& input, Precision precision, int64_t first, int64_t count,
+               FloatMatrix& logits) {
   logits.resize(count, input.head->rows());
-  gemm({.m = count, .n = logits.cols(), .k = input.head->cols(), .transpose_b = Transpose::kYes},
+  gemm({.m = count,
+        .n = logits.cols(),
+        .k = input.head->cols(),
+        .transpose_b = Transpose::kYes,
+        .precision = precision},
        input.normed->row(first), input.head->cols(), input.head->data(), input.head->cols(), logits.data(),
        logits.cols());
 }
@@ -88,8 +92,8 @@ HeadLoss head_loss(const HeadInput& student, const HeadInput* teacher, std::span
   const int64_t block = std::max<int64_t>(1, kLogitFloats / vocabulary);
   for (int64_t first = 0; first < n; first += block) {
     const int64_t count = std::min(block, n - first);
-    logits_of(student, first, count, logits);
-    if (teacher != nullptr) logits_of(*teacher, first, count, teacher_logits);
+    logits_of(student, options.precision, first, count, logits);
+    if (teacher != nullptr) logits_of(*teacher, options.precision, first, count, teacher_logits);
     double cross_entropy = 0, divergence = 0;
 #pragma omp parallel for reduction(+ : cross_entropy, divergence) schedule(static)
     for (int64_t i = 0; i < count; ++i) {
@@ -107,10 +111,15 @@ HeadLoss head_loss(const HeadInput& student, const HeadInput* teacher, std::span
     total.cross_entropy += cross_entropy * scale;
     total.divergence += divergence * scale;
     if (dnormed == nullptr) continue;
-    gemm({.m = count, .n = width, .k = vocabulary}, logits.data(), vocabulary, student.head->data(), width,
-         dnormed->row(first), width);
-    gemm({.m = vocabulary, .n = width, .k = count, .transpose_a = Transpose::kYes, .beta = 1}, logits.data(),
-         vocabulary, student.normed->row(first), width, dhead->data(), width);
+    gemm({.m = count, .n = width, .k = vocabulary, .precision = options.precision}, logits.data(), vocabulary,
+         student.head->data(), width, dnormed->row(first), width);
+    gemm({.m = vocabulary,
+          .n = width,
+          .k = count,
+          .transpose_a = Transpose::kYes,
+          .beta = 1,
+          .precision = options.precision},
+         logits.data(), vocabulary, student.normed->row(first), width, dhead->data(), width);
   }
   return total;
 }

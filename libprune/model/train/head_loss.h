@@ -12,6 +12,7 @@
 #include <span>
 
 #include "libprune/model/float_matrix.h"
+#include "libprune/model/gemm.h"
 
 namespace prune {
 
@@ -22,8 +23,9 @@ struct HeadInput {
 };
 
 struct HeadLossOptions {
-  double distillation = 0;  // a; 0: no teacher
-  double temperature = 1;   // T
+  double distillation = 0;                // a; 0: no teacher
+  double temperature = 1;                 // T
+  Precision precision = Precision::kF32;  // of the products with the head
 };
 
 struct HeadLoss {

@@ -132,9 +132,9 @@ int64_t count_zeros(const Trained& trained) {
 class TrainedCheckpoint {
  public:
   explicit TrainedCheckpoint(TrainingJob& job)
-      : job_(job), decoder_(job.checkpoint), student_(decoder_), trained_(student_) {
+      : job_(job), decoder_(job.checkpoint, precision()), student_(decoder_), trained_(student_) {
     if (job.teacher != nullptr) {
-      teacher_decoder_.emplace(*job.teacher);
+      teacher_decoder_.emplace(*job.teacher, precision());
       teacher_.emplace(*teacher_decoder_);
     }
     for (const PlannedTensor& planned : job.plan.tensors) {
@@ -187,6 +187,8 @@ class TrainedCheckpoint {
   std::optional<TrainingReport> take_report() { return std::move(report_); }
 
  private:
+  Precision precision() const { return job_.plan.options.trained.training.precision; }
+
   TrainingStep step_of(Trainer& trainer, const std::filesystem::path& state_file) const try {
     return trainer.step();
   } catch (const Error& fault) {

@@ -145,7 +145,8 @@ struct Trainer::State {
     }
     forward_model(student, student_rope, batch, activations);
     const HeadLossOptions loss_options{.distillation = teacher == nullptr ? 0 : options.distillation,
-                                       .temperature = options.temperature};
+                                       .temperature = options.temperature,
+                                       .precision = options.precision};
     const HeadLoss loss = head_loss(
         {&activations.normed, &student.head_matrix()}, teacher == nullptr ? nullptr : &teacher_head,
         std::span(whole.targets).subspan(begin, tokens), loss_options, &dnormed, &gradients.head_matrix());

@@ -7,6 +7,8 @@
 
 #include <prune/schedule.h>
 
+#include "libprune/model/gemm.h"
+
 namespace prune {
 
 enum class OptimizerKind { kAdamW, kLamb };
@@ -20,11 +22,14 @@ struct TrainingOptions {
   Decay decay = Decay::kCosine;
   OptimizerKind optimizer = OptimizerKind::kAdamW;
   double weight_decay = 0;
-  double clip = 1;                // the largest norm of the gradient; 0: any
-  int64_t accumulate = 1;         // parts that a batch passes the model in, one after another
-  double distillation = 0.5;      // share of the teacher's logits in the loss, where there is a teacher
-  double temperature = 1;         // of both softmaxes in distillation
-  double hidden_weight = 0;       // of the teacher's hidden states, layer by layer
+  double clip = 1;            // the largest norm of the gradient; 0: any
+  int64_t accumulate = 1;     // parts that a batch passes the model in, one after another
+  double distillation = 0.5;  // share of the teacher's logits in the loss, where there is a teacher
+  double temperature = 1;     // of both softmaxes in distillation
+  double hidden_weight = 0;   // of the teacher's hidden states, layer by layer
+  // Of the products with linear layers and the head, forward and backward; weights, gradients, moments and
+  // all sums stay floats.
+  Precision precision = Precision::kF32;
   bool keeps_activations = true;  // false: a third more work for less memory
   uint64_t seed = 0;
   int64_t save_every = 0;  // steps between two saves of the state; 0: never

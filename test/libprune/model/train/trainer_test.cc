@@ -247,6 +247,20 @@ TEST_F(TrainerTest, FollowsATeacher) {
   EXPECT_LT(last, 0.5 * first);
 }
 
+TEST_F(TrainerTest, MultipliesInBf16WhereItIsTold) {
+  if (!has_bf16_products()) GTEST_SKIP() << "this processor has no products of bf16";
+  TrainableModel rounded = random_model(config_, 5), exact = random_model(config_, 5);
+  for (DecoderLayer& layer : rounded.layers) {
+    for (Linear* linear : layer.linears()) linear->precision = Precision::kBf16;
+  }
+  TrainingOptions in_bf16 = options_;
+  in_bf16.precision = Precision::kBf16;
+  const std::vector<double> seen = losses(rounded, in_bf16), expected = losses(exact, options_);
+  EXPECT_NE(seen.front(), expected.front());
+  EXPECT_NEAR(seen.front(), expected.front(), 0.01 * expected.front());
+  EXPECT_LT(seen.back(), 0.3 * seen.front());
+}
+
 TEST_F(TrainerTest, SaysWhenItDiverges) {
   options_.learning_rate = 1e3;
   options_.clip = 0;
