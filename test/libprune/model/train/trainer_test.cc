@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <prune/prune.h>
 
+#include "libprune/model/bf16.h"
 #include "libprune/model/train/head_loss.h"
 #include "libprune/model/train/model_pass.h"
 #include "test/libprune/model/decoder/reference_layer.h"
