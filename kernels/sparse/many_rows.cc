@@ -10,8 +10,12 @@ namespace {
 
 // Panels packed at a time: enough to amortise a barrier, little enough to stay in a shared cache.
 constexpr int64_t kPanelBudget = int64_t{8} << 20;
-// Inputs packed per unit of parallel work. Even, for kernels that take inputs in pairs.
+// Kernels that take inputs in pairs or fours find zeros behind the last.
+constexpr int64_t kInputsTogether = 4;
+// Inputs packed per unit of parallel work: a multiple of those.
 constexpr int64_t kPackDepth = 256;
+// Panels that share a staged chunk: their tiles fit the second-level cache beside it.
+constexpr int64_t kPanelsTogether = 4;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
@@ -19,13 +23,20 @@ int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 }  // namespace
 
 int64_t ManyRows::panel_bytes() const {
-  return round_up(cols_ * code_.panel_columns * code_.input_bytes, Buffer::kAlignment);
+  return round_up(round_up(cols_, kInputsTogether) * code_.panel_columns * code_.input_bytes,
+                  Buffer::kAlignment);
 }
 
 int64_t ManyRows::tile_bytes() const { return chunk_rows_ * code_.panel_columns * int64_t{sizeof(float)}; }
 
-// A tile and the scratch memory behind it.
-int64_t ManyRows::thread_bytes() const { return tile_bytes() + round_up(scratch_bytes_, Buffer::kAlignment); }
+// Tiles and the scratch memory behind them.
+int64_t ManyRows::thread_bytes(int64_t panels) const {
+  return panels_together(panels) * tile_bytes() + round_up(scratch_bytes_, Buffer::kAlignment);
+}
+
+int64_t ManyRows::panels_together(int64_t count) const {
+  return stages() ? std::min(count, kPanelsTogether) : 1;
+}
 
 // As few panels as the kernel allows, of nearly equal width.
 int64_t ManyRows::panel_width(int64_t n) const {
@@ -39,17 +50,19 @@ int64_t ManyRows::panels_at_once(int64_t n) const {
 }
 
 size_t ManyRows::workspace_bytes(int64_t n, int threads) const {
-  return static_cast<size_t>(panels_at_once(n) * panel_bytes() + threads * thread_bytes());
+  const int64_t at_once = panels_at_once(n);
+  return static_cast<size_t>(at_once * panel_bytes() + threads * thread_bytes(at_once));
 }
 
 void ManyRows::run(const Batch& batch, int threads, void* workspace) const {
   char* panels = static_cast<char*>(workspace);
   const int64_t at_once = panels_at_once(batch.n), width = panel_width(batch.n);
+  const int64_t together = panels_together(at_once);
   char* tiles = panels + at_once * panel_bytes();
   const int64_t slabs = divide_up(cols_, kPackDepth), chunks = this->chunks();
 #pragma omp parallel num_threads(threads)
   {
-    float* tile = reinterpret_cast<float*>(tiles + thread_index() * thread_bytes());
+    float* own_tiles = reinterpret_cast<float*>(tiles + thread_index() * thread_bytes(at_once));
     for (int64_t c0 = 0; c0 < batch.n; c0 += at_once * width) {
       const int64_t count = std::min(at_once, divide_up(batch.n - c0, width));
 #pragma omp for schedule(static)
@@ -59,13 +72,14 @@ void ManyRows::run(const Batch& batch, int threads, void* workspace) const {
       }
       // Chunks differ in cost and cores in speed, so threads take the next chunk when they are free. All
       // panels meet a chunk while its weights are in a cache.
-      const int64_t together = stages() ? count : 1;
+      const int64_t groups = divide_up(count, together);
 #pragma omp for schedule(dynamic)
-      for (int64_t i = 0; i < count * chunks; i += together) {
-        const int64_t chunk = i / count;
-        if (stages()) stage(chunk, scratch_behind(tile));
-        for (int64_t p = i % count; p < i % count + together; ++p)
-          multiply_chunk(batch, c0 + p * width, chunk, width, panels + p * panel_bytes(), tile);
+      for (int64_t i = 0; i < groups * chunks; ++i) {
+        const int64_t first = i % groups * together;
+        multiply_chunk(
+            batch, i / groups,
+            {c0 + first * width, std::min(together, count - first), width, panels + first * panel_bytes()},
+            own_tiles);
       }
     }
   }
@@ -76,13 +90,29 @@ void ManyRows::pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t 
              std::min(kPackDepth, cols_ - k), panel + k * code_.panel_columns * code_.input_bytes);
 }
 
-void ManyRows::multiply_chunk(const Batch& batch, int64_t column, int64_t chunk, int64_t width,
-                              const char* panel, float* tile) const {
-  const int64_t row = chunk * chunk_rows_, columns = std::min(width, batch.n - column);
-  multiply(chunk, panel, columns, tile, scratch_behind(tile));
-  code_.store(
-      tile, std::min(chunk_rows_, rows_ - row), columns, scales_.empty() ? nullptr : scales_.data() + row,
-      batch.bias == nullptr ? nullptr : batch.bias + row, batch.y + column * batch.ldy + row, batch.ldy);
+void ManyRows::multiply_chunk(const Batch& batch, int64_t chunk, const Panels& panels, float* tiles) const {
+  const int64_t tile = tile_bytes() / int64_t{sizeof(float)};
+  void* scratch = tiles + panels_together(panels_at_once(batch.n)) * tile;
+  for (int64_t segment = 0; segment < segments(); ++segment) {
+    if (stages()) stage(chunk, segment, scratch);
+    for (int64_t p = 0; p < panels.count; ++p) {
+      const int64_t columns = std::min(panels.width, batch.n - panels.column - p * panels.width);
+      multiply(chunk, segment, panels.data + p * panel_bytes(), columns, tiles + p * tile, scratch);
+    }
+  }
+  store_chunk(batch, chunk, panels, tiles);
+}
+
+void ManyRows::store_chunk(const Batch& batch, int64_t chunk, const Panels& panels,
+                           const float* tiles) const {
+  const int64_t row = chunk * chunk_rows_;
+  for (int64_t p = 0; p < panels.count; ++p, tiles += tile_bytes() / int64_t{sizeof(float)}) {
+    const int64_t column = panels.column + p * panels.width;
+    code_.store(tiles, std::min(chunk_rows_, rows_ - row), std::min(panels.width, batch.n - column),
+                scales_.empty() ? nullptr : scales_.data() + row,
+                batch.bias == nullptr ? nullptr : batch.bias + row, batch.y + column * batch.ldy + row,
+                batch.ldy);
+  }
 }
 
 }  // namespace prune::kernels

@@ -42,25 +42,32 @@ class ManyRows : public Layout {
   int64_t chunks() const { return (rows_ + chunk_rows_ - 1) / chunk_rows_; }
   size_t frame_bytes() const { return scales_.size() * sizeof(float); }
 
-  // Where it stages(), a thread multiplies a chunk with all panels and calls stage() before, which may
-  // rearrange the chunk's weights in its scratch memory.
+  // Where it stages(), a thread multiplies a chunk with several panels, one segment of its inputs after the
+  // other, and calls stage() before each, which may rearrange those weights in its scratch memory.
   virtual bool stages() const { return false; }
-  virtual void stage(int64_t /*chunk*/, void* /*scratch*/) const {}
-  // tile[row][c] = sum_k W[row][k] panel[k][c] for all rows of the chunk and c < columns; tile rows lie
-  // panel_columns apart, and there are chunk_rows of them.
-  virtual void multiply(int64_t chunk, const void* panel, int64_t columns, float* tile,
+  virtual int64_t segments() const { return 1; }
+  virtual void stage(int64_t /*chunk*/, int64_t /*segment*/, void* /*scratch*/) const {}
+  // tile[row][c] = sum_k W[row][k] panel[k][c] for all rows of the chunk, inputs k of the segment and c <
+  // columns; segments after the first are added to what is there. Tile rows lie panel_columns apart, and
+  // there are chunk_rows of them.
+  virtual void multiply(int64_t chunk, int64_t segment, const void* panel, int64_t columns, float* tile,
                         void* scratch) const = 0;
 
  private:
   int64_t panel_bytes() const;
   int64_t tile_bytes() const;
-  int64_t thread_bytes() const;
+  int64_t thread_bytes(int64_t panels) const;
   int64_t panel_width(int64_t n) const;
   int64_t panels_at_once(int64_t n) const;
   void pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t width, char* panel) const;
-  void multiply_chunk(const Batch& batch, int64_t column, int64_t chunk, int64_t width, const char* panel,
-                      float* tile) const;
-  void* scratch_behind(float* tile) const { return tile + tile_bytes() / int64_t{sizeof(float)}; }
+  // The panels of a batch that are packed: `count` of them, of columns from `column` on.
+  struct Panels {
+    int64_t column, count, width;
+    const char* data;
+  };
+  void multiply_chunk(const Batch& batch, int64_t chunk, const Panels& panels, float* tiles) const;
+  void store_chunk(const Batch& batch, int64_t chunk, const Panels& panels, const float* tiles) const;
+  int64_t panels_together(int64_t count) const;
 
   int64_t rows_;
   int64_t cols_;

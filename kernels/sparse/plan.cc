@@ -20,10 +20,12 @@ namespace {
 
 // Up to this many rows of X, reading the weights costs more than multiplying them.
 constexpr int64_t kMostFewRows = 8;
-// Of 2:4 with AVX-512, whose permutations find the inputs of every row of X at full speed, it is more; most in
-// bf16, where the kernel for many rows takes 32 at least. In place they are found four rows at a time only.
+// Of 2:4 with AVX-512, whose permutations find the inputs of every row of X at full speed, it is more; most
+// in bf16, where the kernel for many rows takes 32 at least. In place they are found four rows at a time
+// only.
 int64_t most_few_rows24(const NmWeights& weights, const PrepareOptions& options) {
-  if (weights.keep != 2 || weights.group != 4 || !isa::runs_on(isa::kAvx512, options.isa)) return kMostFewRows;
+  if (weights.keep != 2 || weights.group != 4 || !isa::runs_on(isa::kAvx512, options.isa))
+    return kMostFewRows;
   if (weights.type == WeightType::kF32 || !isa::runs_on(isa::kAvx512Bf16, options.isa)) return 16;
   return options.in_place ? 12 : 24;
 }
@@ -149,7 +151,8 @@ Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
         auto few = make_where_it_lies(weights, options);
         return few != nullptr ? std::move(few) : make_few_unstructured(source, options);
       },
-      [&] { return make_lists(source, options); });
+      [&] { return make_lists(source, options); }, kMostFewRows,
+      [&] { return make_six_pairs(weights, options); });
 }
 
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options) {
@@ -163,6 +166,7 @@ Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
   const RowSource source = read_rows(weights);
   // Blocks too low for a strip are but rows of nonzeros.
   const auto make_few = [&] {
+    if (auto few = make_where_it_lies(weights, options)) return few;
     auto few = make_bsr_few(weights, options);
     return few != nullptr ? std::move(few) : make_few_unstructured(source, options);
   };
@@ -170,7 +174,8 @@ Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
     auto many = make_bsr_tiles(weights, options);
     return many != nullptr ? std::move(many) : make_lists(source, options);
   };
-  return make_plan(source, options, make_few, make_many);
+  return make_plan(source, options, make_few, make_many, kMostFewRows,
+                   [&] { return make_bsr_tiles(weights, options); });
 }
 
 Plan prepare(const DenseWeights& weights, const PrepareOptions& options) {

@@ -45,6 +45,21 @@ int64_t nm_row_bytes(int64_t cols, int32_t keep, int32_t group) {
   return (cols / group * keep * nm_index_bits(group) + 7) / 8;
 }
 
+size_t stored_bytes(const NmWeights& w) {
+  const int64_t values = w.cols / w.group * w.keep * weight_bytes(w.type);
+  return static_cast<size_t>(w.rows * (values + nm_row_bytes(w.cols, w.keep, w.group)));
+}
+size_t stored_bytes(const BitmaskWeights& w) {
+  return static_cast<size_t>(w.row_offsets[w.rows] * weight_bytes(w.type) + w.rows * ((w.cols + 7) / 8)) +
+         static_cast<size_t>(w.rows) * sizeof(int64_t);
+}
+size_t stored_bytes(const BsrWeights& w) {
+  const int64_t block_rows = w.rows / w.block_rows, blocks = w.indptr[block_rows];
+  return static_cast<size_t>(blocks) *
+             (static_cast<size_t>(w.block_rows * w.block_cols * weight_bytes(w.type)) + sizeof(int32_t)) +
+         static_cast<size_t>(block_rows + 1) * sizeof(int64_t);
+}
+
 const char* find_fault(const NmWeights& w, int64_t values_count, int64_t indices_bytes) {
   if (const char* fault = find_shape_fault(w)) return fault;
   if (w.group < 2 || w.group > 32 || w.keep < 1 || w.keep >= w.group) return "not an N:M pattern up to 32";

@@ -4,6 +4,7 @@
 // stay. `scales`, where present, multiplies row r of W by scales[r] (int8 weights are symmetric per row).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace prune::kernels {
@@ -65,6 +66,11 @@ struct BsrWeights : Weights {
 // Bytes of one row of NmWeights::indices, and the bits of one index.
 int32_t nm_index_bits(int32_t group);
 int64_t nm_row_bytes(int64_t cols, int32_t keep, int32_t group);
+
+// Bytes of all arrays but the scales.
+size_t stored_bytes(const NmWeights& weights);
+size_t stored_bytes(const BitmaskWeights& weights);
+size_t stored_bytes(const BsrWeights& weights);
 
 // What is wrong with the arrays (an index out of range, offsets that go back, a shape that does not divide),
 // or nullptr. prepare() trusts them, so weights from a file are asked about here first. `values_count` is the

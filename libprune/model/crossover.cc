@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <cmath>
 #include <iterator>
 #include <vector>
 
@@ -25,23 +26,36 @@ double seconds_of(Run&& run) {
 
 }  // namespace
 
+int64_t least_regret(std::span<const BatchTimes> times) {
+  // Sums of logarithms: of `few` for the batches before a threshold, of `many` for those from it on.
+  double cost = 0;
+  for (const BatchTimes& t : times) cost += std::log(t.few);
+  double least = cost;
+  int64_t from = kNever;
+  for (size_t i = times.size(); i-- > 0;) {
+    cost += std::log(times[i].many / kClearly) - std::log(times[i].few);
+    if (cost >= least) continue;
+    least = cost;
+    from = times[i].n;
+  }
+  return from;
+}
+
 int64_t measure_crossover(int64_t out, int64_t in, const BatchProduct& few, const BatchProduct& many) {
   const int64_t most = kTried[std::size(kTried) - 1];
   std::vector<float> x(static_cast<size_t>(most * in)), y(static_cast<size_t>(most * out));
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 31) - 15;
-  int64_t from = kNever;
-  for (size_t i = std::size(kTried); i-- > 0;) {
-    const int64_t n = kTried[i];
-    double few_seconds = std::numeric_limits<double>::infinity(), many_seconds = few_seconds;
+  std::vector<BatchTimes> times;
+  for (const int64_t n : kTried) {
+    const double never = std::numeric_limits<double>::infinity();
+    BatchTimes& t = times.emplace_back(BatchTimes{n, never, never});
     // In turns, so that other load hits both.
     for (int trial = 0; trial < kTrials; ++trial) {
-      few_seconds = std::min(few_seconds, seconds_of([&] { few(x.data(), y.data(), n); }));
-      many_seconds = std::min(many_seconds, seconds_of([&] { many(x.data(), y.data(), n); }));
+      t.few = std::min(t.few, seconds_of([&] { few(x.data(), y.data(), n); }));
+      t.many = std::min(t.many, seconds_of([&] { many(x.data(), y.data(), n); }));
     }
-    if (many_seconds >= kClearly * few_seconds) break;
-    from = n;
   }
-  return from;
+  return least_regret(times);
 }
 
 std::string shape_kind(int64_t out, int64_t in) {

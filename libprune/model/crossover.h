@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <span>
 #include <string>
 
 namespace prune {
@@ -13,7 +14,16 @@ inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 // Y [n, out] = X [n, in] W^T, contiguous.
 using BatchProduct = std::function<void(const float* x, float* y, int64_t n)>;
 
-// The least of a few n from which `many` stays clearly faster than `few`; kNever. A few hundred milliseconds.
+// What a batch of n rows took each way, in seconds.
+struct BatchTimes {
+  int64_t n;
+  double few, many;
+};
+// The n from which to take `many` so that the product of all times is least, where it must be clearly faster;
+// kNever. Ascending n.
+int64_t least_regret(std::span<const BatchTimes> times);
+
+// least_regret() of a few n up to 512. Takes a few hundred milliseconds.
 int64_t measure_crossover(int64_t out, int64_t in, const BatchProduct& few, const BatchProduct& many);
 
 // "2^12x2^11": shapes whose times are alike.

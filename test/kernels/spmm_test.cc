@@ -155,6 +155,7 @@ TEST_P(InPlaceKernelTest, EveryPattern) {
   const std::vector<int64_t> batches{1, 2, 3, 7, 17};
   for (const WeightType type : types_of(GetParam().name)) {
     for (const auto& [rows, cols] : {std::pair{1, 4}, {3, 60}, {5, 64}, {17, 132}, {18, 1036}}) {
+      if (contains(GetParam().name, "bsr")) continue;
       if (contains(GetParam().name, "nm24")) {
         const TestMatrix m = random_matrix(rows, cols, type, {.keep = 2, .group = 4}, rng_);
         ASSERT_NO_FATAL_FAILURE(check_all(m, PackedNm(m, 2, 4).view, batches));
@@ -170,8 +171,24 @@ TEST_P(InPlaceKernelTest, EveryPattern) {
   }
 }
 
+TEST_P(InPlaceKernelTest, Blocks) {
+  if (!contains(GetParam().name, "bsr")) GTEST_SKIP() << "takes no blocks";
+  options_.in_place = true;
+  const WeightType type = types_of(GetParam().name)[0];
+  for (const auto& [rows, cols] : {std::pair{2, 16}, {16, 16}, {18, 32}, {64, 64}}) {
+    for (const double density : {0.0, 0.3, 1.0}) {
+      const TestMatrix m = random_matrix(rows * 3, cols * 5, type,
+                                         {.density = density, .block_rows = rows, .block_cols = cols}, rng_);
+      const PackedBsr packed(m, rows, cols);
+      ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 2, 3, 17}));
+      EXPECT_LT(prepare(packed.view, options_).own_bytes(), 1000U);
+    }
+  }
+}
+
 // Blocks of twelve groups and what is left of them, one and several panels and chunks, rows without partner.
 TEST_P(SixPairsKernelTest, TwoOfFour) {
+  if (contains(GetParam().name, "bitmask")) GTEST_SKIP() << "takes bitmasks";
   const WeightType type = types_of(GetParam().name)[0];
   for (const auto& [rows, cols] : {std::pair{1, 4}, {3, 48}, {130, 60}, {17, 132}, {18, 1036}}) {
     const TestMatrix m = random_matrix(rows, cols, type, {.keep = 2, .group = 4}, rng_);
@@ -181,6 +198,18 @@ TEST_P(SixPairsKernelTest, TwoOfFour) {
       ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 33, 65, 130}));
     }
     EXPECT_LT(prepare(packed.view, options_).own_bytes(), 600U);
+  }
+}
+
+TEST_P(SixPairsKernelTest, AnyPattern) {
+  if (contains(GetParam().name, "nm24")) GTEST_SKIP() << "takes 2:4";
+  options_.in_place = true;
+  for (const double density : kDensities) {
+    for (const auto& [rows, cols] : {std::pair{1, 1}, {3, 48}, {130, 61}, {17, 130}, {18, 1037}}) {
+      const TestMatrix m =
+          random_matrix(rows, cols, types_of(GetParam().name)[0], {.density = density}, rng_);
+      ASSERT_NO_FATAL_FAILURE(check_all(m, PackedBitmask(m).view, {1, 33, 65, 130}));
+    }
   }
 }
 
@@ -253,7 +282,10 @@ TEST_P(BsrKernelTest, Blocks) {
         const TestMatrix m =
             random_matrix(rows * (1 + 130 / rows), cols * (1 + 140 / cols), type,
                           {.density = density, .block_rows = rows, .block_cols = cols}, rng_);
-        ASSERT_NO_FATAL_FAILURE(check_all(m, PackedBsr(m, rows, cols).view, {1, 2, 3, 4, 9, 33, 65, 130}));
+        const PackedBsr packed(m, rows, cols);
+        options_.in_place =
+            density == 0.3;  // tiles that are cut for every batch, a second panel after the first
+        ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 2, 3, 4, 9, 33, 65, 130}));
       }
     }
   }
@@ -279,10 +311,12 @@ constexpr KernelLine kBitmaskKernels[] = {
 // Empty where there are none for the processor.
 const std::vector<KernelLine> kInPlaceKernels{
 #define PRUNE_IN_PLACE_KERNEL PRUNE_LINE
+#define PRUNE_IN_PLACE_BLOCKS_KERNEL PRUNE_LINE
 #include "kernels/sparse/in_place/kernels.inc"
 };
 const std::vector<KernelLine> kSixPairsKernels{
-#define PRUNE_SIX_PAIRS_KERNEL PRUNE_LINE
+#define PRUNE_SIX_PAIRS_NM24_KERNEL PRUNE_LINE
+#define PRUNE_SIX_PAIRS_BITMASK_KERNEL PRUNE_LINE
 #include "kernels/sparse/six_pairs/kernels.inc"
 };
 constexpr KernelLine kCsrKernels[] = {

@@ -188,6 +188,87 @@ void multiply(const PackedRow& row, int64_t cols, const uint16_t* x, int64_t x_s
     multiply_batch<F, Values, 1>(row, cols, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
 }
 
+// Thirty-two weights of a block: one row's, or of blocks of 16 columns two rows'.
+PRUNE_INLINE __m512i load_unit(const uint16_t* p) { return _mm512_loadu_si512(p); }
+PRUNE_INLINE __m512i load_unit(const int8_t* p) {
+  const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const auto widen = [](__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)); };
+  return (__m512i)_mm512_cvtne2ps_pbh(widen(_mm256_extracti128_si256(v, 1)),
+                                      widen(_mm256_castsi256_si128(v)));
+}
+
+// The inputs that meet a unit.
+template <bool TwoRows>
+PRUNE_INLINE __m512i load_inputs(const uint16_t* x) {
+  if constexpr (!TwoRows) return _mm512_loadu_si512(x);
+  return _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)));
+}
+
+// U units from `first` on of every block against B rows of X.
+template <class T, bool TwoRows, int U, int B>
+void multiply_units(const BlockRow& row, int64_t first, const uint16_t* x, int64_t x_stride, float* sums,
+                    int64_t sums_stride) {
+  // Of a block: units from one input to the next 32 lie beside each other, those of a row behind another
+  // `across` apart.
+  const int64_t across = TwoRows ? 1 : row.block_cols / 32, block = row.block_rows * row.block_cols;
+  const T* values = static_cast<const T*>(row.values) + first * across * 32;
+  __m512 acc[U][B];
+#pragma GCC unroll 8
+  for (int u = 0; u < U; ++u) {
+#pragma GCC unroll 2
+    for (int i = 0; i < B; ++i) acc[u][i] = _mm512_setzero_ps();
+  }
+  for (int64_t b = 0; b < row.blocks; ++b, values += block) {
+    const uint16_t* in = x + row.columns[b] * row.block_cols;
+    for (int64_t c = 0; c < across; ++c, in += 32) {
+      __m512i inputs[B];
+#pragma GCC unroll 2
+      for (int i = 0; i < B; ++i) inputs[i] = load_inputs<TwoRows>(in + i * x_stride);
+#pragma GCC unroll 8
+      for (int u = 0; u < U; ++u) {
+        const T* at = values + (u * across + c) * 32;
+        prefetch_ahead(at);
+        const __m512i w = load_unit(at);
+#pragma GCC unroll 2
+        for (int i = 0; i < B; ++i) acc[u][i] = dot_pairs(acc[u][i], inputs[i], w);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int u = 0; u < U; ++u) {
+#pragma GCC unroll 2
+    for (int i = 0; i < B; ++i) {
+      float* to = sums + i * sums_stride + (first + u) * (TwoRows ? 2 : 1);
+      if constexpr (TwoRows) {
+        to[0] = _mm512_mask_reduce_add_ps(0x00ff, acc[u][i]);
+        to[1] = _mm512_mask_reduce_add_ps(0xff00, acc[u][i]);
+      } else {
+        to[0] = _mm512_reduce_add_ps(acc[u][i]);
+      }
+    }
+  }
+}
+
+template <class T, bool TwoRows, int B>
+void multiply_block_row(const BlockRow& row, const uint16_t* x, int64_t x_stride, float* sums,
+                        int64_t sums_stride) {
+  const int64_t units = TwoRows ? row.block_rows / 2 : row.block_rows;
+  int64_t u = 0;
+  for (; u + 8 <= units; u += 8) multiply_units<T, TwoRows, 8, B>(row, u, x, x_stride, sums, sums_stride);
+  for (; u < units; ++u) multiply_units<T, TwoRows, 1, B>(row, u, x, x_stride, sums, sums_stride);
+}
+
+template <class T>
+void multiply_blocks(const BlockRow& row, const uint16_t* x, int64_t x_stride, int64_t n, float* sums,
+                     int64_t sums_stride) {
+  const bool two_rows = row.block_cols == 16;
+  auto* const run = two_rows ? &multiply_block_row<T, true, 2> : &multiply_block_row<T, false, 2>;
+  auto* const one = two_rows ? &multiply_block_row<T, true, 1> : &multiply_block_row<T, false, 1>;
+  int64_t i = 0;
+  for (; i + 2 <= n; i += 2) run(row, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
+  if (i < n) one(row, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
+}
+
 void pack_x(const float* x, int64_t cols, int64_t padded, uint16_t* packed) {
   round_inputs(x, cols, padded, packed);
 }
@@ -207,5 +288,10 @@ constexpr InPlaceKernel in_place_bitmask_bf16_avx512bf16 =
     kernel<Bitmask, Bf16Values>("in_place_bitmask_bf16_avx512bf16", Marks::kBitmask, WeightType::kBf16);
 constexpr InPlaceKernel in_place_bitmask_i8_avx512bf16 =
     kernel<Bitmask, Int8Values>("in_place_bitmask_i8_avx512bf16", Marks::kBitmask, WeightType::kI8);
+
+constexpr InPlaceBlocksKernel in_place_bsr_bf16_avx512bf16 = {
+    "in_place_bsr_bf16_avx512bf16", WeightType::kBf16, pack_x, multiply_blocks<uint16_t>};
+constexpr InPlaceBlocksKernel in_place_bsr_i8_avx512bf16 = {"in_place_bsr_i8_avx512bf16", WeightType::kI8,
+                                                            pack_x, multiply_blocks<int8_t>};
 
 }  // namespace prune::kernels

@@ -28,14 +28,6 @@ PackedRow row_of(const BitmaskWeights& w, int64_t r) {
           w.bitmask + r * ((w.cols + 7) / 8)};
 }
 
-int64_t stored_bytes(const NmWeights& w) {
-  return w.rows * (w.cols / 2 * weight_bytes(w.type) + nm_row_bytes(w.cols, w.keep, w.group));
-}
-int64_t stored_bytes(const BitmaskWeights& w) {
-  return w.row_offsets[w.rows] * weight_bytes(w.type) +
-         w.rows * ((w.cols + 7) / 8 + static_cast<int64_t>(sizeof(int64_t)));
-}
-
 template <class W>
 class InPlace final : public FewRows {
  public:
@@ -46,7 +38,7 @@ class InPlace final : public FewRows {
         weights_(weights) {}
 
   const char* kernel_name() const override { return kernel_.name; }
-  size_t bytes() const override { return static_cast<size_t>(stored_bytes(weights_)); }
+  size_t bytes() const override { return stored_bytes(weights_); }
   size_t own_bytes() const override { return frame_bytes(); }
   bool is_in_place() const override { return true; }
 
@@ -71,6 +63,53 @@ class InPlace final : public FewRows {
   W weights_;
 };
 
+class InPlaceBlocks final : public FewRows {
+ public:
+  InPlaceBlocks(const BsrWeights& weights, const InPlaceBlocksKernel& kernel)
+      : FewRows(weights.rows, weights.block_rows, copy_scales(weights), costs(weights)),
+        kernel_(kernel),
+        weights_(weights) {}
+
+  const char* kernel_name() const override { return kernel_.name; }
+  size_t bytes() const override { return stored_bytes(weights_); }
+  size_t own_bytes() const override { return frame_bytes(); }
+  bool is_in_place() const override { return true; }
+
+  static bool takes(const BsrWeights& w) {
+    return w.block_rows % 2 == 0 && w.block_rows <= kMaxGroupRows &&
+           (w.block_cols == 16 || w.block_cols % 32 == 0);
+  }
+
+ private:
+  static std::vector<int64_t> costs(const BsrWeights& w) {
+    const int64_t block_rows = w.rows / w.block_rows;
+    std::vector<int64_t> costs(static_cast<size_t>(block_rows) + 1);
+    for (int64_t i = 0; i <= block_rows; ++i) costs[i] = w.indptr[i] + i;
+    return costs;
+  }
+
+  int64_t padded() const { return (weights_.cols + 31) / 32 * 32; }
+  int64_t x_stride() const { return padded() + kApart; }
+
+  size_t packed_x_bytes() const override { return static_cast<size_t>(x_stride()) * sizeof(uint16_t); }
+  void pack_x(const float* x, int64_t i, int64_t, char* packed) const override {
+    kernel_.pack_x(x, weights_.cols, padded(), reinterpret_cast<uint16_t*>(packed) + i * x_stride());
+  }
+  void multiply(int64_t group, const void* x, int64_t n, float* sums) const override {
+    const int64_t first = weights_.indptr[group], block = int64_t{weights_.block_rows} * weights_.block_cols;
+    kernel_.multiply(
+        {.values = static_cast<const char*>(weights_.values) + first * block * weight_bytes(weights_.type),
+         .columns = weights_.indices + first,
+         .blocks = weights_.indptr[group + 1] - first,
+         .block_rows = weights_.block_rows,
+         .block_cols = weights_.block_cols},
+        static_cast<const uint16_t*>(x), x_stride(), n, sums, weights_.block_rows);
+  }
+
+  const InPlaceBlocksKernel& kernel_;
+  BsrWeights weights_;
+};
+
 const InPlaceKernel* choose(Marks marks, WeightType type, const PrepareOptions& options) {
   struct Entry {
     const InPlaceKernel* kernel;
@@ -78,8 +117,10 @@ const InPlaceKernel* choose(Marks marks, WeightType type, const PrepareOptions& 
   };
   static const std::vector<Entry> kernels{
 #define PRUNE_IN_PLACE_KERNEL(name, needs) {&name, needs},
+#define PRUNE_IN_PLACE_BLOCKS_KERNEL(name, needs)
 #include "kernels/sparse/in_place/kernels.inc"
 #undef PRUNE_IN_PLACE_KERNEL
+#undef PRUNE_IN_PLACE_BLOCKS_KERNEL
   };
   for (const auto& [kernel, needs] : kernels) {
     const bool wanted = options.kernel.empty() || options.kernel == kernel->name;
@@ -104,6 +145,27 @@ std::unique_ptr<const Layout> make_in_place(const NmWeights& weights, const Prep
 
 std::unique_ptr<const Layout> make_in_place(const BitmaskWeights& weights, const PrepareOptions& options) {
   return make(weights, Marks::kBitmask, options);
+}
+
+std::unique_ptr<const Layout> make_in_place(const BsrWeights& weights, const PrepareOptions& options) {
+  struct Entry {
+    const InPlaceBlocksKernel* kernel;
+    uint32_t needs;
+  };
+  static const std::vector<Entry> kernels{
+#define PRUNE_IN_PLACE_KERNEL(name, needs)
+#define PRUNE_IN_PLACE_BLOCKS_KERNEL(name, needs) {&name, needs},
+#include "kernels/sparse/in_place/kernels.inc"
+#undef PRUNE_IN_PLACE_KERNEL
+#undef PRUNE_IN_PLACE_BLOCKS_KERNEL
+  };
+  if (!InPlaceBlocks::takes(weights)) return nullptr;
+  for (const auto& [kernel, needs] : kernels) {
+    const bool wanted = options.kernel.empty() || options.kernel == kernel->name;
+    if (wanted && kernel->type == weights.type && isa::runs_on(needs, options.isa))
+      return std::make_unique<InPlaceBlocks>(weights, *kernel);
+  }
+  return nullptr;
 }
 
 }  // namespace prune::kernels

@@ -13,5 +13,6 @@ namespace prune::kernels {
 // alignment than their types; scales are copied. Null where no kernel here takes the pattern and type.
 std::unique_ptr<const Layout> make_in_place(const NmWeights& weights, const PrepareOptions& options);
 std::unique_ptr<const Layout> make_in_place(const BitmaskWeights& weights, const PrepareOptions& options);
+std::unique_ptr<const Layout> make_in_place(const BsrWeights& weights, const PrepareOptions& options);
 
 }  // namespace prune::kernels

@@ -1,4 +1,4 @@
-// One packed row of W against some rows of X.
+// One packed row of W, or one row of blocks, against some rows of X.
 #pragma once
 
 #include <cstddef>
@@ -29,8 +29,28 @@ struct InPlaceKernel {
                    float* sums, int64_t sums_stride);
 };
 
+// A row of blocks whose width is 16 or a multiple of 32, and whose height is even.
+struct BlockRow {
+  const void* values;  // [blocks, block_rows, block_cols]
+  const int32_t* columns;
+  int64_t blocks;
+  int64_t block_rows;
+  int64_t block_cols;
+};
+
+struct InPlaceBlocksKernel {
+  const char* name;
+  WeightType type;
+  void (*pack_x)(const float* x, int64_t cols, int64_t padded, uint16_t* packed);  // padded: to 32
+  // sums[i * sums_stride + r] = the product of the block row's row r with row i of X, for i < n.
+  void (*multiply)(const BlockRow& row, const uint16_t* x, int64_t x_stride, int64_t n, float* sums,
+                   int64_t sums_stride);
+};
+
 #define PRUNE_IN_PLACE_KERNEL(name, needs) extern const InPlaceKernel name;
+#define PRUNE_IN_PLACE_BLOCKS_KERNEL(name, needs) extern const InPlaceBlocksKernel name;
 #include "kernels/sparse/in_place/kernels.inc"
 #undef PRUNE_IN_PLACE_KERNEL
+#undef PRUNE_IN_PLACE_BLOCKS_KERNEL
 
 }  // namespace prune::kernels

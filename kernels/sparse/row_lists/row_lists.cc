@@ -180,7 +180,8 @@ class RowLists final : public ManyRows {
     size_t pairs, offsets, values;
   };
 
-  void multiply(int64_t chunk, const void* panel, int64_t columns, float* tile, void*) const override {
+  void multiply(int64_t chunk, int64_t, const void* panel, int64_t columns, float* tile,
+                void*) const override {
     const ChunkStart& start = starts_[chunk];
     const int64_t rows = std::min(kListChunkRows, rows_ - chunk * kListChunkRows);
     const ListStream stream{.pairs = pairs_.as<ListPair>() + start.pairs,

@@ -9,7 +9,7 @@ namespace prune::kernels {
 namespace {
 
 // Inputs 2 p and 2 p + 1 lie in the lower and upper half of each 32 bits: panel[p][c], Columns a row. Columns
-// up to the next multiple of Step become zero.
+// up to the next multiple of Step and inputs up to the next multiple of 4 become zero.
 template <int Columns, int Step>
 void pack_pairs(const float* x, int64_t ldx, int64_t columns, int64_t depth, void* packed) {
   constexpr int64_t kAhead = 64;
@@ -21,7 +21,7 @@ void pack_pairs(const float* x, int64_t ldx, int64_t columns, int64_t depth, voi
       for (int i = 0; i < 16 && c + i < columns; ++i) __builtin_prefetch(from + i * ldx + k + kAhead);
       __m512 r[16];
       load_transposed(from + k, ldx, columns - c, depth - k, r);
-      for (int64_t i = 0; i < 16 && k + i < depth; i += 2) {
+      for (int64_t i = 0; i < 16 && k + i < (depth + 3) / 4 * 4; i += 2) {
         const __m512i even = _mm512_cvtepu16_epi32(round_bf16(r[i]));
         const __m512i odd = _mm512_slli_epi32(_mm512_cvtepu16_epi32(round_bf16(r[i + 1])), 16);
         _mm512_storeu_si512(static_cast<uint32_t*>(packed) + (k + i) / 2 * Columns + c,

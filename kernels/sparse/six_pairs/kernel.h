@@ -1,4 +1,4 @@
-// Y[n, rows] = X[n, cols] W^T with W 2:4 and many rows of X.
+// Y[n, rows] = X[n, cols] W^T with W 2:4, or of any pattern, and many rows of X.
 //
 // Two of four inputs can be chosen in six ways, so a block of the panel is rewritten with all six pairs of
 // every group of four inputs, three times its size and still in the first-level cache:
@@ -7,6 +7,9 @@
 // this block: a multiply-add for each of its vectors, with that vector as its operand in memory. The index
 // nibble i + 4 j, shifted to its place, is the address. Nothing is gathered and nothing is multiplied by
 // zero: half of the products of a dense kernel.
+//
+// Without a pattern a group is no pair, one, or where more than two of its weights stay two of them; a row's
+// pairs of a block become a list, of weights and places.
 //
 // The rows of a chunk are staged first, block by block: read row by row as they lie in the file, they would
 // meet in a few sets of the cache, a power of two apart as they are.
@@ -19,7 +22,7 @@
 
 namespace prune::kernels {
 
-// Consecutive rows of W, as the packed format holds them.
+// Consecutive rows of W, as the packed formats hold them.
 struct Nm24Rows {
   const void* values;  // [rows, cols / 2]
   const uint8_t* indices;
@@ -27,24 +30,42 @@ struct Nm24Rows {
   int64_t cols;
   int64_t index_bytes;  // of a row
 };
+struct BitmaskRows {
+  const void* values;          // of the whole matrix
+  const int64_t* row_offsets;  // into it
+  const uint8_t* bitmask;
+  int64_t rows;
+  int64_t cols;
+};
 
+// Of 48 inputs each; the last may be shorter.
+inline constexpr int64_t kBlockInputs = 48;
+struct Blocks {
+  int64_t first, count;
+};
+
+// Chunks are at most 256 rows, and a multiple of this.
 inline constexpr int64_t kRowsTogether = 4;
 
+template <class Rows>
 struct SixPairsKernel {
   const char* name;
   WeightType type;
   PanelCode panel;
   int64_t block_bytes;  // scratch memory for a block of pairs, aligned to 64 as everything is
-  int64_t (*staged_bytes)(int64_t rows, int64_t cols);  // rows: a multiple of kRowsTogether
-  void (*stage)(const Nm24Rows& rows, void* staged);
-  // tile[row][c] = sum_k W[row][k] panel[k][c] for the staged rows, and up to a multiple of kRowsTogether
-  // whatever.
-  void (*multiply)(int64_t rows, int64_t cols, const void* staged, const void* panel, int64_t columns,
-                   float* tile, void* block);
+  int64_t (*staged_bytes)(int64_t rows, int64_t blocks);  // rows: a multiple of kRowsTogether
+  // Blocks of inputs, in their order: the first of the row must be staged before the others.
+  void (*stage)(const Rows& rows, const Blocks& blocks, void* staged);
+  // tile[row][c] = sum_k W[row][k] panel[k][c] for the staged rows and blocks, added to the tile but for the
+  // first; rows up to a multiple of kRowsTogether become whatever.
+  void (*multiply)(int64_t rows, int64_t cols, const Blocks& blocks, const void* staged, const void* panel,
+                   int64_t columns, float* tile, void* block);
 };
 
-#define PRUNE_SIX_PAIRS_KERNEL(name, needs) extern const SixPairsKernel name;
+#define PRUNE_SIX_PAIRS_NM24_KERNEL(name, needs) extern const SixPairsKernel<Nm24Rows> name;
+#define PRUNE_SIX_PAIRS_BITMASK_KERNEL(name, needs) extern const SixPairsKernel<BitmaskRows> name;
 #include "kernels/sparse/six_pairs/kernels.inc"
-#undef PRUNE_SIX_PAIRS_KERNEL
+#undef PRUNE_SIX_PAIRS_NM24_KERNEL
+#undef PRUNE_SIX_PAIRS_BITMASK_KERNEL
 
 }  // namespace prune::kernels

@@ -13,89 +13,133 @@ namespace {
 // Rows that share a block of pairs: enough to pay for making it, few enough that their sums stay in the
 // second-level cache and that every thread has some.
 int64_t choose_chunk_rows(int64_t rows) {
-  const int64_t most = rows >= int64_t{512} * available_threads() ? 256 : 128;
+  const int64_t most = 256;
   return std::min(most, (rows + kRowsTogether - 1) / kRowsTogether * kRowsTogether);
 }
+
+// Blocks that are staged together: they stay in the second-level cache for all panels.
+constexpr int64_t kSegmentBlocks = 16;
 
 std::vector<float> copy_scales(const Weights& w) {
   return w.scales == nullptr ? std::vector<float>{} : std::vector<float>(w.scales, w.scales + w.rows);
 }
 
+Nm24Rows rows_of(const NmWeights& w, int64_t first, int64_t count) {
+  const int64_t index_bytes = nm_row_bytes(w.cols, w.keep, w.group);
+  return {.values = static_cast<const char*>(w.values) + first * (w.cols / 2) * weight_bytes(w.type),
+          .indices = w.indices + first * index_bytes,
+          .rows = count,
+          .cols = w.cols,
+          .index_bytes = index_bytes};
+}
+BitmaskRows rows_of(const BitmaskWeights& w, int64_t first, int64_t count) {
+  return {.values = w.values,
+          .row_offsets = w.row_offsets + first,
+          .bitmask = w.bitmask + first * ((w.cols + 7) / 8),
+          .rows = count,
+          .cols = w.cols};
+}
+
 // In place, a thread stages a chunk for every batch; else all are staged once.
+template <class W, class Rows>
 class SixPairs final : public ManyRows {
  public:
-  SixPairs(const NmWeights& w, const SixPairsKernel& kernel, int64_t chunk_rows, bool in_place)
+  SixPairs(const W& w, const SixPairsKernel<Rows>& kernel, int64_t chunk_rows, bool in_place)
       : ManyRows(w.rows, w.cols, chunk_rows, kernel.panel, copy_scales(w),
-                 kernel.block_bytes + (in_place ? kernel.staged_bytes(chunk_rows, w.cols) : 0)),
+                 kernel.block_bytes + (in_place ? kernel.staged_bytes(chunk_rows, kSegmentBlocks) : 0)),
         kernel_(kernel),
         weights_(w),
-        chunk_rows_(chunk_rows) {
+        chunk_rows_(chunk_rows),
+        in_place_(in_place) {
     if (in_place) return;
-    const int64_t bytes = kernel.staged_bytes(chunk_rows, w.cols);
+    const int64_t bytes = kernel.staged_bytes(chunk_rows, block_count());
     staged_ = Buffer(static_cast<size_t>(chunks() * bytes));
 #pragma omp parallel for
-    for (int64_t c = 0; c < chunks(); ++c) kernel.stage(rows_of(c), staged_.as<char>() + c * bytes);
+    for (int64_t c = 0; c < chunks(); ++c)
+      kernel.stage(rows_of(w, c * chunk_rows, rows_in(c)), {0, block_count()},
+                   staged_.as<char>() + c * bytes);
   }
 
   const char* kernel_name() const override { return kernel_.name; }
-  size_t bytes() const override { return is_in_place() ? stored_bytes() : own_bytes(); }
+  size_t bytes() const override { return in_place_ ? stored_bytes(weights_) : own_bytes(); }
   size_t own_bytes() const override { return staged_.size() + frame_bytes(); }
-  bool is_in_place() const override { return staged_.size() == 0; }
+  bool is_in_place() const override { return in_place_; }
 
  private:
-  int64_t row_values_bytes() const { return weights_.cols / 2 * weight_bytes(weights_.type); }
-  int64_t index_bytes() const { return nm_row_bytes(weights_.cols, weights_.keep, weights_.group); }
-  size_t stored_bytes() const {
-    return static_cast<size_t>(weights_.rows * (row_values_bytes() + index_bytes()));
-  }
   int64_t rows_in(int64_t chunk) const { return std::min(chunk_rows_, weights_.rows - chunk * chunk_rows_); }
 
-  Nm24Rows rows_of(int64_t chunk) const {
-    const int64_t first = chunk * chunk_rows_;
-    return {.values = static_cast<const char*>(weights_.values) + first * row_values_bytes(),
-            .indices = weights_.indices + first * index_bytes(),
-            .rows = rows_in(chunk),
-            .cols = weights_.cols,
-            .index_bytes = index_bytes()};
+  int64_t block_count() const { return (weights_.cols + kBlockInputs - 1) / kBlockInputs; }
+  Blocks blocks_in(int64_t segment) const {
+    if (!in_place_) return {0, block_count()};
+    const int64_t first = segment * kSegmentBlocks;
+    return {first, std::min(kSegmentBlocks, block_count() - first)};
   }
 
-  bool stages() const override { return is_in_place(); }
-  void stage(int64_t chunk, void* scratch) const override {
-    kernel_.stage(rows_of(chunk), static_cast<char*>(scratch) + kernel_.block_bytes);
+  bool stages() const override { return in_place_; }
+  int64_t segments() const override {
+    // One at least, which sets the tile.
+    return in_place_ ? std::max<int64_t>(1, (block_count() + kSegmentBlocks - 1) / kSegmentBlocks) : 1;
   }
-  void multiply(int64_t chunk, const void* panel, int64_t columns, float* tile,
+  void stage(int64_t chunk, int64_t segment, void* scratch) const override {
+    kernel_.stage(rows_of(weights_, chunk * chunk_rows_, rows_in(chunk)), blocks_in(segment),
+                  static_cast<char*>(scratch) + kernel_.block_bytes);
+  }
+  void multiply(int64_t chunk, int64_t segment, const void* panel, int64_t columns, float* tile,
                 void* scratch) const override {
-    const char* staged = is_in_place()
+    const char* staged = in_place_
                              ? static_cast<const char*>(scratch) + kernel_.block_bytes
-                             : staged_.as<char>() + chunk * kernel_.staged_bytes(chunk_rows_, weights_.cols);
-    kernel_.multiply(rows_in(chunk), weights_.cols, staged, panel, columns, tile, scratch);
+                             : staged_.as<char>() + chunk * kernel_.staged_bytes(chunk_rows_, block_count());
+    kernel_.multiply(rows_in(chunk), weights_.cols, blocks_in(segment), staged, panel, columns, tile,
+                     scratch);
   }
 
-  const SixPairsKernel& kernel_;
-  NmWeights weights_;  // only its shape where it was staged
+  const SixPairsKernel<Rows>& kernel_;
+  W weights_;  // only its shape where it was staged
   int64_t chunk_rows_;
-  Buffer staged_;  // empty in place
+  bool in_place_;
+  Buffer staged_;
 };
+
+template <class Rows>
+struct Entry {
+  const SixPairsKernel<Rows>* kernel;
+  uint32_t needs;
+};
+
+template <class Rows, class W>
+std::unique_ptr<const Layout> make(const std::vector<Entry<Rows>>& kernels, const W& weights,
+                                   const PrepareOptions& options) {
+  for (const auto& [kernel, needs] : kernels) {
+    const bool wanted = options.kernel.empty() || options.kernel == kernel->name;
+    if (wanted && kernel->type == weights.type && isa::runs_on(needs, options.isa))
+      return std::make_unique<SixPairs<W, Rows>>(weights, *kernel, choose_chunk_rows(weights.rows),
+                                                 options.in_place);
+  }
+  return nullptr;
+}
 
 }  // namespace
 
 std::unique_ptr<const Layout> make_six_pairs(const NmWeights& weights, const PrepareOptions& options) {
-  struct Entry {
-    const SixPairsKernel* kernel;
-    uint32_t needs;
-  };
-  static const std::vector<Entry> kernels{
-#define PRUNE_SIX_PAIRS_KERNEL(name, needs) {&name, needs},
+  static const std::vector<Entry<Nm24Rows>> kernels{
+#define PRUNE_SIX_PAIRS_NM24_KERNEL(name, needs) {&name, needs},
+#define PRUNE_SIX_PAIRS_BITMASK_KERNEL(name, needs)
 #include "kernels/sparse/six_pairs/kernels.inc"
-#undef PRUNE_SIX_PAIRS_KERNEL
+#undef PRUNE_SIX_PAIRS_NM24_KERNEL
+#undef PRUNE_SIX_PAIRS_BITMASK_KERNEL
   };
-  if (weights.keep != 2 || weights.group != 4) return nullptr;
-  for (const auto& [kernel, needs] : kernels) {
-    const bool wanted = options.kernel.empty() || options.kernel == kernel->name;
-    if (wanted && kernel->type == weights.type && isa::runs_on(needs, options.isa))
-      return std::make_unique<SixPairs>(weights, *kernel, choose_chunk_rows(weights.rows), options.in_place);
-  }
-  return nullptr;
+  return weights.keep == 2 && weights.group == 4 ? make(kernels, weights, options) : nullptr;
+}
+
+std::unique_ptr<const Layout> make_six_pairs(const BitmaskWeights& weights, const PrepareOptions& options) {
+  static const std::vector<Entry<BitmaskRows>> kernels{
+#define PRUNE_SIX_PAIRS_NM24_KERNEL(name, needs)
+#define PRUNE_SIX_PAIRS_BITMASK_KERNEL(name, needs) {&name, needs},
+#include "kernels/sparse/six_pairs/kernels.inc"
+#undef PRUNE_SIX_PAIRS_NM24_KERNEL
+#undef PRUNE_SIX_PAIRS_BITMASK_KERNEL
+  };
+  return make(kernels, weights, options);
 }
 
 }  // namespace prune::kernels

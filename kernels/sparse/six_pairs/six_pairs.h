@@ -1,4 +1,4 @@
-// 2:4 weights against many rows of X, multiplied as the packed format stores them.
+// 2:4 weights and bitmasks against many rows of X, multiplied as the packed formats store them.
 #pragma once
 
 #include <memory>
@@ -12,5 +12,6 @@ namespace prune::kernels {
 // alignment than their types; else they are rearranged once. Scales are copied. Null where no kernel here
 // takes the pattern and type.
 std::unique_ptr<const Layout> make_six_pairs(const NmWeights& weights, const PrepareOptions& options);
+std::unique_ptr<const Layout> make_six_pairs(const BitmaskWeights& weights, const PrepareOptions& options);
 
 }  // namespace prune::kernels

@@ -1,6 +1,7 @@
 #include "kernels/sparse/spmm_bsr/spmm_bsr.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "kernels/sparse/buffer.h"
@@ -17,44 +18,57 @@ constexpr int64_t kLeastChunkRows = 64;
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
+struct Int8AsBf16 {
+  uint16_t bits[256];
+  constexpr Int8AsBf16() : bits() {
+    for (int v = -128; v < 128; ++v)
+      bits[static_cast<uint8_t>(v)] =
+          static_cast<uint16_t>(std::bit_cast<uint32_t>(static_cast<float>(v)) >> 16);
+  }
+};
+constexpr Int8AsBf16 kInt8AsBf16;
+
 // Blocks cut into strips: strip s of block row i holds rows s * strip_rows ... of its blocks, block after
 // block, input after input, the strip's rows side by side.
 class Strips {
  public:
+  // Cuts nothing yet: cut() does, wherever the caller wants it. The arrays of `w` must outlive this.
   Strips(const BsrWeights& w, int64_t strip_rows, WeightType stored, bool pairs)
-      : strip_rows_(strip_rows),
+      : weights_(w),
+        strip_rows_(strip_rows),
         strips_per_block_(w.block_rows / strip_rows),
-        block_cols_(w.block_cols),
         stored_(stored),
-        indptr_(w.indptr, w.indptr + w.rows / w.block_rows + 1),
-        columns_(w.indices, w.indices + indptr_.back()),
-        values_(indptr_.back() * w.block_rows * w.block_cols * weight_bytes(stored)) {
+        pairs_(pairs) {}
+
+  // Cuts everything and needs the arrays no more.
+  void own() {
+    indptr_.assign(weights_.indptr, weights_.indptr + block_rows() + 1);
+    columns_.assign(weights_.indices, weights_.indices + indptr_.back());
+    values_ = Buffer(static_cast<size_t>(value_bytes(0, block_rows())));
 #pragma omp parallel for
-    for (int64_t i = 0; i < w.rows / w.block_rows; ++i) {
-      int64_t first = indptr_[static_cast<size_t>(i)] * w.block_rows * w.block_cols;
-      for (int64_t s = 0; s < strips_per_block_; ++s) {
-        for (int64_t b = indptr_[i]; b < indptr_[i + 1]; ++b) {
-          for (int64_t j = 0; j < w.block_cols; ++j) {
-            for (int64_t r = 0; r < strip_rows; ++r) {
-              const int64_t from = (b * w.block_rows + s * strip_rows + r) * w.block_cols + j;
-              const int64_t to = pairs ? (j / 2 * strip_rows + r) * 2 + j % 2 : j * strip_rows + r;
-              store_weight(values_.as<void>(), stored, first + to, load_weight(w.values, w.type, from));
-            }
-          }
-          first += strip_rows * w.block_cols;
-        }
-      }
-    }
+    for (int64_t i = 0; i < block_rows(); ++i) cut(i, values_.as<char>() + value_bytes(0, i));
+    weights_.indptr = indptr_.data();
+    weights_.indices = columns_.data();
+    weights_.values = nullptr;
   }
 
-  int64_t count() const { return (static_cast<int64_t>(indptr_.size()) - 1) * strips_per_block_; }
-  int64_t blocks(int64_t strip) const { return indptr_[block_row(strip) + 1] - indptr_[block_row(strip)]; }
-  const int32_t* columns(int64_t strip) const { return columns_.data() + indptr_[block_row(strip)]; }
-  const void* values(int64_t strip) const {
-    const int64_t i = block_row(strip), s = strip % strips_per_block_;
-    const int64_t block = indptr_[i] * strips_per_block_ + s * blocks(strip);
-    return values_.as<char>() + block * strip_rows_ * block_cols_ * weight_bytes(stored_);
+  int64_t count() const { return block_rows() * strips_per_block_; }
+  int64_t block_rows() const { return weights_.rows / weights_.block_rows; }
+  int64_t blocks(int64_t strip) const {
+    return weights_.indptr[block_row(strip) + 1] - weights_.indptr[block_row(strip)];
   }
+  const int32_t* columns(int64_t strip) const { return weights_.indices + weights_.indptr[block_row(strip)]; }
+  // Bytes of the strips of block rows [first, end).
+  int64_t value_bytes(int64_t first, int64_t end) const {
+    return (weights_.indptr[end] - weights_.indptr[first]) * weights_.block_rows * weights_.block_cols *
+           weight_bytes(stored_);
+  }
+  // From the beginning of all strips to the strip's.
+  int64_t value_offset(int64_t strip) const {
+    return value_bytes(0, block_row(strip)) + strip % strips_per_block_ * blocks(strip) * strip_rows_ *
+                                                  weights_.block_cols * weight_bytes(stored_);
+  }
+  const char* values(int64_t strip) const { return values_.as<char>() + value_offset(strip); }
   size_t bytes() const {
     return values_.size() + columns_.size() * sizeof(int32_t) + indptr_.size() * sizeof(int64_t);
   }
@@ -65,17 +79,71 @@ class Strips {
     return costs;
   }
 
+  // The strips of block row i.
+  void cut(int64_t i, char* to) const {
+    const int64_t step = strip_rows_ * weights_.block_cols;
+    for (int64_t s = 0; s < strips_per_block_; ++s) {
+      for (int64_t b = weights_.indptr[i]; b < weights_.indptr[i + 1]; ++b) {
+        cut_block((b * weights_.block_rows + s * strip_rows_) * weights_.block_cols, to);
+        to += step * weight_bytes(stored_);
+      }
+    }
+  }
+
  private:
   int64_t block_row(int64_t strip) const { return strip / strips_per_block_; }
 
+  // A block's rows of one strip, whose weights begin at `first`.
+  void cut_block(int64_t first, char* to) const {
+    const auto* f32 = static_cast<const float*>(weights_.values) + first;
+    const auto* bf16 = static_cast<const uint16_t*>(weights_.values) + first;
+    const auto* i8 = static_cast<const int8_t*>(weights_.values) + first;
+    const bool as_bf16 = stored_ == WeightType::kBf16;
+    if (pairs_ && weights_.type == WeightType::kBf16)
+      return cut_as<2>(
+          bf16, [](uint16_t w) { return w; }, to);
+    if (pairs_ && weights_.type == WeightType::kI8)
+      return cut_as<2>(
+          i8, [](int8_t w) { return kInt8AsBf16.bits[static_cast<uint8_t>(w)]; }, to);
+    if (weights_.type == WeightType::kF32)
+      return cut_as<1>(
+          f32, [](float w) { return w; }, to);
+    if (weights_.type == WeightType::kBf16 && as_bf16)
+      return cut_as<1>(
+          bf16, [](uint16_t w) { return w; }, to);
+    for (int64_t j = 0; j < weights_.block_cols; ++j) {
+      for (int64_t r = 0; r < strip_rows_; ++r) {
+        const int64_t from = first + r * weights_.block_cols + j;
+        store_weight(to, stored_, j * strip_rows_ + r, load_weight(weights_.values, weights_.type, from));
+      }
+    }
+  }
+  // As many inputs of a row beside each other.
+  template <int Inputs, class T, class Convert>
+  void cut_as(const T* from, Convert convert, char* to) const {
+    auto* out = reinterpret_cast<decltype(convert(*from))*>(to);
+    for (int64_t j = 0; j < weights_.block_cols; j += Inputs) {
+      for (int64_t r = 0; r < strip_rows_; ++r) {
+        for (int i = 0; i < Inputs; ++i) *out++ = convert(from[r * weights_.block_cols + j + i]);
+      }
+    }
+  }
+
+  BsrWeights weights_;
   int64_t strip_rows_;
   int64_t strips_per_block_;
-  int64_t block_cols_;
   WeightType stored_;
-  std::vector<int64_t> indptr_;
+  bool pairs_;
+  std::vector<int64_t> indptr_;  // these three are empty before own()
   std::vector<int32_t> columns_;
   Buffer values_;
 };
+
+Strips cut_strips(const BsrWeights& w, int64_t strip_rows, WeightType stored, bool pairs) {
+  Strips strips(w, strip_rows, stored, pairs);
+  strips.own();
+  return strips;
+}
 
 std::vector<float> copy_scales(const Weights& w) {
   return w.scales == nullptr ? std::vector<float>{} : std::vector<float>(w.scales, w.scales + w.rows);
@@ -84,7 +152,7 @@ std::vector<float> copy_scales(const Weights& w) {
 class BsrFew final : public FewRows {
  public:
   BsrFew(const BsrWeights& w, const BsrFewKernel& kernel)
-      : BsrFew(w, kernel, Strips(w, kernel.strip_rows, w.type, /*pairs=*/false)) {}
+      : BsrFew(w, kernel, cut_strips(w, kernel.strip_rows, w.type, /*pairs=*/false)) {}
 
   const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override { return strips_.bytes() + frame_bytes(); }
@@ -118,30 +186,70 @@ class BsrFew final : public FewRows {
   Strips strips_;
 };
 
+// In place, a thread cuts a chunk for every batch; else all are cut once.
 class BsrTiles final : public ManyRows {
  public:
-  BsrTiles(const BsrWeights& w, const BsrTileKernel& kernel)
-      : ManyRows(w.rows, w.cols, round_up(kLeastChunkRows, w.block_rows), kernel.panel, copy_scales(w)),
-        kernel_(kernel),
-        block_cols_(w.block_cols),
-        chunk_strips_(round_up(kLeastChunkRows, w.block_rows) / kernel.strip_rows),
-        strips_(w, kernel.strip_rows, kernel.bf16 ? WeightType::kBf16 : WeightType::kF32, kernel.bf16) {}
+  BsrTiles(const BsrWeights& w, const BsrTileKernel& kernel, bool in_place)
+      : BsrTiles(
+            w, kernel,
+            Strips(w, kernel.strip_rows, kernel.bf16 ? WeightType::kBf16 : WeightType::kF32, kernel.bf16),
+            in_place) {}
 
   const char* kernel_name() const override { return kernel_.name; }
-  size_t bytes() const override { return strips_.bytes() + frame_bytes(); }
+  size_t bytes() const override { return (in_place_ ? stored_bytes_ : strips_.bytes()) + frame_bytes(); }
+  size_t own_bytes() const override { return strips_.bytes() + frame_bytes(); }
+  bool is_in_place() const override { return in_place_; }
 
  private:
-  void multiply(int64_t chunk, const void* panel, int64_t columns, float* tile, void*) const override {
-    const int64_t first = chunk * chunk_strips_, end = std::min(first + chunk_strips_, strips_.count());
-    for (int64_t s = first; s < end; ++s, tile += kernel_.strip_rows * kernel_.panel.panel_columns) {
-      kernel_.multiply(strips_.values(s), strips_.columns(s), strips_.blocks(s), block_cols_, panel, columns,
-                       tile);
+  BsrTiles(const BsrWeights& w, const BsrTileKernel& kernel, Strips strips, bool in_place)
+      : ManyRows(w.rows, w.cols, round_up(kLeastChunkRows, w.block_rows), kernel.panel, copy_scales(w),
+                 in_place ? most_bytes(strips, chunk_block_rows(w)) : 0),
+        kernel_(kernel),
+        block_cols_(w.block_cols),
+        chunk_block_rows_(chunk_block_rows(w)),
+        strips_per_block_(w.block_rows / kernel.strip_rows),
+        in_place_(in_place),
+        stored_bytes_(kernels::stored_bytes(w)),
+        strips_(std::move(strips)) {
+    if (!in_place) strips_.own();
+  }
+
+  static int64_t chunk_block_rows(const BsrWeights& w) {
+    return round_up(kLeastChunkRows, w.block_rows) / w.block_rows;
+  }
+  static int64_t most_bytes(const Strips& strips, int64_t step) {
+    int64_t most = 1;
+    for (int64_t i = 0; i < strips.block_rows(); i += step)
+      most = std::max(most, strips.value_bytes(i, std::min(i + step, strips.block_rows())));
+    return most;
+  }
+  int64_t end_of(int64_t chunk) const {
+    return std::min((chunk + 1) * chunk_block_rows_, strips_.block_rows());
+  }
+
+  bool stages() const override { return in_place_; }
+  void stage(int64_t chunk, int64_t, void* scratch) const override {
+    const int64_t first = chunk * chunk_block_rows_;
+    for (int64_t i = first; i < end_of(chunk); ++i)
+      strips_.cut(i, static_cast<char*>(scratch) + strips_.value_bytes(first, i));
+  }
+  void multiply(int64_t chunk, int64_t, const void* panel, int64_t columns, float* tile,
+                void* scratch) const override {
+    const int64_t first = chunk * chunk_block_rows_ * strips_per_block_;
+    const char* values = in_place_ ? static_cast<const char*>(scratch) : strips_.values(first);
+    for (int64_t s = first; s < end_of(chunk) * strips_per_block_; ++s) {
+      kernel_.multiply(values + strips_.value_offset(s) - strips_.value_offset(first), strips_.columns(s),
+                       strips_.blocks(s), block_cols_, panel, columns, tile);
+      tile += kernel_.strip_rows * kernel_.panel.panel_columns;
     }
   }
 
   const BsrTileKernel& kernel_;
   int64_t block_cols_;
-  int64_t chunk_strips_;
+  int64_t chunk_block_rows_;
+  int64_t strips_per_block_;
+  bool in_place_;
+  size_t stored_bytes_;
   Strips strips_;
 };
 
@@ -184,7 +292,7 @@ std::unique_ptr<const Layout> make_bsr_tiles(const BsrWeights& weights, const Pr
     // A bf16 kernel would round float weights; bf16 and int8 weights it holds exactly.
     if (entry.kernel->bf16 && (weights.type == WeightType::kF32 || weights.block_cols % 2 != 0)) continue;
     if (!options.kernel.empty() && options.kernel != entry.kernel->name) continue;
-    return std::make_unique<BsrTiles>(weights, *entry.kernel);
+    return std::make_unique<BsrTiles>(weights, *entry.kernel, options.in_place);
   }
   return nullptr;
 }

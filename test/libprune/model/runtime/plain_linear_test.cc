@@ -7,6 +7,7 @@
 #include <prune/matrix.h>
 #include <nlohmann/json.hpp>
 
+#include "libprune/model/crossover.h"
 #include "libprune/model/tuning.h"
 #include "test/libprune/io/files.h"
 
@@ -19,6 +20,19 @@ Matrix<T> whole_numbers(Index rows, Index cols, std::mt19937& rng) {
   Matrix<T> m(rows, cols);
   for (Index i = 0; i < m.size(); ++i) m.data()[i] = T(float(int(rng() % 17) - 8));
   return m;
+}
+
+// Batches between which the ways change places more than once: what is lost over all of them decides.
+TEST(Crossover, LeastRegret) {
+  using Times = std::vector<BatchTimes>;
+  EXPECT_EQ(least_regret(Times{{4, 1, 3}, {8, 2, 3}, {16, 4, 3}, {32, 8, 4}}), 16);
+  EXPECT_EQ(least_regret(Times{{4, 1, 3}, {8, 2, 3}, {16, 4, 5}}), kNever);
+  EXPECT_EQ(least_regret(Times{{4, 3, 1}, {8, 3, 2}}), 4);
+  // Dense is twice as fast at 16 and a tenth slower at 32.
+  EXPECT_EQ(least_regret(Times{{8, 1, 2}, {16, 4, 2}, {32, 4, 4.4}}), 16);
+  EXPECT_EQ(least_regret(Times{{8, 1, 2}, {16, 4, 3}, {32, 4, 8}}), kNever);
+  // Hardly faster is no reason.
+  EXPECT_EQ(least_regret(Times{{8, 1, 0.97}}), kNever);
 }
 
 template <class T>
