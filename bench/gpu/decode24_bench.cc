@@ -55,8 +55,8 @@ void report(const Case& c, const Weights24& weights, const DeviceLimits& limits,
   for (const bool overlap : {false, true}) {
     const double us = measure(c, weights, plan, overlap, x, y, kReplays, stream);
     char name[160];
-    std::snprintf(name, sizeof name, "spmm_nm/%s/isa:sm90a/m:%d/k:%d/n:%d/sparsity:50%s", name_of(c.weight),
-                  c.shape.m, c.shape.k, c.tokens, overlap ? "/overlap:1" : "");
+    std::snprintf(name, sizeof name, "spmm_nm/%s/isa:sm90a/m:%d/k:%d/n:%d/sparsity:50/kernel:decode24%s",
+                  name_of(c.weight), c.shape.m, c.shape.k, c.tokens, overlap ? "/overlap:1" : "");
     json.add({name,
               us,
               {{"speedup", c.dense_us / us},

@@ -82,7 +82,8 @@ void report(const Shape& s, int sparsity, const Weights& weights, int tokens, do
     const DecodeBitmaskCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, overlap, stream};
     const double us = time_plan(weights, plan_decode_bitmask(weights[0], tokens, multiprocessors()), call);
     char name[160];
-    std::snprintf(name, sizeof name, "spmm_bitmask/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:%d%s", s.m, s.k,
+    std::snprintf(name, sizeof name,
+                  "spmm_bitmask/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:%d/kernel:decode_bitmask%s", s.m, s.k,
                   tokens, sparsity, overlap ? "/overlap:1" : "");
     json.add({name,
               us,

@@ -70,7 +70,8 @@ void report(const Shape& s, int block, const Blocks& blocks, int tokens, double 
     const double us = time_graph(stream, std::max(16, 2 * blocks.count()), kReplays,
                                  [&](int i) { must(decode_bsr(blocks[i], call)); });
     char name[160];
-    std::snprintf(name, sizeof name, "spmm_bsr/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:50/block:%dx%d%s", s.m,
+    std::snprintf(name, sizeof name,
+                  "spmm_bsr/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:50/block:%dx%d/kernel:decode_bsr%s", s.m,
                   s.k, tokens, block, block, overlap ? "/overlap:1" : "");
     json.add({name,
               us,

@@ -62,8 +62,8 @@ void report(const Shape& s, int sparsity, const Weights& weights, int tokens, do
     const double us = time_graph(stream, std::max(16, 2 * weights.count()), kReplays,
                                  [&](int i) { must(decode_csr(weights[i], call)); });
     char name[160];
-    std::snprintf(name, sizeof name, "spmm_csr/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:%d%s", s.m, s.k, tokens,
-                  sparsity, overlap ? "/overlap:1" : "");
+    std::snprintf(name, sizeof name, "spmm_csr/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:%d/kernel:decode_csr%s",
+                  s.m, s.k, tokens, sparsity, overlap ? "/overlap:1" : "");
     json.add({name,
               us,
               {{"speedup", dense_us / us},

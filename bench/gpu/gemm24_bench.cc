@@ -113,8 +113,8 @@ void report_mma(const Case& c, const Weights24& weights, const Operands& o, Json
     dense_mma(c.shape.m, c.tokens, c.shape.k, o.dense[i], o.x.get(), o.y.get(), stream);
   });
   char name[160];
-  std::snprintf(name, sizeof name, "spmm_nm/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:50", c.shape.m, c.shape.k,
-                c.tokens);
+  std::snprintf(name, sizeof name, "spmm_nm/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:50/kernel:gemm24_mma",
+                c.shape.m, c.shape.k, c.tokens);
   const double gflop = 2e-9 * c.shape.m * c.shape.k * c.tokens;
   json.add({name,
             us,

@@ -86,7 +86,8 @@ void report(const Shape& s, int block, const Slabs& slabs, int tokens, double de
   const double us = time_graph(stream, std::max(4, slabs.count()), kReplays,
                                [&](int i) { must(gemm_bsr(slabs[i], tile, call)); });
   char name[160];
-  std::snprintf(name, sizeof name, "spmm_bsr/bf16/isa:sm90a/m:%d/k:%d/n:%d/sparsity:50/block:%dx%d", s.m, s.k,
+  std::snprintf(name, sizeof name,
+                "spmm_bsr/bf16/isa:sm90a/m:%d/k:%d/n:%d/sparsity:50/block:%dx%d/kernel:gemm_bsr", s.m, s.k,
                 tokens, block, block);
   json.add({name,
             us,

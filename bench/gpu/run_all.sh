@@ -10,8 +10,8 @@ cd "$(dirname "$0")/../.."
 results=$(mkdir -p "${1:-build/gpu-results}" && cd "${1:-build/gpu-results}" && pwd)
 build=${BUILD:-build/gpu-make}
 rm -f "$results/failed"
-tests="pack24 decode24 gemm24 decode_bsr decode_bitmask decode_csr gemm_bsr"
-benches="decode24 gemm24 decode_bsr decode_bitmask decode_csr gemm_bsr"
+tests="pack24 decode24 gemm24 decode_bsr decode_bitmask decode_csr gemm_bsr transposable"
+benches="decode24 gemm24 decode_bsr decode_bitmask decode_csr gemm_bsr passes"
 
 if [ -z "${CUSPARSELT:-}" ] && command -v python3 > /dev/null; then
   CUSPARSELT=$(python3 -c 'import nvidia.cusparselt as p; print(list(p.__path__)[0])' 2> /dev/null)

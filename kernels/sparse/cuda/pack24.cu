@@ -84,25 +84,30 @@ struct DenseSource {
   const uint16_t* from;
   int64_t row_stride;
 
-  // The order in which weights are kept: larger first, then the lower column.
-  __device__ static uint32_t rank(uint32_t bits) {
-    if constexpr (kChoose == Choose24::kMagnitude) return bits & 0x7fff;
-    return (bits & 0x7fff) != 0 ? 2 : bits != 0 ? 1 : 0;
+  // The order in which weights are kept, as numbers that are all different: larger first, then the lower
+  // column.
+  __device__ static uint32_t key(uint32_t bits, uint32_t column) {
+    const uint32_t magnitude = bits & 0x7fff;
+    const uint32_t rank = kChoose == Choose24::kMagnitude ? magnitude
+                          : magnitude != 0                ? 2
+                          : bits != 0                     ? 1
+                                                          : 0;
+    return rank << 2 | (3 - column);
   }
   __device__ Group operator()(int64_t row, int64_t chunk, bool& refused) const {
     const uint2 words = *reinterpret_cast<const uint2*>(from + row * row_stride + 4 * chunk);
-    const uint32_t bits[4] = {words.x & 0xffff, words.x >> 16, words.y & 0xffff, words.y >> 16};
-    int best = 0, next = -1, nonzero = 0;
-    for (int j = 0; j < 4; ++j) {
-      nonzero += (bits[j] & 0x7fff) != 0;
-      if (rank(bits[j]) > rank(bits[best])) best = j;
-    }
-    for (int j = 0; j < 4; ++j) {
-      if (j != best && (next < 0 || rank(bits[j]) > rank(bits[next]))) next = j;
-    }
-    refused = kChoose == Choose24::kExact && nonzero > 2;
-    const int low = min(best, next), high = max(best, next);
-    return {bits[low] | bits[high] << 16, uint32_t(low | high << 2)};
+    const uint32_t k0 = key(words.x & 0xffff, 0), k1 = key(words.x >> 16, 1), k2 = key(words.y & 0xffff, 2),
+                   k3 = key(words.y >> 16, 3);
+    const uint32_t left = max(k0, k1), right = max(k2, k3);
+    const uint32_t best = max(left, right),
+                   next = max(min(left, right), left > right ? min(k0, k1) : min(k2, k3));
+    refused = false;
+    if constexpr (kChoose == Choose24::kExact)
+      refused = (k0 >> 3) + (k1 >> 3) + (k2 >> 3) + (k3 >> 3) > 2;  // rank 2 is a weight that is not zero
+    const uint32_t a = 3 - (best & 3), b = 3 - (next & 3), low = min(a, b), high = max(a, b);
+    // A half's two bytes are numbers 2j and 2j + 1 of the eight.
+    const uint32_t pair = __byte_perm(words.x, words.y, (low * 0x22 + 0x10) | (high * 0x22 + 0x10) << 8);
+    return {pair, low | high << 2};
   }
 };
 
