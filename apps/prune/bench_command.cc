@@ -10,6 +10,7 @@
 #include "apps/prune/command.h"
 #include "apps/prune/compare_command.h"
 #include "apps/prune/exit_codes.h"
+#include "apps/prune/gpu_bench.h"
 #include "apps/prune/product_report.h"
 #include "apps/prune/random_layers.h"
 #include "apps/prune/terminal.h"
@@ -23,6 +24,7 @@ CommandLine make_line() {
       "prune bench [MODEL] [-n ROWS]... [options]\n"
       "       prune bench --shape OUTxIN... [--pattern P] [--sparsity S] [--type T] [-n ROWS]... [options]\n"
       "       prune bench [MODEL] --whole [--beside MODEL]... [options]\n"
+      "       prune bench [MODEL] --gpu-table FILE.json... [-n ROWS]... [options]\n"
       "       prune bench --compare OLD.json NEW.json [--fail-below RATIO] [--counter NAME]",
       "Times every weight shape of a packed checkpoint with its real masks: the dense product by oneDNN, "
       "weights laid out\n"
@@ -46,6 +48,9 @@ CommandLine make_line() {
       "'prune pack' would.\n'of the roof' is the time that this machine's memory and arithmetic ask for, "
       "over "
       "the sparse one.\n"
+      "\nWith --gpu-table nothing is timed here either: for each weight, the kernel or the dense product "
+      "that is "
+      "fastest by\nwhat the programs of bench/gpu measured on a GPU. What was not measured is dense.\n"
       "\nExamples:\n  prune bench Llama-3-8B-packed --rows 1 --rows 128\n"
       "  prune bench --shape 4096x14336 --pattern unstructured --sparsity 0.7\n"
       "  prune bench --compare main.json branch.json --fail-below 0.95\n");
@@ -56,6 +61,7 @@ CommandLine make_line() {
       "time to spend on each case");
   add_shape_options(line);
   add_whole_options(line);
+  add_gpu_options(line);
   add_compare_options(line);
   add_running_options(line);
   return line;
@@ -97,6 +103,7 @@ int bench_command(const Arguments& arguments) {
   if (line.flag("whole")) return whole_bench_command(line);
   refuse_whole_options(line);
   const std::vector<int> rows = rows_to_measure(line.numbers("rows"));
+  if (line.has("gpu-table")) return gpu_bench_command(line, rows);
   const double seconds = *line.maybe_number("seconds");
   if (!(seconds > 0)) throw_usage("--seconds must be above 0");
   if (line.threads() > 0) omp_set_num_threads(line.threads());

@@ -1,5 +1,5 @@
 // 2:4 decode against dense cuBLASLt, weights rotated past the L2, graph replays, medians.
-//   decode24_bench [--json FILE] [--sweep FILE] [--once "WEIGHT M K N"]
+//   decode24_bench [--json FILE] [--shape OUTxIN]... [--sweep FILE] [--once "WEIGHT M K N"]
 // --sweep measures every plan and writes one line each: what the planner's cost model is fitted to. --once
 // launches one case three times (WEIGHT 0: bf16, 1: int8, 2: int4), for a profiler.
 #include <cuda_bf16.h>
@@ -71,7 +71,7 @@ void report(const Case& c, const Weights24& weights, const DeviceLimits& limits,
   std::fflush(stdout);
 }
 
-void run(const std::string& json_path, const std::string& sweep_path) {
+void run(const std::string& json_path, const std::string& sweep_path, const std::vector<Shape>& shapes) {
   JsonFile json(json_path, gpu_context());
   std::FILE* sweep_file = sweep_path.empty() ? nullptr : std::fopen(sweep_path.c_str(), "w");
   DeviceLimits limits;
@@ -80,7 +80,7 @@ void run(const std::string& json_path, const std::string& sweep_path) {
               limits.clusters[1], limits.clusters[2], limits.clusters[3], limits.shared_bytes);
   cudaStream_t stream;
   cuda(cudaStreamCreate(&stream));
-  for (const Shape& s : kShapes) {
+  for (const Shape& s : shapes) {
     const size_t dense_bytes = size_t(s.m) * s.k * 2;
     const Rotation dense(dense_bytes, kRotated);
     fill_bf16(dense[0], size_t(s.m) * s.k, 0.05f, 1, stream);
@@ -144,7 +144,7 @@ int main(int argc, char** argv) {
     if (!once.empty()) {
       prune::bench::once(once);
     } else {
-      prune::bench::run(json, sweep);
+      prune::bench::run(json, sweep, prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
     }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "decode24_bench: %s\n", error.what());

@@ -1,6 +1,6 @@
 // Bitmask decode against dense cuBLASLt: weights absent at random; weights rotated past the L2, graph
 // replays, medians.
-//   decode_bitmask_bench [--json FILE]
+//   decode_bitmask_bench [--json FILE] [--shape OUTxIN]...
 //   decode_bitmask_bench --sweep          all plans, the best first, and where the planner's choice stands
 #include "bench/gpu/random_rows.h"
 #include "kernels/sparse/spmm_bitmask/decode_bitmask.h"
@@ -97,11 +97,11 @@ void report(const Shape& s, int sparsity, const Weights& weights, int tokens, do
   std::fflush(stdout);
 }
 
-void run(const std::string& json_path, bool sweeping) {
+void run(const std::string& json_path, bool sweeping, const std::vector<Shape>& shapes) {
   JsonFile json(json_path, gpu_context());
   cudaStream_t stream;
   cuda(cudaStreamCreate(&stream));
-  for (const Shape& s : kShapes) {
+  for (const Shape& s : shapes) {
     const DensePeer peer(s, 16, kRotated, stream);
     double dense_us[std::size(kTokens)] = {};
     for (size_t i = 0; !sweeping && i < std::size(kTokens); ++i) dense_us[i] = peer.time(kTokens[i], stream);
@@ -125,8 +125,8 @@ void run(const std::string& json_path, bool sweeping) {
 
 int main(int argc, char** argv) {
   try {
-    prune::bench::run(prune::bench::json_argument(argc, argv),
-                      argc == 2 && std::string(argv[1]) == "--sweep");
+    prune::bench::run(prune::bench::json_argument(argc, argv), argc == 2 && std::string(argv[1]) == "--sweep",
+                      prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "decode_bitmask_bench: %s\n", error.what());
     return 1;

@@ -1,6 +1,6 @@
 // Block-sparse decode against dense cuBLASLt: half of the blocks, at random over the whole matrix; weights
 // rotated past the L2, graph replays, medians.
-//   decode_bsr_bench [--json FILE]
+//   decode_bsr_bench [--json FILE] [--shape OUTxIN]...
 #include <cstring>
 
 #include "bench/gpu/cublaslt.h"
@@ -85,11 +85,11 @@ void report(const Shape& s, int block, const Blocks& blocks, int tokens, double 
   std::fflush(stdout);
 }
 
-void run(const std::string& json_path) {
+void run(const std::string& json_path, const std::vector<Shape>& shapes) {
   JsonFile json(json_path, gpu_context());
   cudaStream_t stream;
   cuda(cudaStreamCreate(&stream));
-  for (const Shape& s : kShapes) {
+  for (const Shape& s : shapes) {
     const Rotation dense(size_t(s.m) * s.k * 2, kRotated);
     fill_bf16(dense[0], size_t(s.m) * s.k, 0.05f, 1, stream);
     dense.spread(stream);
@@ -119,7 +119,7 @@ int main(int argc, char** argv) {
     if (!std::strcmp(argv[i], "--json")) json = argv[i + 1];
   }
   try {
-    prune::bench::run(json);
+    prune::bench::run(json, prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "decode_bsr_bench: %s\n", error.what());
     return 1;

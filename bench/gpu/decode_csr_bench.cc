@@ -1,6 +1,6 @@
 // CSR decode against dense cuBLASLt and against cuSPARSE: weights absent at random; weights rotated past the
 // L2, graph replays, medians.
-//   decode_csr_bench [--json FILE]
+//   decode_csr_bench [--json FILE] [--shape OUTxIN]...
 #include "bench/gpu/cusparse.h"
 #include "bench/gpu/random_rows.h"
 #include "kernels/sparse/spmm_csr/decode_csr.h"
@@ -77,13 +77,13 @@ void report(const Shape& s, int sparsity, const Weights& weights, int tokens, do
   std::fflush(stdout);
 }
 
-void run(const std::string& json_path) {
+void run(const std::string& json_path, const std::vector<Shape>& shapes) {
   JsonFile json(json_path, gpu_context());
   cudaStream_t stream;
   cuda(cudaStreamCreate(&stream));
   const CusparseProduct cusparse;
   if (!cusparse.found()) std::printf("cuSPARSE was not found: PRUNE_CUSPARSE_LIBRARY can name it\n");
-  for (const Shape& s : kShapes) {
+  for (const Shape& s : shapes) {
     const DensePeer peer(s, 16, kRotated, stream);
     double dense_us[std::size(kTokens)];
     for (size_t i = 0; i < std::size(kTokens); ++i) dense_us[i] = peer.time(kTokens[i], stream);
@@ -105,7 +105,8 @@ void run(const std::string& json_path) {
 
 int main(int argc, char** argv) {
   try {
-    prune::bench::run(prune::bench::json_argument(argc, argv));
+    prune::bench::run(prune::bench::json_argument(argc, argv),
+                      prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "decode_csr_bench: %s\n", error.what());
     return 1;

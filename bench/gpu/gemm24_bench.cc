@@ -1,8 +1,8 @@
 // 2:4 products of 16 tokens and more on warp-group tensor cores, against dense cuBLASLt, cuSPARSELt and, up
 // to 64 tokens, decode24; weights rotated past the L2, graph replays, medians.
-//   gemm24_bench [--json FILE] [--sweep FILE] [--shapes N] [--most TOKENS] [--least TOKENS]
-// --sweep measures every plan and writes one line each: what the planner is fitted to. --shapes N: only the
-// first N shapes. PRUNE_CUSPARSELT_LIBRARY names libcusparseLt where the loader does not find it.
+//   gemm24_bench [--json FILE] [--sweep FILE] [--shape OUTxIN]... [--most TOKENS] [--least TOKENS]
+// --sweep measures every plan and writes one line each: what the planner is fitted to.
+// PRUNE_CUSPARSELT_LIBRARY names libcusparseLt where the loader does not find it.
 #include <cstdlib>
 #include <cstring>
 
@@ -28,7 +28,7 @@ constexpr int kMostQuantized = 256;  // above, sums bind and not weights: int8 a
 struct Options {
   std::string json;
   std::string sweep;
-  int shapes = int(std::size(kShapes));
+  std::vector<Shape> shapes{std::begin(kShapes), std::end(kShapes)};
   int least = 0;
   int most = kMostTokens;
 };
@@ -176,8 +176,7 @@ void run(const Options& options) {
   must(decode_limits(&limits));
   cudaStream_t stream;
   cuda(cudaStreamCreate(&stream));
-  for (int i = 0; i < options.shapes; ++i) {
-    const Shape& s = kShapes[i];
+  for (const Shape& s : options.shapes) {
     const Operands operands(s, options.most, stream);
     std::vector<Peers> peers;
     for (const int tokens : kTokens) {
@@ -211,11 +210,11 @@ int main(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     if (!std::strcmp(argv[i], "--json")) options.json = argv[i + 1];
     if (!std::strcmp(argv[i], "--sweep")) options.sweep = argv[i + 1];
-    if (!std::strcmp(argv[i], "--shapes")) options.shapes = std::atoi(argv[i + 1]);
     if (!std::strcmp(argv[i], "--least")) options.least = std::atoi(argv[i + 1]);
     if (!std::strcmp(argv[i], "--most")) options.most = std::atoi(argv[i + 1]);
   }
   try {
+    options.shapes = prune::bench::shapes_of(argc, argv, prune::bench::kShapes);
     prune::bench::run(options);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "gemm24_bench: %s\n", error.what());

@@ -1,6 +1,6 @@
 // Block-sparse products of many tokens against dense cuBLASLt: half of the blocks, at random over the whole
 // matrix; graph replays, medians.
-//   gemm_bsr_bench [--json FILE]
+//   gemm_bsr_bench [--json FILE] [--shape OUTxIN]...
 #include <memory>
 
 #include "bench/gpu/random_blocks.h"
@@ -102,14 +102,14 @@ void report(const Shape& s, int block, const Slabs& slabs, int tokens, double de
   std::fflush(stdout);
 }
 
-void run(const std::string& json_path) {
+void run(const std::string& json_path, const std::vector<Shape>& shapes) {
   JsonFile json(json_path, gpu_context());
   cudaStream_t stream;
   cuda(cudaStreamCreate(&stream));
   int device = 0, multiprocessors = 0;
   cuda(cudaGetDevice(&device));
   cuda(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
-  for (const Shape& s : kShapes) {
+  for (const Shape& s : shapes) {
     const DensePeer peer(s, kTokens[std::size(kTokens) - 1], kRotated, stream);
     double dense_us[std::size(kTokens)];
     for (size_t i = 0; i < std::size(kTokens); ++i) dense_us[i] = peer.time(kTokens[i], stream);
@@ -127,7 +127,8 @@ void run(const std::string& json_path) {
 
 int main(int argc, char** argv) {
   try {
-    prune::bench::run(prune::bench::json_argument(argc, argv));
+    prune::bench::run(prune::bench::json_argument(argc, argv),
+                      prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "gemm_bsr_bench: %s\n", error.what());
     return 1;

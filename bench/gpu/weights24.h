@@ -1,6 +1,8 @@
 // Random 2:4 weights of one shape in device memory, packed by the library, rotated past the L2.
 #pragma once
 
+#include <span>
+
 #include "bench/gpu/fill.h"
 #include "bench/gpu/harness.h"
 #include "kernels/sparse/cuda/pack24.h"
@@ -20,6 +22,21 @@ inline void must(const kernels::cuda::Status& status) {
 struct Shape {
   int m, k;
 };
+
+// Those of `--shape OUTxIN`, which may be repeated; the standard ones where there is none.
+inline std::vector<Shape> shapes_of(int argc, char** argv, std::span<const Shape> standard) {
+  std::vector<Shape> shapes;
+  for (int i = 1; i + 1 < argc; ++i) {
+    if (std::string(argv[i]) != "--shape") continue;
+    Shape s{};
+    if (std::sscanf(argv[i + 1], "%dx%d", &s.m, &s.k) != 2 || s.m < 128 || s.k < 128 || s.m % 128 != 0 ||
+        s.k % 128 != 0) {
+      throw std::runtime_error(std::string("--shape ") + argv[i + 1] + ": expected OUTxIN, multiples of 128");
+    }
+    shapes.push_back(s);
+  }
+  return shapes.empty() ? std::vector<Shape>(standard.begin(), standard.end()) : shapes;
+}
 
 class Weights24 {
  public:

@@ -1,4 +1,5 @@
-"""prune bench --compare: what it says of two runs, and whether it can be trusted as a gate."""
+"""prune bench --compare: what it says of two runs, and whether it can be trusted as a gate. --gpu-table: what it
+chooses by runs of another machine."""
 
 import itertools
 import json
@@ -179,6 +180,71 @@ class Refusals(CompareTest):
             self.assert_one_line(self.expect(USAGE, "bench", *arguments).stderr, "prune: ")
         self.expect(REFUSED, "bench", "--compare", one, self.folder / "none.json")
         self.expect(REFUSED, "bench", "--compare", one, one, "--counter", "speedup")
+
+
+def gpu_case(kernel, n, microseconds, speedup, family="spmm_nm/bf16", m=256, k=768, sparsity=50, more=""):
+    """A row as the programs of bench/gpu write it."""
+    name = f"{family}/isa:sm90a/m:{m}/k:{k}/n:{n}/sparsity:{sparsity}{more}/kernel:{kernel}"
+    return {"name": name, "run_type": "iteration", "real_time": microseconds, "time_unit": "us", "speedup": speedup}
+
+
+class GpuTable(ProgramTest):
+    CARD = {"gpu": "Imaginary 100"}
+
+    def packed(self, *options):
+        """A packed model that has 256 x 768 weights."""
+        pruned, packed = self.folder / "pruned", self.folder / "packed"
+        self.expect(DONE, MODEL, "-o", pruned, "--force", "-q", *options)
+        self.expect(DONE, "pack", pruned, "-o", packed, "--force", "-q")
+        return packed
+
+    def table(self, *rows, name="table.json", **context):
+        return benchmark_files.write(self.folder / name, list(rows), **(context or self.CARD))
+
+    def chosen(self, packed, table, *tokens):
+        arguments = [word for n in tokens for word in ("-n", n)]
+        run = self.expect(DONE, "bench", packed, "--gpu-table", table, *arguments, "--json")
+        return [case for case in json.loads(run.stdout)["cases"] if (case["out"], case["in"]) == (256, 768)]
+
+    def test_never_slower_than_dense(self):
+        table = self.table(gpu_case("decode24", 1, 10, 1.6), gpu_case("gemm24", 16, 14, 1.2),
+                           gpu_case("decode24", 16, 15, 1.1), gpu_case("gemm24", 64, 20, 0.9),
+                           gpu_case("decode24", 1, 2, 8, more="/overlap:1"),
+                           gpu_case("decode24", 1, 3, 6, family="spmm_nm/int8"),
+                           gpu_case("decode24", 1, 4, 4, m=512))  # fmt: skip
+        cases = self.chosen(self.packed("--pattern", "2:4", "--sparsity", 0.5), table, 1, 8, 16, 17, 64, 65)
+        self.assertEqual([c["use"] for c in cases], ["decode24", "gemm24", "gemm24", "dense", "dense", "dense"])
+        # 8 tokens take no more than 16 do, and dense no less than with 1. 65 were never measured.
+        self.assertEqual([c["sparse_seconds"] and round(c["sparse_seconds"] * 1e6, 3) for c in cases],
+                         [10, 14, 14, 20, 20, None])  # fmt: skip
+        self.assertEqual([round(c["dense_seconds"] * 1e6, 3) for c in cases], [16, 16, 16.5, 16.5, 18, 18])
+
+    def test_measured_with_no_more_zeros(self):
+        packed = self.packed("--pattern", "unstructured", "--sparsity", 0.7, "--scope", "row")
+        rows = [gpu_case("decode_bitmask", 1, 30 - s / 10, 2, family="spmm_bitmask/bf16", sparsity=s)
+                for s in (50, 70, 80)]  # fmt: skip
+        case = self.chosen(packed, self.table(*rows), 1)[0]
+        self.assertEqual((case["format"], case["use"]), ("bitmask", "decode_bitmask"))
+        self.assertAlmostEqual(case["sparse_seconds"], (25 if case["zeros"] < 0.7 else 23) * 1e-6)
+        case = self.chosen(packed, self.table(rows[2]), 1)[0]
+        self.assertEqual((case["use"], case["sparse_seconds"]), ("dense", None))
+
+    def test_in_words(self):
+        packed = self.packed("--pattern", "2:4", "--sparsity", 0.5)
+        text = self.expect(DONE, "bench", packed, "-n", 1, "--gpu-table", self.table(gpu_case("decode24", 1, 10, 1.6))).stdout
+        for words in ("Imaginary 100", "decode24", "10.0 us", "16.0 us", "1.60", "not measured"):
+            self.assertIn(words, text)
+
+    def test_refusals(self):
+        packed = self.packed("--pattern", "2:4", "--sparsity", 0.5)
+        one = self.table(gpu_case("decode24", 1, 10, 1.6))
+        for other, words in ((self.table(gpu_case("decode24", 1, 9, 2), name="b.json", gpu="Another"), "Another"),
+                             (self.table(gpu_case("decode24", 1, 9, 2), name="c.json", cpu="one"), "names no GPU")):
+            run = self.expect(REFUSED, "bench", packed, "--gpu-table", one, "--gpu-table", other)
+            self.assertIn(words, run.stderr)
+        empty = self.table({**gpu_case("x", 1, 10, 1), "name": "copy/bf16/m:256/k:768"}, name="d.json")
+        self.assertIn("no product", self.expect(REFUSED, "bench", packed, "--gpu-table", empty).stderr)
+        self.expect(REFUSED, "bench", MODEL, "--gpu-table", one)
 
 
 if __name__ == "__main__":
