@@ -14,7 +14,7 @@ constexpr int64_t kBatches[] = {1, 4, 8, 32, 128, 512};
 constexpr int64_t kQuickBatches[] = {1, 128};
 constexpr double kQuickSeconds = 0.5, kFullSeconds = 2;
 
-Effort effort_of(const Options& options, const Roof* roof) {
+Effort effort_of(const Options& options, Roof* roof) {
   return {options.seconds.value_or(options.is_quick ? kQuickSeconds : kFullSeconds), options.slow_down, roof};
 }
 
@@ -98,7 +98,7 @@ void add_checkpoint(const Options& options, const Effort& effort) {
 
 }  // namespace
 
-void add_cases(const Options& options, const Roof* roof) {
+void add_cases(const Options& options, Roof* roof) {
   const Effort effort = effort_of(options, roof);
   if (!options.cases.empty()) {
     for (const std::string& name : options.cases) add_one(name, effort);

@@ -8,6 +8,6 @@ namespace prune::bench {
 
 // Registers them; `roof` may be null, and lives as long as they. Throws std::runtime_error, or Error(kInput)
 // of a checkpoint.
-void add_cases(const Options& options, const Roof* roof);
+void add_cases(const Options& options, Roof* roof);
 
 }  // namespace prune::bench

@@ -4,10 +4,11 @@
     bench/gate.py PRUNE OLD_BENCH NEW_BENCH [--counter NAME] [options of spmm_bench]
 
 Runs the two benchmark programs in turns, the first of a round being the second of the next, so that both meet the same
-disturbances, until the 99% interval of every case's ratio is narrower than 8%, at least 20 and at most 40 rounds. Then
-'prune bench --compare' judges all rounds: exit code 4 where NEW is slower beyond noise. It compares the shortest time of each
-round (best_GB/s), which other load lengthens least; --counter time takes the median. Without options of spmm_bench four usual
-cases are measured, on one thread unless OMP_NUM_THREADS says more. OLD.json and NEW.json stay in --keep FOLDER.
+disturbances, until the 99% interval of every case's ratio is narrower than 8%, at least 20 and at most 60 rounds. Then
+'prune bench --compare' judges all rounds: exit code 4 where NEW is slower beyond noise. It compares the speed-up over the
+dense peer by the shortest times of each round (best_speedup), which other load lengthens least; --counter time takes the median
+time. Without options of spmm_bench four usual cases are measured, on one thread unless OMP_NUM_THREADS says more. OLD.json and
+NEW.json stay in --keep FOLDER.
 """
 
 import argparse
@@ -22,10 +23,10 @@ CASES = ("spmm_nm/bf16/m:1024/k:2048/n:12/sparsity:50", "spmm_nm/bf16/m:1024/k:2
          "spmm_bitmask/bf16/m:1024/k:2048/n:32/sparsity:70", "spmm_bsr_16x16/f32/m:1024/k:2048/n:64/sparsity:80")  # fmt: skip
 EFFORT = ["--seconds", "0.03"]
 USUAL = [word for case in CASES for word in ("--case", case)] + EFFORT
-COUNTER = "best_GB/s"
+COUNTER = "best_speedup"
 FAIL_BELOW = "0.95"
 WIDEST = 0.08
-LEAST_ROUNDS, MOST_ROUNDS, STEP = 20, 40, 10
+LEAST_ROUNDS, MOST_ROUNDS, STEP = 20, 60, 10
 
 
 def measure(program, options):

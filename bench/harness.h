@@ -18,7 +18,7 @@ namespace prune::bench {
 struct Effort {
   double seconds = 2;    // for a case, at most
   double slow_down = 1;  // every run of the product is drawn out to so many times its time, to try gates
-  const Roof* roof = nullptr;  // where there is one, results have a `roofline`
+  Roof* roof = nullptr;  // where there is one, results have a `roofline`
 };
 
 // The weights of a case: random ones, or with the places of a real mask.

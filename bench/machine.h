@@ -3,22 +3,23 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
+
+#include "kernels/sparse/buffer.h"
 
 namespace prune::bench {
 
 // The best of many trials, as other work on the machine hides its limits for a while.
 class Roof {
  public:
-  Roof();             // half a second
-  void look_again();  // one trial more of each: a fiftieth of that
+  explicit Roof(double seconds);  // to look for so long
+  void look_again();              // one trial more of each, some hundredths of a second
   // Bytes per second that all threads read together, from a buffer far larger than the last-level cache.
   double read_bandwidth() const { return read_bandwidth_; }
   // Multiply-adds per second on floats of all threads together, with the widest registers there are.
   double fma_peak() const { return fma_peak_; }
 
  private:
-  std::vector<uint64_t> data_;
+  kernels::Buffer data_;
   double read_bandwidth_ = 0;
   double fma_peak_ = 0;
 };

@@ -47,6 +47,8 @@ void print_help() {
   std::exit(0);
 }
 
+constexpr double kRoofSeconds = 2;
+
 // A case is measured as a whole in one iteration, which always takes long enough. (An explicit number of
 // iterations would become part of every name.)
 char kOneIteration[] = "--benchmark_min_time=0.000001";
@@ -64,7 +66,7 @@ int main(int argc, char** argv) {
   try {
     const bench::Options options = bench::read_options(argc, argv);
     if (options.is_pinned) bench::pin_threads();
-    if (options.has_roof) roof.emplace();
+    if (options.has_roof) roof.emplace(kRoofSeconds);
     bench::add_cases(options, roof ? &*roof : nullptr);
     add_context(options, roof ? &*roof : nullptr);
   } catch (const std::exception& fault) {

@@ -19,6 +19,8 @@
 namespace prune::app {
 namespace {
 
+constexpr double kRoofSeconds = 0.5;
+
 CommandLine make_line() {
   CommandLine line(
       "prune bench [MODEL] [-n ROWS]... [options]\n"
@@ -85,7 +87,7 @@ int report_products(const std::filesystem::path& model, const CommandLine& line,
   if (packed.weights().empty()) {
     throw_input(shown(checkpoint.path()) + ": holds no packed weight: there is nothing to time");
   }
-  bench::Roof roof;
+  bench::Roof roof(kRoofSeconds);
   const std::vector<ProductTiming> timings = time_products(packed, rows, seconds, roof);
   fmt::print("{}", line.flag("json") ? json_text(to_json(timings, roof)) : in_words(timings, roof));
   return kDone;
