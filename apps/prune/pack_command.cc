@@ -14,6 +14,7 @@
 #include "apps/prune/output_place.h"
 #include "apps/prune/terminal.h"
 #include "libprune/model/pack_checkpoint.h"
+#include "libprune/model/tuning.h"
 #include "libprune/model/unpack_checkpoint.h"
 
 namespace prune::app {
@@ -26,7 +27,10 @@ CommandLine make_pack_line() {
       "bit for bit when\npruned weights are +0.0, as prune writes them. (An nm group holds N weights: a -0.0 "
       "beyond them comes back as +0.0,\nand a note says how many do.)",
       "Formats (--format), with the bits a weight costs beside its kept values:\n"
-      "  auto      for each weight the smallest that holds it; dense where none is smaller (default)\n"
+      "  smallest  for each weight the smallest that holds it; dense where none is smaller (default)\n"
+      "  auto      of those smaller than the dense weight the one that multiplies one row fastest on this "
+      "machine, or dense;\n"
+      "            measured once and kept with what bench and generate measure\n"
       "  nm        N:M: 1 bit a weight for 2:4\n"
       "  bitmask   any zeros: 1 bit a weight\n"
       "  csr       any zeros: 32 bits a kept weight\n"
@@ -35,11 +39,12 @@ CommandLine make_pack_line() {
       "int8\n  prune pack pruned --format bsr "
       "--pattern 16x16\n");
   line.positional("model");
-  line.options()("format", po::value<std::string>()->default_value("auto")->value_name("F"), "see below")(
+  line.options()("format", po::value<std::string>()->default_value("smallest")->value_name("F"), "see below")(
       "pattern,p", po::value<std::string>()->value_name("P"),
       "N:M for nm, RxC for bsr (default: found from the zeros)")(
       "values", po::value<std::string>()->default_value("plain")->value_name("V"),
       "plain: as they are; int8: rounded, with a scale for every output row");
+  line.options()("retune", po::bool_switch(), "with --format auto: measure again");
   add_selection_options(line);
   add_output_options(line);
   add_running_options(line);
@@ -54,7 +59,13 @@ StoredValues parse_values(const std::string& text) {
 
 PackOptions read_options(const CommandLine& line) {
   PackOptions options;
-  if (line.text("format") != "auto") options.request.format = parse_packed_format(line.text("format"));
+  const std::string format = line.text("format");
+  if (line.flag("retune")) TuningTable::of_user().clear();
+  if (format == "auto") {
+    options.fastest_by = &TuningTable::of_user();
+  } else if (format != "smallest") {
+    options.request.format = parse_packed_format(format);
+  }
   if (const auto pattern = line.maybe_text("pattern")) options.request.pattern = parse_pattern(*pattern);
   options.values = parse_values(line.text("values"));
   options.include = line.texts("include");

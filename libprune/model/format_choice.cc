@@ -44,14 +44,20 @@ std::span<const Block> FormatRequest::block_candidates() const {
   return asked ? std::span<const Block>(asked, 1) : std::span<const Block>(kBlockCandidates);
 }
 
-std::optional<FormatChoice> choose_format(const PackedWeight& base, const SparsityProfile& zeros,
-                                          const FormatRequest& request) {
+std::vector<FormatChoice> formats_that_hold(const PackedWeight& base, const SparsityProfile& zeros,
+                                            const FormatRequest& request) {
   std::vector<FormatChoice> candidates;
   for (const auto format :
        {PackedFormat::kNm, PackedFormat::kBsr, PackedFormat::kBitmask, PackedFormat::kCsr}) {
     if (!request.format || request.format == format)
       add_candidates(base, zeros, format, request.pattern, candidates);
   }
+  return candidates;
+}
+
+std::optional<FormatChoice> choose_format(const PackedWeight& base, const SparsityProfile& zeros,
+                                          const FormatRequest& request) {
+  const std::vector<FormatChoice> candidates = formats_that_hold(base, zeros, request);
   const auto best = std::ranges::min_element(candidates, {}, &FormatChoice::bytes);
   return best == candidates.end() ? std::nullopt : std::optional(*best);
 }

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "libprune/model/packed_checkpoint.h"
 #include "libprune/model/sparsity_profile.h"
@@ -25,6 +26,10 @@ struct FormatChoice {
   int64_t stored = 0;  // values, or blocks
   uint64_t bytes() const { return packed_bytes(weight, stored); }
 };
+
+// The forms that hold a weight with these zeros, in the order nm, bsr, bitmask, csr.
+std::vector<FormatChoice> formats_that_hold(const PackedWeight& base, const SparsityProfile& zeros,
+                                            const FormatRequest& request);
 
 // The smallest form of a weight with these zeros; of equals the first of nm, bsr, bitmask, csr. `base` has
 // the weight's name, type, shape, orientation and shard. Nothing when the format asked for can't take it.

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <type_traits>
 #include <utility>
 
 #include <prune/error.h>
 
 #include "libprune/model/data_order.h"
 #include "libprune/model/elapsed.h"
+#include "libprune/model/format_speed.h"
 #include "libprune/model/job.h"
 #include "libprune/model/parallel.h"
 #include "libprune/model/quantized_values.h"
@@ -26,6 +28,8 @@ constexpr const char* kPackedVersion = "1";
 struct Choice {
   bool is_weight = false;  // a linear weight, packed or not
   std::optional<FormatChoice> packed;
+  std::vector<FormatChoice> smaller = {};  // to choose the fastest of, else empty
+  std::vector<int64_t> lost_signs = {};    // of each of them
   PackedTensorReport report;
 };
 
@@ -140,6 +144,11 @@ class ShardPacker {
       choices_[i] = choose(tensor);
       progress.add(tensor.size_bytes(), tensor.name);
     });
+    // One after the other: what is measured wants the machine to itself.
+    for (size_t i = 0; i < order_.size(); ++i) {
+      check_interrupted();
+      if (!choices_[i].smaller.empty()) choose_fastest_form(shard_.tensors()[order_[i]], choices_[i]);
+    }
   }
 
   // What looking at a tensor and packing it hold at most.
@@ -174,10 +183,14 @@ class ShardPacker {
       base.out = zeros.out;
       base.in = zeros.in;
       fill_report(tensor, zeros, choice.report);
+      const auto signs = [&](const FormatChoice& form) -> int64_t {
+        const bool may_lose = form.weight.format == PackedFormat::kNm &&
+                              options_.values == StoredValues::kPlain && zeros.has_negative_zeros();
+        return may_lose ? lost_signs<T>(weights.view(), form.weight.nm) : 0;
+      };
       choose_form(tensor, base, zeros, choice);
-      if (choice.packed && choice.packed->weight.format == PackedFormat::kNm &&
-          options_.values == StoredValues::kPlain && zeros.has_negative_zeros())
-        choice.report.lost_signs = lost_signs<T>(weights.view(), choice.packed->weight.nm);
+      if (choice.packed) choice.report.lost_signs = signs(*choice.packed);
+      for (const FormatChoice& form : choice.smaller) choice.lost_signs.push_back(signs(form));
     });
     return choice;
   }
@@ -201,16 +214,55 @@ class ShardPacker {
       choice.report.reason = "no packed form is smaller";
       return;
     }
-    choice.packed = best;
-    choice.report.format = format_in_words(best->weight);
-    choice.report.packed_bytes = best->bytes();
+    if (!options_.request.format && options_.fastest_by != nullptr) {
+      choice.smaller = formats_that_hold(base, zeros, options_.request);
+      std::erase_if(choice.smaller,
+                    [&](const FormatChoice& form) { return form.bytes() >= choice.report.dense_bytes; });
+      return;
+    }
+    take(*best, choice);
+  }
+
+  static void take(const FormatChoice& form, Choice& choice) {
+    choice.packed = form;
+    choice.report.format = format_in_words(form.weight);
+    choice.report.packed_bytes = form.bytes();
+  }
+
+  void choose_fastest_form(const TensorInfo& tensor, Choice& choice) const {
+    const FormatChoice& first = choice.smaller.front();
+    visit_dtype(tensor.dtype, [&]<class T>() {
+      using Wide = std::conditional_t<std::is_same_v<T, bf16>, bf16, float>;
+      const std::function<Matrix<Wide>()> weights = [&] {
+        const WeightMatrix<T> stored(shard_.data(tensor), tensor.shape[0], tensor.shape[1],
+                                     first.weight.orientation);
+        return Matrix<Wide>(stored.view().template cast<Wide>());
+      };
+      with_place_in_errors(shard_, tensor, first.weight.orientation, [&] {
+        note_fastest(choose_fastest<Wide>(choice.smaller, weights, *options_.fastest_by), choice);
+      });
+    });
+  }
+
+  static void note_fastest(const FastestForm& fastest, Choice& choice) {
+    if (!fastest.form) {
+      choice.report.reason =
+          "dense is as fast or faster on this machine: " + std::to_string(fastest.dense_nanoseconds / 1000) +
+          " us for one row, the best packed form " + std::to_string(fastest.nanoseconds / 1000) + " us";
+      return;
+    }
+    for (size_t i = 0; i < choice.smaller.size(); ++i) {
+      if (row_time_key(choice.smaller[i]) == row_time_key(*fastest.form))
+        choice.report.lost_signs = choice.lost_signs[i];
+    }
+    take(*fastest.form, choice);
   }
 
   [[noreturn]] void refuse(const TensorInfo& tensor) const {
     throw_input(place_of(shard_, tensor) + " does not fit format " +
                 std::string(name(*options_.request.format)) +
                 (options_.request.pattern ? " with pattern " + to_string(*options_.request.pattern) : "") +
-                ": prune it to that pattern first, or use --format auto");
+                ": prune it to that pattern first, or use --format smallest");
   }
 
   void write(const OutputTensor& output, SafetensorsWriter& writer, ProgressCounter& progress) const {
@@ -262,7 +314,8 @@ std::vector<ShardPacker> make_packers(const Checkpoint& checkpoint, const Weight
 }
 
 nlohmann::json options_json(const PackOptions& options) {
-  return {{"format", options.request.format ? std::string(name(*options.request.format)) : "auto"},
+  const char* unnamed = options.fastest_by != nullptr ? "auto" : "smallest";
+  return {{"format", options.request.format ? std::string(name(*options.request.format)) : unnamed},
           {"pattern", options.request.pattern ? to_string(*options.request.pattern) : ""},
           {"values", options.values == StoredValues::kInt8 ? "int8" : "plain"},
           {"include", options.include},

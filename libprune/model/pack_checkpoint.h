@@ -12,18 +12,23 @@
 
 namespace prune {
 
+class TuningTable;
+
 struct PackOptions {
   FormatRequest request = {};  // without a format: for each tensor the smallest that holds it
   StoredValues values = StoredValues::kPlain;
   std::vector<std::string> include = {};  // these weights; empty: those the architecture names
   std::vector<std::string> exclude = {};
   int threads = 0;
+  // With this and without a format: the fastest for one row of X on this machine among the smaller ones.
+  TuningTable* fastest_by = nullptr;
 };
 
-// Writes the packed checkpoint. A weight that fits no format, or would not be smaller, stays dense and the
-// report says why; with a format given, one that can't take it is refused. Other tensors and files are
-// copied. Throws Error(kUsage) for a pattern that is not its format's, Error(kInput) when there is no weight
-// to pack or one is refused; other Errors, and Interrupted, as staging does.
+// Writes the packed checkpoint. A weight that fits no format, or would not be smaller, or with fastest_by
+// not faster, stays dense and the report says why; with a format given, one that can't take it is refused.
+// Other tensors and files are copied. Throws Error(kUsage) for a pattern that is not its format's,
+// Error(kInput) when there is no weight to pack or one is refused; other Errors, and Interrupted, as staging
+// does.
 PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& options,
                            const std::filesystem::path& output, StagingOptions staging,
                            const Progress& progress);

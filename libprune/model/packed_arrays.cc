@@ -11,21 +11,13 @@ namespace prune {
 namespace {
 
 template <class T>
-constexpr kernels::WeightType kTypeOf =
-    std::is_same_v<T, bf16> ? kernels::WeightType::kBf16 : kernels::WeightType::kF32;
+constexpr kernels::WeightType kTypeOf = std::is_same_v<T, int8_t> ? kernels::WeightType::kI8
+                                        : std::is_same_v<T, bf16> ? kernels::WeightType::kBf16
+                                                                  : kernels::WeightType::kF32;
 
 template <class T>
 bool is_aligned(std::span<const std::byte> bytes) {
   return reinterpret_cast<uintptr_t>(bytes.data()) % alignof(T) == 0;
-}
-
-template <class W, class Packed>
-W describe(const Packed& packed) {
-  W view;
-  view.rows = packed.rows;
-  view.cols = packed.cols;
-  view.type = kTypeOf<typename decltype(packed.values)::value_type>;
-  return view;
 }
 
 size_t offset_in(const MappedFile& file, std::span<const std::byte> bytes) {
@@ -39,6 +31,17 @@ const T* PackedArrays::keep(std::vector<T> array) {
   std::vector<std::byte>& bytes = owned_.emplace_back(array.size() * sizeof(T));
   if (!array.empty()) std::memcpy(bytes.data(), array.data(), bytes.size());
   return reinterpret_cast<const T*>(bytes.data());
+}
+
+template <class W, class Packed>
+W PackedArrays::describe(const Packed& packed, const std::vector<float>& scales) {
+  W view;
+  view.rows = packed.rows;
+  view.cols = packed.cols;
+  view.type = kTypeOf<typename decltype(packed.values)::value_type>;
+  view.values = keep(packed.values);
+  if (!scales.empty()) view.scales = keep(scales);
+  return view;
 }
 
 template <class T>
@@ -124,39 +127,39 @@ PackedArrays::PackedArrays(const PackedCheckpoint& checkpoint, const PackedWeigh
 }
 
 template <class T>
-PackedArrays::PackedArrays(const NmPacked<T>& packed) : stored_(int64_t(packed.values.size())) {
-  auto view = describe<kernels::NmWeights>(packed);
+PackedArrays::PackedArrays(const NmPacked<T>& packed, const std::vector<float>& scales)
+    : stored_(int64_t(packed.values.size())) {
+  auto view = describe<kernels::NmWeights>(packed, scales);
   view.keep = packed.pattern.keep;
   view.group = packed.pattern.group;
-  view.values = keep(packed.values);
   view.indices = keep(packed.indices);
   view_ = view;
 }
 
 template <class T>
-PackedArrays::PackedArrays(const BitmaskPacked<T>& packed) : stored_(int64_t(packed.values.size())) {
-  auto view = describe<kernels::BitmaskWeights>(packed);
-  view.values = keep(packed.values);
+PackedArrays::PackedArrays(const BitmaskPacked<T>& packed, const std::vector<float>& scales)
+    : stored_(int64_t(packed.values.size())) {
+  auto view = describe<kernels::BitmaskWeights>(packed, scales);
   view.bitmask = keep(packed.bitmask);
   view.row_offsets = keep(packed.row_offsets);
   view_ = view;
 }
 
 template <class T>
-PackedArrays::PackedArrays(const Csr<T>& packed) : stored_(int64_t(packed.values.size())) {
-  auto view = describe<kernels::CsrWeights>(packed);
-  view.values = keep(packed.values);
+PackedArrays::PackedArrays(const Csr<T>& packed, const std::vector<float>& scales)
+    : stored_(int64_t(packed.values.size())) {
+  auto view = describe<kernels::CsrWeights>(packed, scales);
   view.indices = keep(packed.indices);
   view.indptr = keep(packed.indptr);
   view_ = view;
 }
 
 template <class T>
-PackedArrays::PackedArrays(const Bsr<T>& packed) : stored_(int64_t(packed.values.size())) {
-  auto view = describe<kernels::BsrWeights>(packed);
+PackedArrays::PackedArrays(const Bsr<T>& packed, const std::vector<float>& scales)
+    : stored_(int64_t(packed.values.size())) {
+  auto view = describe<kernels::BsrWeights>(packed, scales);
   view.block_rows = packed.block.rows;
   view.block_cols = packed.block.cols;
-  view.values = keep(packed.values);
   view.indices = keep(packed.indices);
   view.indptr = keep(packed.indptr);
   view_ = view;
@@ -195,13 +198,17 @@ void PackedArrays::release_pages() const {
   for (const auto& bytes : mapped_) file_->done_with(offset_in(*file_, bytes), bytes.size());
 }
 
-template PackedArrays::PackedArrays(const NmPacked<float>&);
-template PackedArrays::PackedArrays(const NmPacked<bf16>&);
-template PackedArrays::PackedArrays(const BitmaskPacked<float>&);
-template PackedArrays::PackedArrays(const BitmaskPacked<bf16>&);
-template PackedArrays::PackedArrays(const Csr<float>&);
-template PackedArrays::PackedArrays(const Csr<bf16>&);
-template PackedArrays::PackedArrays(const Bsr<float>&);
-template PackedArrays::PackedArrays(const Bsr<bf16>&);
+template PackedArrays::PackedArrays(const NmPacked<float>&, const std::vector<float>&);
+template PackedArrays::PackedArrays(const NmPacked<bf16>&, const std::vector<float>&);
+template PackedArrays::PackedArrays(const NmPacked<int8_t>&, const std::vector<float>&);
+template PackedArrays::PackedArrays(const BitmaskPacked<float>&, const std::vector<float>&);
+template PackedArrays::PackedArrays(const BitmaskPacked<bf16>&, const std::vector<float>&);
+template PackedArrays::PackedArrays(const BitmaskPacked<int8_t>&, const std::vector<float>&);
+template PackedArrays::PackedArrays(const Csr<float>&, const std::vector<float>&);
+template PackedArrays::PackedArrays(const Csr<bf16>&, const std::vector<float>&);
+template PackedArrays::PackedArrays(const Csr<int8_t>&, const std::vector<float>&);
+template PackedArrays::PackedArrays(const Bsr<float>&, const std::vector<float>&);
+template PackedArrays::PackedArrays(const Bsr<bf16>&, const std::vector<float>&);
+template PackedArrays::PackedArrays(const Bsr<int8_t>&, const std::vector<float>&);
 
 }  // namespace prune

@@ -18,15 +18,15 @@ class PackedArrays {
   // file and of a type that the kernels take stay there, so the checkpoint must outlive this; others are
   // copied, values of other types widened to float.
   PackedArrays(const PackedCheckpoint& checkpoint, const PackedWeight& weight);
-  // Of matrices in memory, copied. T: float, bf16.
+  // Of matrices in memory, copied. T: float, bf16, or int8_t with scales [rows].
   template <class T>
-  explicit PackedArrays(const NmPacked<T>& packed);
+  explicit PackedArrays(const NmPacked<T>& packed, const std::vector<float>& scales = {});
   template <class T>
-  explicit PackedArrays(const BitmaskPacked<T>& packed);
+  explicit PackedArrays(const BitmaskPacked<T>& packed, const std::vector<float>& scales = {});
   template <class T>
-  explicit PackedArrays(const Csr<T>& packed);
+  explicit PackedArrays(const Csr<T>& packed, const std::vector<float>& scales = {});
   template <class T>
-  explicit PackedArrays(const Bsr<T>& packed);
+  explicit PackedArrays(const Bsr<T>& packed, const std::vector<float>& scales = {});
 
   PackedArrays(PackedArrays&&) noexcept = default;
   PackedArrays& operator=(PackedArrays&&) noexcept = default;
@@ -55,6 +55,8 @@ class PackedArrays {
       std::variant<kernels::NmWeights, kernels::BitmaskWeights, kernels::CsrWeights, kernels::BsrWeights>;
 
   const kernels::Weights& common() const;
+  template <class W, class Packed>
+  W describe(const Packed& packed, const std::vector<float>& scales);
   template <class T>
   const T* keep(std::vector<T> array);
   template <class T>

@@ -2,6 +2,8 @@
 
 #include <random>
 
+#include "libprune/model/format_speed.h"
+#include "libprune/model/tuning.h"
 #include "libprune/model/unpack_checkpoint.h"
 #include "test/libprune/model/checkpoints.h"
 
@@ -229,12 +231,12 @@ TEST(PackedFile, BitmaskAndBsrByHand) {
 
 class PackChoice : public ::testing::Test {
  protected:
-  // Packs one bf16 weight with format auto.
-  PackedTensorReport chosen(const Matrix<bf16>& w) {
+  // Packs one bf16 weight without asking for a format.
+  PackedTensorReport chosen(const Matrix<bf16>& w, const PackOptions& options = {}) {
     std::filesystem::remove_all(folder_ / "in");
     std::filesystem::remove_all(folder_ / "out");
     testing::write_model(folder_ / "in", "llama", {tensor_of(kUp, w)});
-    const PackReport report = pack(folder_ / "in", folder_ / "out");
+    const PackReport report = pack(folder_ / "in", folder_ / "out", options);
     EXPECT_EQ(report.model_bytes, std::filesystem::file_size(folder_ / "in/model.safetensors"));
     EXPECT_EQ(report.packed_model_bytes, std::filesystem::file_size(folder_ / "out/model.safetensors"));
     EXPECT_EQ(report.tensors.at(0).packed_bytes, Checkpoint(folder_ / "out").tensor_bytes());
@@ -256,6 +258,44 @@ class PackChoice : public ::testing::Test {
   TempFolder folder_;
   std::mt19937 rng_{testing::test_seed()};
 };
+
+// By times that are planted: nothing here depends on the machine.
+TEST_F(PackChoice, TheFastest) {
+  const Matrix<bf16> w = pruned(NM{2, 4}, 0.5);
+  PackedWeight nm;
+  nm.out = 64;
+  nm.in = 128;
+  nm.nm = NM{2, 4};
+  PackedWeight bitmask = nm;
+  bitmask.format = PackedFormat::kBitmask;
+  const auto chosen_with = [&](int64_t nm_time, int64_t bitmask_time, int64_t dense_time) {
+    TuningTable table{std::filesystem::path()};
+    table.get(row_time_key({nm, 0}), [&] { return nm_time; });
+    table.get(row_time_key({bitmask, 64 * 64}), [&] { return bitmask_time; });
+    table.get(dense_row_time_key(nm), [&] { return dense_time; });
+    return chosen(w, {.fastest_by = &table});
+  };
+  EXPECT_EQ(chosen_with(100, 200, 300).format, "nm 2:4");
+  EXPECT_EQ(chosen_with(200, 100, 300).format, "bitmask");
+  // The larger form must be clearly faster, the smaller one need not be.
+  EXPECT_EQ(chosen_with(100, 95, 300).format, "nm 2:4");
+  const PackedTensorReport dense = chosen_with(20000, 30000, 10000);
+  EXPECT_EQ(dense.format, "dense");
+  EXPECT_EQ(dense.reason,
+            "dense is as fast or faster on this machine: 10 us for one row, the best packed form 20 us");
+}
+
+// What is not in the table is measured once, and kept.
+TEST_F(PackChoice, MeasuresWhatIsMissing) {
+  const Matrix<bf16> w = pruned(64, 128, Block{16, 16}, 0.75);
+  TuningTable table{std::filesystem::path()};
+  const PackedTensorReport first = chosen(w, {.values = StoredValues::kInt8, .fastest_by = &table});
+  EXPECT_EQ(chosen(w, {.values = StoredValues::kInt8, .fastest_by = &table}).format, first.format);
+  PackedWeight weight;
+  weight.out = 64;
+  weight.in = 128;
+  EXPECT_GT(table.get(dense_row_time_key(weight), [] { return -1; }), 0);
+}
 
 TEST_F(PackChoice, TheSmallestThatHolds) {
   EXPECT_EQ(chosen(pruned(NM{2, 4}, 0.5)).format, "nm 2:4");

@@ -144,7 +144,7 @@ TEST(PackedCheckpoint, FormatsByName) {
   for (const PackedFormat format :
        {PackedFormat::kNm, PackedFormat::kBitmask, PackedFormat::kCsr, PackedFormat::kBsr})
     EXPECT_EQ(parse_packed_format(name(format)), format);
-  EXPECT_EQ(refusal(ErrorKind::kUsage, "expected auto, nm, bitmask, csr or bsr",
+  EXPECT_EQ(refusal(ErrorKind::kUsage, "expected smallest, auto, nm, bitmask, csr or bsr",
                     [] { parse_packed_format("coo"); }),
             "");
 }

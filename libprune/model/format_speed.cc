@@ -1,0 +1,151 @@
+#include "libprune/model/format_speed.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <map>
+#include <type_traits>
+
+#include "kernels/sparse/plain/plain.h"
+#include "libprune/model/elapsed.h"
+#include "libprune/model/packed_arrays.h"
+#include "libprune/model/quantized_values.h"
+#include "libprune/model/tuning.h"
+
+namespace prune {
+namespace {
+
+constexpr int kTrials = 15;
+constexpr size_t kBeyondCaches = size_t{96} << 20;
+// A form that takes more bytes must be faster by as much: nearly always the bytes decide, and times have
+// noise.
+constexpr double kClearly = 0.9;
+// Forms of more bytes than this many times the smallest are not tried.
+constexpr double kMostBytes = 1.5;
+
+std::string shape_of(const PackedWeight& w) {
+  return " " + std::string(name(w.dtype)) + " " + std::to_string(w.out) + "x" + std::to_string(w.in);
+}
+
+template <class P>
+PackedArrays arrays_of(const PackedWeight& weight, const P& packed, const std::vector<float>& scales) {
+  if (weight.values == StoredValues::kInt8) return PackedArrays(quantize(packed, scales), scales);
+  return PackedArrays(packed);
+}
+
+template <class T>
+PackedArrays pack_as(const PackedWeight& weight, ConstView<T> dense) {
+  const std::vector<float> scales =
+      weight.values == StoredValues::kInt8 ? row_scales(dense) : std::vector<float>();
+  switch (weight.format) {
+    case PackedFormat::kNm:
+      return arrays_of(weight, pack_nm(dense, weight.nm), scales);
+    case PackedFormat::kCsr:
+      return arrays_of(weight, pack_csr(dense), scales);
+    case PackedFormat::kBsr:
+      return arrays_of(weight, pack_bsr(dense, weight.block), scales);
+    case PackedFormat::kBitmask:
+      break;
+  }
+  return arrays_of(weight, pack_bitmask(dense), scales);
+}
+
+}  // namespace
+
+std::string row_time_key(const FormatChoice& form) {
+  const PackedWeight& w = form.weight;
+  const int64_t each = w.format == PackedFormat::kBsr ? int64_t{w.block.rows} * w.block.cols : 1;
+  const int64_t stored =
+      w.format == PackedFormat::kNm ? int64_t{w.out} * w.in / w.nm.group * w.nm.keep : form.stored * each;
+  const int64_t tenths = 10 * stored / std::max<int64_t>(1, int64_t{w.out} * w.in);
+  return "ns of a row " + format_in_words(w) + shape_of(w) + " stored " + std::to_string(tenths) + "/10";
+}
+
+std::string dense_row_time_key(const PackedWeight& weight) { return "ns of a row dense" + shape_of(weight); }
+
+namespace {
+
+// What is timed: the arrays and the plan that reads them.
+struct Timed {
+  std::string key;
+  std::optional<PackedArrays> arrays;  // nothing: dense
+  kernels::Plan plan;
+  double seconds = std::numeric_limits<double>::infinity();
+};
+
+template <class T>
+std::vector<Timed> prepare_all(const std::vector<FormatChoice>& forms, const Matrix<T>& weights) {
+  const auto type = std::is_same_v<T, bf16> ? kernels::WeightType::kBf16 : kernels::WeightType::kF32;
+  std::vector<Timed> list;
+  list.push_back({dense_row_time_key(forms.front().weight), std::nullopt,
+                  kernels::prepare_plain({weights.rows(), weights.cols(), type, weights.data(), nullptr})});
+  for (const FormatChoice& form : forms) {
+    PackedArrays arrays = pack_as<T>(form.weight, view(weights));
+    kernels::Plan plan = arrays.prepare({.use = kernels::Use::kFewRows, .in_place = true});
+    list.push_back({row_time_key(form), std::move(arrays), std::move(plan)});
+  }
+  return list;
+}
+
+// One row of X in turns, so that other load hits all; weights that no cache holds, as in a model.
+void time_all(std::vector<Timed>& list) {
+  const int64_t in = list.front().plan.cols(), out = list.front().plan.rows();
+  std::vector<float> x(static_cast<size_t>(in), 1.0F), y(static_cast<size_t>(out));
+  std::vector<char> others(kBeyondCaches);
+  for (int trial = 0; trial < kTrials; ++trial) {
+    for (Timed& timed : list) {
+      for (size_t i = 0; i < others.size(); i += 64) ++others[i];
+      const auto start = std::chrono::steady_clock::now();
+      timed.plan.run({x.data(), in, y.data(), out, 1});
+      timed.seconds = std::min(timed.seconds, seconds_since(start));
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+std::map<std::string, int64_t> measure_row_times(const std::vector<FormatChoice>& forms,
+                                                 const Matrix<T>& weights) {
+  std::vector<Timed> list = prepare_all<T>(forms, weights);
+  time_all(list);
+  std::map<std::string, int64_t> times;
+  for (const Timed& timed : list) times[timed.key] = std::max<int64_t>(1, int64_t(timed.seconds * 1e9));
+  return times;
+}
+
+template <class T>
+FastestForm choose_fastest(std::vector<FormatChoice> forms, const std::function<Matrix<T>()>& weights,
+                           TuningTable& table) {
+  std::ranges::stable_sort(forms, {}, &FormatChoice::bytes);
+  const double most = kMostBytes * double(forms.front().bytes());
+  std::erase_if(forms, [&](const FormatChoice& form) { return double(form.bytes()) > most; });
+  std::map<std::string, int64_t> measured;
+  const auto time_of = [&](const std::string& key) {
+    return table.get(key, [&] {
+      if (measured.empty()) measured = measure_row_times<T>(forms, weights());
+      return measured.at(key);
+    });
+  };
+  FastestForm best;
+  best.dense_nanoseconds = time_of(dense_row_time_key(forms.front().weight));
+  for (const FormatChoice& form : forms) {
+    const int64_t time = time_of(row_time_key(form));
+    if (best.form && double(time) >= kClearly * double(best.nanoseconds)) continue;
+    best.form = form;
+    best.nanoseconds = time;
+  }
+  if (best.nanoseconds >= best.dense_nanoseconds) best.form.reset();
+  return best;
+}
+
+template FastestForm choose_fastest(std::vector<FormatChoice>, const std::function<Matrix<float>()>&,
+                                    TuningTable&);
+template FastestForm choose_fastest(std::vector<FormatChoice>, const std::function<Matrix<bf16>()>&,
+                                    TuningTable&);
+template std::map<std::string, int64_t> measure_row_times(const std::vector<FormatChoice>&,
+                                                          const Matrix<float>&);
+template std::map<std::string, int64_t> measure_row_times(const std::vector<FormatChoice>&,
+                                                          const Matrix<bf16>&);
+
+}  // namespace prune
