@@ -32,7 +32,7 @@ struct Held {
 
 // Cases that differ in nothing but the number of rows share weights and layouts.
 std::string key_of(Case c) {
-  c.n = c.n <= kMemoryBoundRows ? 1 : kMemoryBoundRows + 1;
+  c.n = c.n <= kMemoryBoundRows ? 1 : c.n <= kMostFewRows ? kMostFewRows : kMostFewRows + 1;
   return name_of(c);
 }
 

@@ -29,6 +29,7 @@ def main():
         for choice in arguments.choose:
             control, value = choice.split("=", 1)
             window.choose(f"#{control}", value)
+        window.run("document.activeElement.blur()")  # no ring of the last control in the picture
         arguments.picture.write_bytes(window.picture_of(f"#{arguments.chart}-chart"))
     finally:
         window.close()

@@ -15,20 +15,30 @@ class PlanProduct final : public Product {
   PlanProduct(int64_t n, const std::function<kernels::Plan(kernels::Use)>& prepare,
               std::shared_ptr<void> keeps)
       : keeps_(std::move(keeps)) {
-    const auto use = n <= kMemoryBoundRows ? kernels::Use::kFewRows : kernels::Use::kManyRows;
+    const auto use = n <= kMemoryBoundRows ? kernels::Use::kFewRows
+                     : n > kMostFewRows    ? kernels::Use::kManyRows
+                                           : kernels::Use::kAny;
     plans_.push_back(prepare(use));
+    bytes_ = static_cast<double>(plans_[0].bytes());
+    if (use == kernels::Use::kAny) {  // which holds the weights twice: count the layout that runs
+      for (const auto one : {kernels::Use::kFewRows, kernels::Use::kManyRows}) {
+        const kernels::Plan plan = prepare(one);
+        if (kernel(n) == plan.kernel_name(n)) bytes_ = static_cast<double>(plan.bytes());
+      }
+    }
     while (plans_.size() < copies_for(n, bytes())) plans_.push_back(prepare(use));
   }
 
   void take(const kernels::Batch& batch) override { plans_[0].run(batch); }
   void run(const kernels::Batch& batch) override { plans_[next_++ % plans_.size()].run(batch); }
-  double bytes() const override { return static_cast<double>(plans_[0].bytes()); }
+  double bytes() const override { return bytes_; }
   std::string kernel(int64_t n) const override { return plans_[0].kernel_name(n); }
   int rate() const override { return kernel(1).ends_with("avx512bf16") ? 2 : 1; }
 
  private:
   std::shared_ptr<void> keeps_;
   std::vector<kernels::Plan> plans_;
+  double bytes_ = 0;
   size_t next_ = 0;
 };
 

@@ -27,6 +27,9 @@ class Product {
 // Batches up to here are bound by reading the weights.
 inline constexpr int64_t kMemoryBoundRows = 8;
 
+// Up to here the library may take either kind of layout; beyond, those for many rows.
+inline constexpr int64_t kMostFewRows = 16;
+
 // Copies of weights of this size that together pass the last-level cache twice over, which those of batches
 // bound by memory take turns with; one for the others.
 size_t copies_for(int64_t n, double bytes);

@@ -117,10 +117,10 @@ class Browser:
         path.write_bytes(base64.b64decode(picture["data"]))
 
     def picture_of(self, css, scale=2):
-        """PNG bytes of one element and a margin."""
+        """PNG bytes of one element."""
         box = self.run("const b = document.querySelector(arguments[0]).getBoundingClientRect();"
                        "return [b.left + scrollX, b.top + scrollY, b.width, b.height]", css)  # fmt: skip
-        clip = {"x": box[0] - 8, "y": box[1] - 8, "width": box[2] + 16, "height": box[3] + 16, "scale": scale}
+        clip = {"x": box[0], "y": box[1], "width": box[2], "height": box[3], "scale": scale}
         picture = self.cdp("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
         return base64.b64decode(picture["data"])
 
