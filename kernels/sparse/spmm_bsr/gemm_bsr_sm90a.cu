@@ -182,12 +182,11 @@ __device__ void multiply(const Arguments& args, const CUtensorMap* y_map, uint32
             sums, mask, shared + L::kSlabs + ring.slot * kStepBytes + before + (warp & 3) * 512 + lane * 16,
             ptx::descriptor_128(shared + ring.slot * L::kXBytes));
       }
-      // x first, by one lane a warp: the products that read it are over. The other arrival takes a while, for
-      // every lane speaks for its own loads. Nobody waits for the last uses of the slots, and their block may
-      // be gone: no word of those.
+      ptx::barrier_arrive(shared + L::slabs_empty(ring.slot));  // every lane for its own loads
+      // Nobody waits for the last uses of the slots, and their block may be gone: no word of those.
+      __syncwarp();
       if (left > L::kSlots && lane < kCluster)
         ptx::barrier_arrive_remote(shared + L::x_empty(ring.slot), lane);
-      ptx::barrier_arrive(shared + L::slabs_empty(ring.slot));
       ring.advance();
     }
     store_sums<T, kTokens>(sums, y_map, shared + L::kStore + half * 2 * kStoreBytes<kTokens>, half,
