@@ -93,14 +93,18 @@ void ManyRows::pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t 
 void ManyRows::multiply_chunk(const Batch& batch, int64_t chunk, const Panels& panels, float* tiles) const {
   const int64_t tile = tile_bytes() / int64_t{sizeof(float)};
   void* scratch = tiles + panels_together(panels_at_once(batch.n)) * tile;
+  // A panel that is done after one segment leaves its tile to the next.
+  const bool at_once = segments() == 1;
   for (int64_t segment = 0; segment < segments(); ++segment) {
     if (stages()) stage(chunk, segment, scratch);
     for (int64_t p = 0; p < panels.count; ++p) {
-      const int64_t columns = std::min(panels.width, batch.n - panels.column - p * panels.width);
-      multiply(chunk, segment, panels.data + p * panel_bytes(), columns, tiles + p * tile, scratch);
+      const Panels one{panels.column + p * panels.width, 1, panels.width, panels.data + p * panel_bytes()};
+      float* sums = at_once ? tiles : tiles + p * tile;
+      multiply(chunk, segment, one.data, std::min(one.width, batch.n - one.column), sums, scratch);
+      if (at_once) store_chunk(batch, chunk, one, sums);
     }
   }
-  store_chunk(batch, chunk, panels, tiles);
+  if (!at_once) store_chunk(batch, chunk, panels, tiles);
 }
 
 void ManyRows::store_chunk(const Batch& batch, int64_t chunk, const Panels& panels,

@@ -10,6 +10,7 @@ constexpr SixPairsKernel<Rows> kernel(const char* name, WeightType type) {
       .name = name,
       .type = type,
       .panel = make_pair_panel_code<kColumns, 32>(),
+      .segment_blocks = Format::kSegmentBlocks,
       .block_bytes = Format::Places::kRows * kPairBytes,
       .staged_bytes = [](int64_t rows,
                          int64_t blocks) { return Format::kStateBytes + blocks * Format::block_bytes(rows); },

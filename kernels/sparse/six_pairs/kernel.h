@@ -52,7 +52,8 @@ struct SixPairsKernel {
   const char* name;
   WeightType type;
   PanelCode panel;
-  int64_t block_bytes;  // scratch memory for a block of pairs, aligned to 64 as everything is
+  int64_t segment_blocks;  // that are staged together in place, at most
+  int64_t block_bytes;     // scratch memory for a block of pairs, aligned to 64 as everything is
   int64_t (*staged_bytes)(int64_t rows, int64_t blocks);  // rows: a multiple of kRowsTogether
   // Blocks of inputs, in their order: the first of the row must be staged before the others.
   void (*stage)(const Rows& rows, const Blocks& blocks, void* staged);

@@ -102,6 +102,8 @@ PRUNE_INLINE int64_t append_groups(uint32_t mask, const char* values, int group,
 template <class Values>
 struct ListFormat {
   using Places = DensePlaces;
+  // Lists are twice as large: so many stay in the second-level cache for all panels.
+  static constexpr int64_t kSegmentBlocks = 16;
   static constexpr int64_t kMostRows = 256, kMostSteps = kGroups;
   // How many of a row's values the blocks before took, behind row_offsets.
   static constexpr int64_t kStateBytes = kMostRows * sizeof(int64_t);

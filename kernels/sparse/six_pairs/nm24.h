@@ -54,6 +54,8 @@ struct StagedPairs {
 template <class Values>
 struct Nm24Format {
   using Places = NibblePlaces;
+  // All: a few wide strips of a row at a time are slower to read than what is staged is to read again.
+  static constexpr int64_t kSegmentBlocks = int64_t{1} << 32;
   static constexpr int64_t kStateBytes = 0;  // before the staged blocks
 
   static int64_t block_bytes(int64_t rows) {

@@ -17,12 +17,11 @@ int64_t choose_chunk_rows(int64_t rows) {
   return std::min(most, (rows + kRowsTogether - 1) / kRowsTogether * kRowsTogether);
 }
 
-// Blocks that are staged together: they stay in the second-level cache for all panels.
-constexpr int64_t kSegmentBlocks = 16;
-
 std::vector<float> copy_scales(const Weights& w) {
   return w.scales == nullptr ? std::vector<float>{} : std::vector<float>(w.scales, w.scales + w.rows);
 }
+
+int64_t blocks_of(int64_t cols) { return (cols + kBlockInputs - 1) / kBlockInputs; }
 
 Nm24Rows rows_of(const NmWeights& w, int64_t first, int64_t count) {
   const int64_t index_bytes = nm_row_bytes(w.cols, w.keep, w.group);
@@ -45,8 +44,9 @@ template <class W, class Rows>
 class SixPairs final : public ManyRows {
  public:
   SixPairs(const W& w, const SixPairsKernel<Rows>& kernel, int64_t chunk_rows, bool in_place)
-      : ManyRows(w.rows, w.cols, chunk_rows, kernel.panel, copy_scales(w),
-                 kernel.block_bytes + (in_place ? kernel.staged_bytes(chunk_rows, kSegmentBlocks) : 0)),
+      : ManyRows(
+            w.rows, w.cols, chunk_rows, kernel.panel, copy_scales(w),
+            kernel.block_bytes + (in_place ? kernel.staged_bytes(chunk_rows, segment_blocks(w, kernel)) : 0)),
         kernel_(kernel),
         weights_(w),
         chunk_rows_(chunk_rows),
@@ -68,17 +68,21 @@ class SixPairs final : public ManyRows {
  private:
   int64_t rows_in(int64_t chunk) const { return std::min(chunk_rows_, weights_.rows - chunk * chunk_rows_); }
 
-  int64_t block_count() const { return (weights_.cols + kBlockInputs - 1) / kBlockInputs; }
+  static int64_t segment_blocks(const W& w, const SixPairsKernel<Rows>& kernel) {
+    return std::min(kernel.segment_blocks, blocks_of(w.cols));
+  }
+  int64_t block_count() const { return blocks_of(weights_.cols); }
   Blocks blocks_in(int64_t segment) const {
     if (!in_place_) return {0, block_count()};
-    const int64_t first = segment * kSegmentBlocks;
-    return {first, std::min(kSegmentBlocks, block_count() - first)};
+    const int64_t step = segment_blocks(weights_, kernel_), first = segment * step;
+    return {first, std::min(step, block_count() - first)};
   }
 
   bool stages() const override { return in_place_; }
   int64_t segments() const override {
-    // One at least, which sets the tile.
-    return in_place_ ? std::max<int64_t>(1, (block_count() + kSegmentBlocks - 1) / kSegmentBlocks) : 1;
+    if (!in_place_ || block_count() == 0) return 1;
+    const int64_t step = segment_blocks(weights_, kernel_);
+    return (block_count() + step - 1) / step;
   }
   void stage(int64_t chunk, int64_t segment, void* scratch) const override {
     kernel_.stage(rows_of(weights_, chunk * chunk_rows_, rows_in(chunk)), blocks_in(segment),
