@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import subprocess
 import unittest
@@ -66,6 +67,17 @@ class Bench(ProgramTest):
             self.assertTrue(all("sparsity:50/mask:model.layers.0." in row["name"] for row in rows))
             self.assertEqual(len({row["name"].split("/m:")[1].split("/n:")[0] for row in rows}), 4)
         self.assertIn("no weight is pruned", self.bench("--checkpoint", MODEL, code=USAGE).stderr)
+
+    def test_passes_and_a_model_are_timed_by_their_own_program(self):
+        out = self.folder / "model.json"
+        run = subprocess.run([pathlib.Path(BENCH).with_name("pass_bench"), MODEL, "--benchmark_min_time=0.001",
+                              f"--benchmark_out={out}"], capture_output=True, text=True, timeout=300, check=False)  # fmt: skip
+        self.assertEqual(run.returncode, 0, run.stderr)
+        rows = {row["name"].split("/sparsity")[0]: row for row in json.loads(out.read_text())["benchmarks"]}
+        self.assertEqual(set(rows), {"checkpoint/magnitude", "checkpoint/pack", "load/dense", "load/packed", "prompt/dense",
+                                     "prompt/packed", "decode/dense", "decode/packed"})  # fmt: skip
+        self.assertGreater(min(rows["checkpoint/magnitude"]["GB/s"], rows["decode/packed"]["tokens/s"]), 0)
+        self.expect(DONE, "dashboard", out, "-o", self.folder / "page.html")
 
     def test_mistakes(self):
         for arguments in (("--shapes", "llama-9b"), ("--shapes", "4x"), ("--rows", 0), ("--mode", "slow"), ("--nonsense",),
