@@ -16,6 +16,8 @@ using Clock = std::chrono::steady_clock;
 constexpr double kWidestInterval = 0.03;  // of a median, as a share of it
 constexpr double kConfidence = 0.95;
 constexpr size_t kLeastRounds = 6;  // fewer give no interval of that confidence
+constexpr double kWorthALook =
+    0.1;  // seconds for a case from which on a look at the roof is little beside them
 constexpr double kLeastShare =
     0.1;  // of the time for a case: rounds that follow each other closely are alike
 
@@ -160,7 +162,7 @@ void run_case(benchmark::State& state, const Case& c, const Operation& operation
       return;
     }
   }
-  if (effort.roof != nullptr) effort.roof->look_again();
+  if (effort.roof != nullptr && effort.seconds >= kWorthALook) effort.roof->look_again();
   for (auto _ : state) {  // once: see kOneIteration in main.cc
     const Rounds rounds = measure(product, peer, memory.view, effort);
     state.SetIterationTime(rounds.our_median.median);
