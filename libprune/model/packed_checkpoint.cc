@@ -233,7 +233,8 @@ std::string_view name(PackedFormat format) { return kFormatNames[size_t(format)]
 PackedFormat parse_packed_format(std::string_view text) {
   const auto found = std::ranges::find(kFormatNames, text);
   if (found == kFormatNames.end()) {
-    throw_usage("format '" + std::string(text.substr(0, 40)) + "': expected smallest, auto, nm, bitmask, csr or bsr");
+    throw_usage("format '" + std::string(text.substr(0, 40)) +
+                "': expected smallest, auto, nm, bitmask, csr or bsr");
   }
   return PackedFormat(found - kFormatNames.begin());
 }

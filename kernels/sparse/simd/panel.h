@@ -44,7 +44,8 @@ PRUNE_INLINE void store_tile(const float* tile, int64_t stride, int64_t rows, in
     const int64_t present = columns - c < kWidth ? columns - c : kWidth;
     for (int64_t r = 0; r < whole; r += kWidth) {
       // Writing needs the lines that are there: ask for the next ones.
-      for (int i = 0; i < kWidth && i < present; ++i) __builtin_prefetch(y + (c + i) * ldy + r + 4 * kWidth, 1);
+      for (int i = 0; i < kWidth && i < present; ++i)
+        __builtin_prefetch(y + (c + i) * ldy + r + 4 * kWidth, 1);
       typename V::Reg t[kWidth];
       for (int i = 0; i < kWidth; ++i) t[i] = V::load(tile + (r + i) * stride + c);
       V::transpose(t);
