@@ -98,14 +98,18 @@ int report_products(const std::filesystem::path& model, const CommandLine& line,
 int bench_command(const Arguments& arguments) {
   CommandLine line = make_line();
   if (!line.parse(arguments)) return kDone;
-  if (line.has("compare")) return compare_command(line);
+  const bool is_whole = line.flag("whole"), compares = line.has("compare"), asks_gpu = line.has("gpu-table");
+  if (is_whole + compares + asks_gpu > 1)
+    throw_usage("--compare, --whole and --gpu-table go without each other");
+  if (is_whole || compares || asks_gpu) refuse_shape_options(line);
+  if (compares) return compare_command(line);
   if (line.has("fail-below") || line.has("counter")) {
     throw_usage("--fail-below and --counter go with --compare OLD NEW");
   }
-  if (line.flag("whole")) return whole_bench_command(line);
+  if (is_whole) return whole_bench_command(line);
   refuse_whole_options(line);
   const std::vector<int> rows = rows_to_measure(line.numbers("rows"));
-  if (line.has("gpu-table")) return gpu_bench_command(line, rows);
+  if (asks_gpu) return gpu_bench_command(line, rows);
   const double seconds = *line.maybe_number("seconds");
   if (!(seconds > 0)) throw_usage("--seconds must be above 0");
   if (line.threads() > 0) omp_set_num_threads(line.threads());

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include <omp.h>
+
 #include <nlohmann/json.hpp>
 
 #include <prune/error.h>
@@ -13,6 +15,7 @@
 #include "apps/prune/layer_rows.h"
 #include "apps/prune/output_place.h"
 #include "apps/prune/terminal.h"
+#include "libprune/model/format_speed.h"
 #include "libprune/model/pack_checkpoint.h"
 #include "libprune/model/tuning.h"
 #include "libprune/model/unpack_checkpoint.h"
@@ -60,8 +63,9 @@ StoredValues parse_values(const std::string& text) {
 PackOptions read_options(const CommandLine& line) {
   PackOptions options;
   const std::string format = line.text("format");
-  if (line.flag("retune")) TuningTable::of_user().clear();
+  if (line.flag("retune") && format != "auto") throw_usage("--retune goes with --format auto");
   if (format == "auto") {
+    if (line.threads() > 0) omp_set_num_threads(line.threads());  // the table is of this many
     options.fastest_by = &TuningTable::of_user();
   } else if (format != "smallest") {
     options.request.format = parse_packed_format(format);
@@ -71,6 +75,7 @@ PackOptions read_options(const CommandLine& line) {
   options.include = line.texts("include");
   options.exclude = line.texts("exclude");
   options.threads = line.threads();
+  if (line.flag("retune")) options.fastest_by->clear(kRowTimes);
   return options;
 }
 

@@ -90,6 +90,8 @@ void add_shape_options(CommandLine& line) {
 }
 
 void refuse_shape_options(const CommandLine& line) {
+  if (line.has("shape"))
+    throw_usage("--shape times random weights alone: it goes without --compare, --whole and --gpu-table");
   for (const char* name : {"pattern", "sparsity", "type"}) {
     if (line.has(name)) throw_usage(fmt::format("--{} goes with --shape", name));
   }

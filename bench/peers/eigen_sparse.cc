@@ -1,5 +1,7 @@
 #include "bench/peers/eigen_sparse.h"
 
+#include "bench/peers/best_of.h"
+
 #include <vector>
 
 #include <Eigen/Sparse>
@@ -25,23 +27,40 @@ class EigenProduct final : public Product {
     while (copies_.size() < copies_for(c.n, bytes())) copies_.push_back(copies_[0]);
   }
 
-  void take(const kernels::Batch& batch) override { run(batch); }
-  // Y^T = W X^T: row-major X and Y are X^T and Y^T in column-major order, which Eigen's product likes best.
-  void run(const kernels::Batch& b) override {
-    using Columns = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
-    using Stride = Eigen::OuterStride<>;
-    const Sparse& w = copies_[next_++ % copies_.size()];
-    const Eigen::Map<const Columns, 0, Stride> x(b.x, w.cols(), b.n, Stride(b.ldx));
-    Eigen::Map<Columns, 0, Stride> y(b.y, w.rows(), b.n, Stride(b.ldy));
-    y.noalias() = w * x;
+  // X^T in rows, which Eigen needs to go along them, is made beforehand, as other peers' inputs are.
+  void take(const kernels::Batch& batch) override {
+    xt_ = Columns(batch.x, copies_[0].cols(), batch.n, Stride(batch.ldx));
+    yt_.resize(copies_[0].rows(), batch.n);
+    by_rows_ = fastest(2, 3, [&](size_t by_rows) { multiply(batch, by_rows == 1); }) == 1;
   }
+  void run(const kernels::Batch& batch) override { multiply(batch, by_rows_); }
   double bytes() const override {
     return static_cast<double>(copies_[0].nonZeros()) * 8 + static_cast<double>(copies_[0].rows()) * 4;
   }
   std::string kernel(int64_t) const override { return "SparseMatrix * Matrix"; }
 
  private:
+  using ColumnMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
+  using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  using Stride = Eigen::OuterStride<>;
+  using Columns = Eigen::Map<const ColumnMajor, 0, Stride>;
+
+  // Y^T = W X^T, either of matrices by rows, along which Eigen adds, or of X and Y as they lie, which are X^T
+  // and Y^T by columns.
+  void multiply(const kernels::Batch& b, bool by_rows) {
+    const Sparse& w = copies_[next_++ % copies_.size()];
+    Eigen::Map<ColumnMajor, 0, Stride> y(b.y, w.rows(), b.n, Stride(b.ldy));
+    if (by_rows) {
+      yt_.noalias() = w * xt_;
+      y = yt_;
+    } else {
+      y.noalias() = w * Columns(b.x, w.cols(), b.n, Stride(b.ldx));
+    }
+  }
+
   std::vector<Sparse> copies_;
+  RowMajor xt_, yt_;
+  bool by_rows_ = false;
   size_t next_ = 0;
 };
 

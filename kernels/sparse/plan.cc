@@ -86,7 +86,8 @@ Plan make_plan(const RowSource& source, const PrepareOptions& options, MakeFew m
                int64_t most_few_rows = kMostFewRows, MakeManyFree make_many_free = no_layout) {
   std::unique_ptr<const Layout> few, many;
   if (options.use != Use::kManyRows || !options.kernel.empty()) few = make_few();
-  if (options.in_place) many = make_many_free();
+  // Not beside a copy: the packed arrays would be held as well.
+  if (options.in_place && (few == nullptr || few->is_in_place())) many = make_many_free();
   if (many == nullptr && (options.use != Use::kFewRows || !options.kernel.empty())) many = make_many();
   return Plan(source.rows, source.cols, std::move(few), std::move(many), most_few_rows);
 }

@@ -3,7 +3,8 @@
 // prepare() takes any packed format; run() computes, for n >= 1 rows of X and with W = scales * packed
 // weight,
 //     Y[n, rows] = X[n, cols] W^T + bias        (y[i * ldy + r] = sum_k x[i * ldx + k] W[r][k] + bias[r])
-// X, Y and bias are floats; sums are accumulated in float. Kernels marked bf16 round X to bf16 first.
+// X, Y and bias are floats; sums are accumulated in float. Kernels marked bf16 round X to bf16 first. Where X
+// is infinite or NaN, so may be all of its row of Y: some layouts multiply by zeros, as a dense product does.
 #pragma once
 
 #include <cstddef>

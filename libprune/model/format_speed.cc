@@ -58,10 +58,10 @@ std::string row_time_key(const FormatChoice& form) {
   const int64_t stored =
       w.format == PackedFormat::kNm ? int64_t{w.out} * w.in / w.nm.group * w.nm.keep : form.stored * each;
   const int64_t tenths = 10 * stored / std::max<int64_t>(1, int64_t{w.out} * w.in);
-  return "ns of a row " + format_in_words(w) + shape_of(w) + " stored " + std::to_string(tenths) + "/10";
+  return kRowTimes + format_in_words(w) + shape_of(w) + " stored " + std::to_string(tenths) + "/10";
 }
 
-std::string dense_row_time_key(const PackedWeight& weight) { return "ns of a row dense" + shape_of(weight); }
+std::string dense_row_time_key(const PackedWeight& weight) { return kRowTimes + "dense" + shape_of(weight); }
 
 namespace {
 
@@ -114,19 +114,43 @@ std::map<std::string, int64_t> measure_row_times(const std::vector<FormatChoice>
   return times;
 }
 
+namespace {
+
+// What the table has, or, where one time is missing, all measured anew: only times of one run compare.
+std::map<std::string, int64_t> times_of(const std::vector<FormatChoice>& forms, TuningTable& table,
+                                        const std::function<std::map<std::string, int64_t>()>& measure) {
+  std::vector<std::string> keys = {dense_row_time_key(forms.front().weight)};
+  for (const FormatChoice& form : forms) keys.push_back(row_time_key(form));
+  for (;;) {
+    std::map<std::string, int64_t> times, measured;
+    std::string missing;
+    for (const std::string& key : keys) {
+      if (const auto time = table.find(key))
+        times[key] = *time;
+      else
+        missing = key;
+    }
+    if (missing.empty()) return times;
+    // The table lets one thread measure at a time; another may have, in the meantime.
+    table.get(missing, [&] {
+      measured = measure();
+      return measured.at(missing);
+    });
+    if (!measured.empty()) table.put(measured);
+  }
+}
+
+}  // namespace
+
 template <class T>
 FastestForm choose_fastest(std::vector<FormatChoice> forms, const std::function<Matrix<T>()>& weights,
                            TuningTable& table) {
   std::ranges::stable_sort(forms, {}, &FormatChoice::bytes);
   const double most = kMostBytes * double(forms.front().bytes());
   std::erase_if(forms, [&](const FormatChoice& form) { return double(form.bytes()) > most; });
-  std::map<std::string, int64_t> measured;
-  const auto time_of = [&](const std::string& key) {
-    return table.get(key, [&] {
-      if (measured.empty()) measured = measure_row_times<T>(forms, weights());
-      return measured.at(key);
-    });
-  };
+  const std::map<std::string, int64_t> times =
+      times_of(forms, table, [&] { return measure_row_times<T>(forms, weights()); });
+  const auto time_of = [&](const std::string& key) { return times.at(key); };
   FastestForm best;
   best.dense_nanoseconds = time_of(dense_row_time_key(forms.front().weight));
   for (const FormatChoice& form : forms) {

@@ -17,6 +17,7 @@ class TuningTable;
 
 // Where TuningTable keeps the nanoseconds of one row of X: of packed weights of this form, type and shape
 // and as full to a tenth, and of the dense weight.
+inline const std::string kRowTimes = "ns of a row ";  // how these keys begin
 std::string row_time_key(const FormatChoice& form);
 std::string dense_row_time_key(const PackedWeight& weight);
 

@@ -120,9 +120,22 @@ int64_t TuningTable::get(const std::string& key, const std::function<int64_t()>&
   return number;
 }
 
-void TuningTable::clear() {
+std::optional<int64_t> TuningTable::find(const std::string& key) {
   const std::lock_guard lock(mutex_);
-  numbers_.clear();
+  const auto found = numbers_.find(key);
+  return found == numbers_.end() ? std::nullopt : std::optional(found->second);
+}
+
+void TuningTable::put(const std::map<std::string, int64_t>& numbers) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [key, number] : numbers) numbers_[key] = number;
+  write();
+}
+
+void TuningTable::clear(const std::string& beginning) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(numbers_, [&](const auto& entry) { return entry.first.starts_with(beginning); });
+  if (!numbers_.empty()) return write();
   std::error_code ignored;
   if (!file_.empty()) std::filesystem::remove(file_, ignored);
 }

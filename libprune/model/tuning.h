@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 
 namespace prune {
@@ -30,8 +31,12 @@ class TuningTable {
   // The number under `key`; where there is none, measure()'s, which is then kept in the file. A file that
   // can't be written is no error: the next process measures again.
   int64_t get(const std::string& key, const std::function<int64_t()>& measure);
-  // Forgets everything: --retune.
-  void clear();
+  // The number under `key`, where there is one.
+  std::optional<int64_t> find(const std::string& key);
+  // Keeps numbers that were measured together, in place of what was there.
+  void put(const std::map<std::string, int64_t>& numbers);
+  // Forgets everything under keys that begin so: --retune.
+  void clear(const std::string& beginning = "");
 
   const std::filesystem::path& file() const { return file_; }
 

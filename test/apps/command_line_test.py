@@ -439,7 +439,8 @@ class Reports(ProgramTest):
             self.assertEqual((case["out"], case["in"], case["format"]), (64, 128, form))
             self.assertGreater(min(case["dense_seconds"], case["sparse_seconds"], case["roofline"]), 0)
         for mistake in (("--shape", "64"), ("--shape", "0x8"), ("--shape", "8x9"), ("--shape", "99999999999x8"), (MODEL, "--shape", "8x8"),
-                        ("--type", "f32"), ("--shape", "8x8", "--type", "i8"), ("--shape", "8x8", "--pattern", "unstructured")):  # fmt: skip
+                        ("--type", "f32"), ("--whole", MODEL, "--shape", "8x8"), ("--whole", "--gpu-table", "f.json"),
+                        ("--gpu-table", "f.json", "--shape", "8x8"), ("--shape", "8x8", "--type", "i8"), ("--shape", "8x8", "--pattern", "unstructured")):  # fmt: skip
             run = prune("bench", *mistake)
             self.assertIn(run.returncode, (USAGE, REFUSED))
             self.assert_one_line(run.stderr, "prune: ")

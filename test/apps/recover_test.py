@@ -79,6 +79,17 @@ class Recover(ProgramTest):
         self.assertIn("smaller learning rate", run.stderr)
         self.assertFalse((self.folder / "out").exists())
 
+    def test_multiplies_in_bf16(self):
+        losses = {}
+        for precision in ("fp32", "bf16"):
+            words = ("--steps", 1, "--teacher", MODEL, "--precision", precision, "--force", "--json")
+            run = prune("recover", MODEL, "-o", self.folder / "out", "--train", self.ids(64, 4096), "--batch", 2, "--seqlen", 32, *words)
+            if precision == "bf16" and run.returncode == USAGE:
+                self.skipTest("this processor has no products of bf16")
+            losses[precision] = json.loads(run.stdout)["training"]["steps"][0]["cross_entropy"]
+        self.assertNotEqual(losses["bf16"], losses["fp32"])
+        self.assertAlmostEqual(losses["bf16"] / losses["fp32"], 1, delta=0.01)
+
     def test_refuses(self):
         short = self.ids(16, 4096)
         self.assertIn("16 tokens, at least 32 are needed", self.recover(MODEL, short, exit_code=REFUSED).stderr)

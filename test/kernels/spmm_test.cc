@@ -186,7 +186,8 @@ TEST_P(InPlaceKernelTest, Blocks) {
   }
 }
 
-// Blocks of twelve groups and what is left of them, one and several panels and chunks, rows without partner.
+// Blocks of twelve groups and what is left of them, one and several panels, groups of them and chunks, rows
+// without partner.
 TEST_P(SixPairsKernelTest, TwoOfFour) {
   if (contains(GetParam().name, "bitmask")) GTEST_SKIP() << "takes bitmasks";
   const WeightType type = types_of(GetParam().name)[0];
@@ -199,6 +200,8 @@ TEST_P(SixPairsKernelTest, TwoOfFour) {
     }
     EXPECT_LT(prepare(packed.view, options_).own_bytes(), 600U);
   }
+  const TestMatrix two_chunks = random_matrix(259, 100, type, {.keep = 2, .group = 4}, rng_);
+  ASSERT_NO_FATAL_FAILURE(check_all(two_chunks, PackedNm(two_chunks, 2, 4).view, {33, 520}));
 }
 
 TEST_P(SixPairsKernelTest, AnyPattern) {

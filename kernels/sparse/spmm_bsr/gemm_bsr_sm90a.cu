@@ -168,6 +168,7 @@ __device__ void multiply(const Arguments& args, const CUtensorMap* y_map, uint32
   for_each_tile<kCluster>(args, [&](int group, int token_tile) {
     GroupSums<kTokens> sums = {};
     const uint32_t steps = steps_of(group);
+    if (steps == 0) ptx::wait_for_prerequisites();  // no step that waits for x orders these zeros behind them
     for (uint32_t s = 0; s < steps; ++s, --left) {
       ptx::barrier_wait(shared + L::full(ring.slot), ring.parity);
       uint32_t word;
