@@ -9,14 +9,15 @@
 namespace prune::kernels {
 namespace {
 
-constexpr int kColumns = 128;
-constexpr int kPairShift = 9;
-constexpr int64_t kPairBytes = int64_t{1} << kPairShift;  // of a row of the panel, and of a pair of a group
+inline constexpr int kColumns = 128;
+inline constexpr int kPairShift = 9;
+inline constexpr int64_t kPairBytes = int64_t{1}
+                                      << kPairShift;  // of a row of the panel, and of a pair of a group
 // A block of twelve groups is 36 KB of pairs. More would crowd out the rest of the first-level cache, fewer
 // would fetch and put back sums more often.
-constexpr int64_t kGroups = 12;
+inline constexpr int64_t kGroups = 12;
 static_assert(kBlockInputs == 4 * kGroups);
-constexpr int64_t kMarkBytes = kGroups / 2;  // of a row of W: 2:4 indices, or a bitmask
+inline constexpr int64_t kMarkBytes = kGroups / 2;  // of a row of W: 2:4 indices, or a bitmask
 
 // Where pairs lie is Places: pair (i, j) of a group at place(i, j) rows behind its own begin, groups
 // kDistance rows apart.

@@ -52,7 +52,7 @@ struct GroupTables {
     places[bits][entry] = i < 0 ? 0 : static_cast<uint32_t>(DensePlaces::place(i, j));
   }
 };
-constexpr GroupTables kGroupTables;
+inline constexpr GroupTables kGroupTables;
 
 // Words 4 l and others: kStep times the number of the group, two 32-bit lanes each.
 struct LaneRamps {
@@ -67,7 +67,7 @@ struct LaneRamps {
     }
   }
 };
-constexpr LaneRamps kLaneRamps;
+inline constexpr LaneRamps kLaneRamps;
 
 // Appends the pairs of the eight groups from `group` of the block on, whose bits are `mask`, to the `count`
 // that the list has; returns the new count.
