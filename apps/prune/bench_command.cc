@@ -77,8 +77,9 @@ std::vector<int> rows_to_measure(const std::vector<int>& given) {
   return given;
 }
 
-int report_products(const std::filesystem::path& model, const CommandLine& line, const std::vector<int>& rows,
-                    double seconds) {
+// What report(packed) returns for the model there.
+template <class Report>
+int with_packed_model(const std::filesystem::path& model, const Report& report) {
   const Checkpoint checkpoint(model);
   if (!PackedCheckpoint::is_packed(checkpoint)) {
     throw_input(shown(checkpoint.path()) + ": is not packed; 'prune pack' it first");
@@ -87,10 +88,17 @@ int report_products(const std::filesystem::path& model, const CommandLine& line,
   if (packed.weights().empty()) {
     throw_input(shown(checkpoint.path()) + ": holds no packed weight: there is nothing to time");
   }
-  bench::Roof roof(kRoofSeconds);
-  const std::vector<ProductTiming> timings = time_products(packed, rows, seconds, roof);
-  fmt::print("{}", line.flag("json") ? json_text(to_json(timings, roof)) : in_words(timings, roof));
-  return kDone;
+  return report(packed);
+}
+
+int report_products(const std::filesystem::path& model, const CommandLine& line, const std::vector<int>& rows,
+                    double seconds) {
+  return with_packed_model(model, [&](const PackedCheckpoint& packed) {
+    bench::Roof roof(kRoofSeconds);
+    const std::vector<ProductTiming> timings = time_products(packed, rows, seconds, roof);
+    fmt::print("{}", line.flag("json") ? json_text(to_json(timings, roof)) : in_words(timings, roof));
+    return kDone;
+  });
 }
 
 }  // namespace
@@ -109,7 +117,11 @@ int bench_command(const Arguments& arguments) {
   if (is_whole) return whole_bench_command(line);
   refuse_whole_options(line);
   const std::vector<int> rows = rows_to_measure(line.numbers("rows"));
-  if (asks_gpu) return gpu_bench_command(line, rows);
+  const std::string model = line.maybe_text("model").value_or(".");
+  if (asks_gpu) {
+    return with_packed_model(
+        model, [&](const PackedCheckpoint& packed) { return report_gpu_choices(line, packed, rows); });
+  }
   const double seconds = *line.maybe_number("seconds");
   if (!(seconds > 0)) throw_usage("--seconds must be above 0");
   if (line.threads() > 0) omp_set_num_threads(line.threads());
@@ -118,7 +130,7 @@ int bench_command(const Arguments& arguments) {
     return report_products(write_random_layers(line, folder), line, rows, seconds);
   }
   refuse_shape_options(line);
-  return report_products(line.maybe_text("model").value_or("."), line, rows, seconds);
+  return report_products(model, line, rows, seconds);
 }
 
 }  // namespace prune::app

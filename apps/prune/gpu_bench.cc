@@ -29,9 +29,7 @@ struct Layer {
 };
 
 double share_of_zeros(const PackedCheckpoint& packed, const PackedWeight& w) {
-  if (w.format == PackedFormat::kNm) return 1 - double(w.nm.keep) / double(w.nm.group);
-  const double each = w.format == PackedFormat::kBsr ? double(w.block.rows * w.block.cols) : 1;
-  return 1 - double(packed.stored(w)) * each / (double(w.out) * double(w.in));
+  return 1 - double(stored_weights(w, packed.stored(w))) / (double(w.out) * double(w.in));
 }
 
 // Formats and types that no GPU kernel takes get a family that no measurement has.
@@ -125,14 +123,11 @@ void add_gpu_options(CommandLine& line) {
                  "no timing here: choose by a JSON file of a program of bench/gpu; may be repeated");
 }
 
-int gpu_bench_command(const CommandLine& line, const std::vector<int>& rows) {
+int report_gpu_choices(const CommandLine& line, const PackedCheckpoint& packed,
+                       const std::vector<int>& rows) {
   std::vector<BenchmarkRun> runs;
   for (const std::string& file : line.texts("gpu-table")) runs.push_back(read_benchmark_run(file));
   const GpuTable table(runs);
-  const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
-  if (!PackedCheckpoint::is_packed(checkpoint))
-    throw_input(shown(checkpoint.path()) + ": is not packed; 'prune pack' it first");
-  const PackedCheckpoint packed(checkpoint);
   const std::vector<Layer> layers = layers_of(packed);
   std::vector<Row> result;
   for (const Layer& layer : layers) {

@@ -2,12 +2,13 @@
 #pragma once
 
 #include "apps/prune/command_line.h"
+#include "libprune/model/packed_checkpoint.h"
 
 namespace prune::app {
 
 void add_gpu_options(CommandLine& line);  // --gpu-table
 
 // Prints the table or document, for these numbers of rows.
-int gpu_bench_command(const CommandLine& line, const std::vector<int>& rows);
+int report_gpu_choices(const CommandLine& line, const PackedCheckpoint& packed, const std::vector<int>& rows);
 
 }  // namespace prune::app

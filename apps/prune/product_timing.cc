@@ -54,13 +54,6 @@ std::map<GroupKey, ShapeGroup> group_by_shape(const PackedCheckpoint& packed) {
   return groups;
 }
 
-int64_t kept_weights(const PackedCheckpoint& packed, const PackedWeight& weight) {
-  const int64_t stored = packed.stored(weight);
-  if (weight.format == PackedFormat::kNm)
-    return int64_t(weight.out) * weight.in / weight.nm.group * weight.nm.keep;
-  return weight.format == PackedFormat::kBsr ? stored * weight.block.rows * weight.block.cols : stored;
-}
-
 // One weight ready to multiply both ways.
 struct Contender {
   kernels::Plan sparse;
@@ -88,7 +81,7 @@ class ShapeBench {
   ShapeBench(const PackedCheckpoint& packed, const ShapeGroup& group)
       : first_(*group.weights.front()),
         packed_bytes_(packed.bytes(first_)),
-        kept_(kept_weights(packed, first_)) {
+        kept_(stored_weights(first_, packed.stored(first_))) {
     const size_t enough = size_t(1 + kRotatedBytes / std::max<uint64_t>(1, first_.dense_bytes()));
     for (size_t i = 0; i < std::min(enough, group.weights.size()); ++i) {
       check_interrupted();

@@ -54,10 +54,7 @@ PackedArrays pack_as(const PackedWeight& weight, ConstView<T> dense) {
 
 std::string row_time_key(const FormatChoice& form) {
   const PackedWeight& w = form.weight;
-  const int64_t each = w.format == PackedFormat::kBsr ? int64_t{w.block.rows} * w.block.cols : 1;
-  const int64_t stored =
-      w.format == PackedFormat::kNm ? int64_t{w.out} * w.in / w.nm.group * w.nm.keep : form.stored * each;
-  const int64_t tenths = 10 * stored / std::max<int64_t>(1, int64_t{w.out} * w.in);
+  const int64_t tenths = 10 * stored_weights(w, form.stored) / std::max<int64_t>(1, int64_t{w.out} * w.in);
   return kRowTimes + format_in_words(w) + shape_of(w) + " stored " + std::to_string(tenths) + "/10";
 }
 

@@ -288,6 +288,12 @@ uint64_t packed_bytes(const PackedWeight& weight, int64_t stored) {
   return sum;
 }
 
+int64_t stored_weights(const PackedWeight& weight, int64_t stored) {
+  if (weight.format == PackedFormat::kNm)
+    return int64_t{weight.out} * weight.in / weight.nm.group * weight.nm.keep;
+  return weight.format == PackedFormat::kBsr ? stored * weight.block.rows * weight.block.cols : stored;
+}
+
 nlohmann::json layout_json(const std::vector<PackedWeight>& weights) {
   nlohmann::json layout = nlohmann::json::object();
   for (const PackedWeight& w : weights) {

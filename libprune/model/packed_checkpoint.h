@@ -51,6 +51,8 @@ std::string format_in_words(const PackedWeight& weight);
 std::vector<TensorInfo> packed_tensors(const PackedWeight& weight, int64_t stored);
 // Their bytes together.
 uint64_t packed_bytes(const PackedWeight& weight, int64_t stored);
+// Weights that have a value there, zeros among them.
+int64_t stored_weights(const PackedWeight& weight, int64_t stored);
 
 nlohmann::json layout_json(const std::vector<PackedWeight>& weights);
 

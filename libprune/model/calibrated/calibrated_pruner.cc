@@ -35,14 +35,12 @@ const FloatMatrix& inputs_at(const LayerActivations& activations, size_t place) 
   }
 }
 
-// A hidden state that outputs at a place are added to; null where they are added to none. `x` is the layer's
-// input.
-const float* sum_before(const LayerActivations& activations, const float* x, size_t place) {
-  if (place == 1) return x;
-  return place == 3 ? activations.middle.data() : nullptr;
-}
-
 bool adds_to_hidden_state(size_t place) { return place == 1 || place == 3; }
+
+// The hidden state that outputs at such a place are added to; `x` is the layer's input.
+const float* hidden_state_at(const LayerActivations& activations, const float* x, size_t place) {
+  return place == 1 ? x : activations.middle.data();
+}
 
 // Attention comes first: places 0 and 1 see all tokens also where experts see theirs only.
 bool sees_all_tokens(const DecoderConfig& config, size_t place) { return place < 2 || !config.has_experts(); }
@@ -226,8 +224,8 @@ void CalibratedPruner::add_inputs(Site& site, const float* x, int64_t n, std::sp
   if (!moments.follows()) return moments.add(x, n);
   const float* lacking = nullptr;
   if (moments.has_lacking()) {
-    const float* wanted = sum_before(dense_activations_, dense.data(), site.place);
-    const float* own = sum_before(pruned_activations_, hidden.data(), site.place);
+    const float* wanted = hidden_state_at(dense_activations_, dense.data(), site.place);
+    const float* own = hidden_state_at(pruned_activations_, hidden.data(), site.place);
     lacking_.resize(n, decoder_.config().width);
 #pragma omp parallel for simd
     for (int64_t i = 0; i < lacking_.size(); ++i) lacking_.data()[i] = wanted[i] - own[i];
