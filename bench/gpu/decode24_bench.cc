@@ -31,7 +31,7 @@ struct Case {
 double measure(const Case& c, const Weights24& weights, const DecodePlan& plan, bool overlap, const void* x,
                void* y, int replays, cudaStream_t stream) {
   const int calls = std::max(16, 2 * weights.count());
-  const DecodeCall call{Element::kBf16, c.tokens, x, c.shape.k, y, c.shape.m, overlap, stream};
+  const ProductCall call{Element::kBf16, c.tokens, x, c.shape.k, y, c.shape.m, overlap, stream};
   return time_graph(stream, calls, replays, [&](int i) { must(decode24(weights[i], plan, call)); });
 }
 
@@ -125,7 +125,7 @@ void once(const std::string& text) {
   const DeviceMemory x(size_t(64) * c.shape.k * 2), y(size_t(64) * c.shape.m * 2);
   fill_bf16(x.get(), size_t(64) * c.shape.k, 1, 9, nullptr);
   const DecodePlan plan = plan_decode24({c.weight, c.shape.m, c.shape.k, c.tokens}, limits);
-  const DecodeCall call{Element::kBf16, c.tokens, x.get(), c.shape.k, y.get(), c.shape.m, false, nullptr};
+  const ProductCall call{Element::kBf16, c.tokens, x.get(), c.shape.k, y.get(), c.shape.m, false, nullptr};
   for (int i = 0; i < 3; ++i) must(decode24(weights[i], plan, call));
   cuda(cudaDeviceSynchronize());
 }
@@ -140,15 +140,11 @@ int main(int argc, char** argv) {
     if (!std::strcmp(argv[i], "--sweep")) sweep = argv[i + 1];
     if (!std::strcmp(argv[i], "--once")) once = argv[i + 1];
   }
-  try {
+  return prune::bench::run_bench("decode24_bench", [&] {
     if (!once.empty()) {
       prune::bench::once(once);
     } else {
       prune::bench::run(json, sweep, prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
     }
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "decode24_bench: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  });
 }

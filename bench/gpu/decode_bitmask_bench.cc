@@ -47,7 +47,7 @@ class Weights {
   Rotation values_;
 };
 
-double time_plan(const Weights& weights, const DecodeBitmaskPlan& plan, const DecodeBitmaskCall& call) {
+double time_plan(const Weights& weights, const DecodeBitmaskPlan& plan, const ProductCall& call) {
   return time_graph(call.stream, std::max(16, 2 * weights.count()), kReplays,
                     [&](int i) { must(decode_bitmask(weights[i], plan, call)); });
 }
@@ -61,7 +61,7 @@ int multiprocessors() {
 
 void sweep(const Shape& s, int sparsity, const Weights& weights, int tokens, const DensePeer& peer,
            cudaStream_t stream) {
-  const DecodeBitmaskCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, false, stream};
+  const ProductCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, false, stream};
   std::vector<std::pair<double, DecodeBitmaskPlan>> timed;
   for (const DecodeBitmaskPlan& plan : decode_bitmask_candidates())
     timed.emplace_back(time_plan(weights, plan, call), plan);
@@ -79,7 +79,7 @@ void report(const Shape& s, int sparsity, const Weights& weights, int tokens, do
             const DensePeer& peer, JsonFile& json, cudaStream_t stream) {
   std::printf("bitmask %d%%  %5d x %5d n %2d  dense %7.2f us  ", sparsity, s.m, s.k, tokens, dense_us);
   for (const bool overlap : {false, true}) {
-    const DecodeBitmaskCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, overlap, stream};
+    const ProductCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, overlap, stream};
     const double us = time_plan(weights, plan_decode_bitmask(weights[0], tokens, multiprocessors()), call);
     char name[160];
     std::snprintf(name, sizeof name,
@@ -124,12 +124,8 @@ void run(const std::string& json_path, bool sweeping, const std::vector<Shape>& 
 }  // namespace prune::bench
 
 int main(int argc, char** argv) {
-  try {
+  return prune::bench::run_bench("decode_bitmask_bench", [&] {
     prune::bench::run(prune::bench::json_argument(argc, argv), argc == 2 && std::string(argv[1]) == "--sweep",
                       prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "decode_bitmask_bench: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  });
 }

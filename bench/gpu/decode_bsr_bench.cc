@@ -1,8 +1,6 @@
 // Block-sparse decode against dense cuBLASLt: half of the blocks, at random over the whole matrix; weights
 // rotated past the L2, graph replays, medians.
 //   decode_bsr_bench [--json FILE] [--shape OUTxIN]...
-#include <cstring>
-
 #include "bench/gpu/cublaslt.h"
 #include "bench/gpu/random_blocks.h"
 #include "bench/gpu/weights24.h"
@@ -66,7 +64,7 @@ void report(const Shape& s, int block, const Blocks& blocks, int tokens, double 
             void* y, JsonFile& json, cudaStream_t stream) {
   std::printf("blocks %3d  %5d x %5d n %2d  dense %7.2f us  ", block, s.m, s.k, tokens, dense_us);
   for (const bool overlap : {false, true}) {
-    const DecodeBsrCall call{Element::kBf16, tokens, x, s.k, y, s.m, overlap, stream};
+    const ProductCall call{Element::kBf16, tokens, x, s.k, y, s.m, overlap, stream};
     const double us = time_graph(stream, std::max(16, 2 * blocks.count()), kReplays,
                                  [&](int i) { must(decode_bsr(blocks[i], call)); });
     char name[160];
@@ -114,15 +112,8 @@ void run(const std::string& json_path, const std::vector<Shape>& shapes) {
 }  // namespace prune::bench
 
 int main(int argc, char** argv) {
-  std::string json;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (!std::strcmp(argv[i], "--json")) json = argv[i + 1];
-  }
-  try {
-    prune::bench::run(json, prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "decode_bsr_bench: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  return prune::bench::run_bench("decode_bsr_bench", [&] {
+    prune::bench::run(prune::bench::json_argument(argc, argv),
+                      prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
+  });
 }

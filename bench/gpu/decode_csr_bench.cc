@@ -58,7 +58,7 @@ void report(const Shape& s, int sparsity, const Weights& weights, int tokens, do
   std::printf("csr %d%%  %5d x %5d n %2d  dense %7.2f us  cuSPARSE %8.2f us  ", sparsity, s.m, s.k, tokens,
               dense_us, cusparse_us);
   for (const bool overlap : {false, true}) {
-    const DecodeCsrCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, overlap, stream};
+    const ProductCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, overlap, stream};
     const double us = time_graph(stream, std::max(16, 2 * weights.count()), kReplays,
                                  [&](int i) { must(decode_csr(weights[i], call)); });
     char name[160];
@@ -104,12 +104,8 @@ void run(const std::string& json_path, const std::vector<Shape>& shapes) {
 }  // namespace prune::bench
 
 int main(int argc, char** argv) {
-  try {
+  return prune::bench::run_bench("decode_csr_bench", [&] {
     prune::bench::run(prune::bench::json_argument(argc, argv),
                       prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "decode_csr_bench: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  });
 }

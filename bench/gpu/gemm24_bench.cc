@@ -87,7 +87,8 @@ struct Case {
 
 double measure(const Case& c, const Weights24& weights, const GemmPlan& plan, bool overlap, const Operands& o,
                int replays, cudaStream_t stream) {
-  const GemmCall call{Element::kBf16, c.tokens, o.x.get(), c.shape.k, o.y.get(), c.shape.m, overlap, stream};
+  const ProductCall call{Element::kBf16, c.tokens,  o.x.get(), c.shape.k,
+                         o.y.get(),      c.shape.m, overlap,   stream};
   return time_graph(stream, std::max(8, weights.count()), replays,
                     [&](int i) { must(gemm24(weights[i], plan, call)); });
 }
@@ -97,8 +98,8 @@ double measure_decode(const Case& c, const Weights24& weights, bool overlap, con
   DeviceLimits limits;
   must(decode_limits(&limits));
   const DecodePlan plan = plan_decode24({c.weight, c.shape.m, c.shape.k, c.tokens}, limits);
-  const DecodeCall call{Element::kBf16, c.tokens,  o.x.get(), c.shape.k,
-                        o.y.get(),      c.shape.m, overlap,   stream};
+  const ProductCall call{Element::kBf16, c.tokens,  o.x.get(), c.shape.k,
+                         o.y.get(),      c.shape.m, overlap,   stream};
   return time_graph(stream, std::max(8, weights.count()), kReplays,
                     [&](int i) { must(decode24(weights[i], plan, call)); });
 }
@@ -106,7 +107,7 @@ double measure_decode(const Case& c, const Weights24& weights, bool overlap, con
 // The kernel for older devices, and a dense one of its kind.
 void report_mma(const Case& c, const Weights24& weights, const Operands& o, JsonFile& json,
                 cudaStream_t stream) {
-  const GemmCall call{Element::kBf16, c.tokens, o.x.get(), c.shape.k, o.y.get(), c.shape.m, false, stream};
+  const ProductCall call{Element::kBf16, c.tokens, o.x.get(), c.shape.k, o.y.get(), c.shape.m, false, stream};
   const double us = time_graph(stream, std::max(4, weights.count()), kReplays,
                                [&](int i) { must(gemm24_mma(weights[i], 128, call)); });
   const double dense_us = time_graph(stream, std::max(4, o.dense.count()), kReplays, [&](int i) {
@@ -213,12 +214,8 @@ int main(int argc, char** argv) {
     if (!std::strcmp(argv[i], "--least")) options.least = std::atoi(argv[i + 1]);
     if (!std::strcmp(argv[i], "--most")) options.most = std::atoi(argv[i + 1]);
   }
-  try {
+  return prune::bench::run_bench("gemm24_bench", [&] {
     options.shapes = prune::bench::shapes_of(argc, argv, prune::bench::kShapes);
     prune::bench::run(options);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "gemm24_bench: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  });
 }

@@ -82,7 +82,7 @@ class Slabs {
 void report(const Shape& s, int block, const Slabs& slabs, int tokens, double dense_us, const DensePeer& peer,
             int multiprocessors, JsonFile& json, cudaStream_t stream) {
   const int tile = tile_for_gemm_bsr(slabs[0], tokens, multiprocessors);
-  const GemmBsrCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, false, stream};
+  const ProductCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, false, stream};
   const double us = time_graph(stream, std::max(4, slabs.count()), kReplays,
                                [&](int i) { must(gemm_bsr(slabs[i], tile, call)); });
   char name[160];
@@ -126,12 +126,8 @@ void run(const std::string& json_path, const std::vector<Shape>& shapes) {
 }  // namespace prune::bench
 
 int main(int argc, char** argv) {
-  try {
+  return prune::bench::run_bench("gemm_bsr_bench", [&] {
     prune::bench::run(prune::bench::json_argument(argc, argv),
                       prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "gemm_bsr_bench: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  });
 }

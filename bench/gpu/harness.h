@@ -162,4 +162,24 @@ inline std::vector<std::pair<std::string, std::string>> gpu_context() {
           {"cuda_runtime", std::to_string(runtime)}};
 }
 
+// `--json FILE`, or nothing.
+inline std::string json_argument(int argc, char** argv) {
+  for (int i = 1; i + 1 < argc; ++i) {
+    if (std::string(argv[i]) == "--json") return argv[i + 1];
+  }
+  return "";
+}
+
+// run(), and what it throws in words; the program's exit status.
+template <class Run>
+int run_bench(const char* program, const Run& run) {
+  try {
+    run();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: %s\n", program, error.what());
+    return 1;
+  }
+  return 0;
+}
+
 }  // namespace prune::bench

@@ -62,11 +62,6 @@ void run(const std::string& json_path) {
 }  // namespace prune::bench
 
 int main(int argc, char** argv) {
-  try {
-    prune::bench::run(prune::bench::json_argument(argc, argv));
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "passes_bench: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  return prune::bench::run_bench("passes_bench",
+                                 [&] { prune::bench::run(prune::bench::json_argument(argc, argv)); });
 }

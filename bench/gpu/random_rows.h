@@ -77,12 +77,4 @@ class DensePeer {
   DeviceMemory y_;
 };
 
-// `--json FILE`, or nothing.
-inline std::string json_argument(int argc, char** argv) {
-  for (int i = 1; i + 1 < argc; ++i) {
-    if (std::string(argv[i]) == "--json") return argv[i + 1];
-  }
-  return "";
-}
-
 }  // namespace prune::bench

@@ -7,8 +7,7 @@
 // and infinity count as 65504 (IEEE half), and whatever is above 2^123 as 2^123 (bfloat16).
 #pragma once
 
-#include "kernels/sparse/cuda/status.h"
-#include "kernels/sparse/spmm_nm/decode24.h"
+#include "kernels/sparse/cuda/product_call.h"
 
 namespace prune::kernels::cuda {
 

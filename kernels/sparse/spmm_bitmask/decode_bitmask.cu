@@ -222,8 +222,7 @@ DecodeBitmaskPlan plan_decode_bitmask(const MatrixBitmask& matrix, int tokens, i
   return {1, std::min(warps, kMaxWarps)};
 }
 
-Status decode_bitmask(const MatrixBitmask& matrix, const DecodeBitmaskPlan& plan,
-                      const DecodeBitmaskCall& call) {
+Status decode_bitmask(const MatrixBitmask& matrix, const DecodeBitmaskPlan& plan, const ProductCall& call) {
   if (!shape_fits(matrix) || matrix.most < 0 || matrix.most > kPanelRows * kPanelCols || call.tokens < 1 ||
       call.tokens > kMaxDecodeBitmaskTokens || call.x_stride < matrix.cols || call.y_stride < matrix.rows) {
     return {Reason::kShape};

@@ -19,8 +19,7 @@
 
 #include <vector>
 
-#include "kernels/sparse/cuda/status.h"
-#include "kernels/sparse/spmm_nm/decode24.h"
+#include "kernels/sparse/cuda/product_call.h"
 
 namespace prune::kernels::cuda {
 
@@ -79,20 +78,6 @@ struct DecodeBitmaskPlan {
 DecodeBitmaskPlan plan_decode_bitmask(const MatrixBitmask& matrix, int tokens, int multiprocessors);
 std::vector<DecodeBitmaskPlan> decode_bitmask_candidates();
 
-struct DecodeBitmaskCall {
-  Element element = Element::kBf16;
-  int tokens = 0;
-  const void* x = nullptr;
-  int64_t x_stride = 0;  // elements from token to token
-  void* y = nullptr;
-  int64_t y_stride = 0;
-  // Begin to fetch weights while the stream's previous kernel is still running, as DecodeCall has it. Compute
-  // capability 9.0.
-  bool overlap_previous = false;
-  cudaStream_t stream = nullptr;
-};
-
-Status decode_bitmask(const MatrixBitmask& matrix, const DecodeBitmaskPlan& plan,
-                      const DecodeBitmaskCall& call);
+Status decode_bitmask(const MatrixBitmask& matrix, const DecodeBitmaskPlan& plan, const ProductCall& call);
 
 }  // namespace prune::kernels::cuda

@@ -20,7 +20,6 @@ __device__ inline int values_before(uint2 masks, int lane) {
 }
 
 inline bool shape_fits(const MatrixBitmask& m) { return m.rows >= 1 && m.cols >= 8 && m.cols % 8 == 0; }
-inline bool aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 inline int strips_of(const MatrixBitmask& m) { return (m.rows + kStrip - 1) / kStrip; }
 inline int panels_of(const MatrixBitmask& m) { return (m.cols + kPanelCols - 1) / kPanelCols; }
 

@@ -136,10 +136,8 @@ bool shape_fits(const MatrixBsr& m) {
 int log_fragments_of(const MatrixBsr& m) {
   return m.block_cols == 16 ? 0 : m.block_cols == 32 ? 1 : m.block_cols == 64 ? 2 : 3;
 }
-bool aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
-
 template <class T>
-Status launch(const Arguments& args, int strips, const DecodeBsrCall& call) {
+Status launch(const Arguments& args, int strips, const ProductCall& call) {
   int warps = 4;
   while (warps < kMaxWarps && strips * warps < kResidentWarps) warps *= 2;
   cudaLaunchAttribute attribute;
@@ -175,7 +173,7 @@ Status unpack_bsr(const MatrixBsr& matrix, void* values, cudaStream_t stream) {
   return from_cuda(cudaGetLastError());
 }
 
-Status decode_bsr(const MatrixBsr& matrix, const DecodeBsrCall& call) {
+Status decode_bsr(const MatrixBsr& matrix, const ProductCall& call) {
   if (!shape_fits(matrix) || call.tokens < 1 || call.tokens > kMaxDecodeBsrTokens ||
       call.x_stride < matrix.cols || call.y_stride < matrix.rows) {
     return {Reason::kShape};

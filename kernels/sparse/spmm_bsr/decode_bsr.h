@@ -11,8 +11,7 @@
 // Equal inputs give equal bits.
 #pragma once
 
-#include "kernels/sparse/cuda/status.h"
-#include "kernels/sparse/spmm_nm/decode24.h"
+#include "kernels/sparse/cuda/product_call.h"
 
 namespace prune::kernels::cuda {
 
@@ -43,19 +42,6 @@ struct MatrixBsr {
 Status pack_bsr(const MatrixBsr& matrix, const void* values, void* fragments, cudaStream_t stream);
 Status unpack_bsr(const MatrixBsr& matrix, void* values, cudaStream_t stream);
 
-struct DecodeBsrCall {
-  Element element = Element::kBf16;
-  int tokens = 0;
-  const void* x = nullptr;
-  int64_t x_stride = 0;  // elements from token to token
-  void* y = nullptr;
-  int64_t y_stride = 0;
-  // Begin to fetch weights while the stream's previous kernel is still running, as DecodeCall has it. Compute
-  // capability 9.0.
-  bool overlap_previous = false;
-  cudaStream_t stream = nullptr;
-};
-
-Status decode_bsr(const MatrixBsr& matrix, const DecodeBsrCall& call);
+Status decode_bsr(const MatrixBsr& matrix, const ProductCall& call);
 
 }  // namespace prune::kernels::cuda

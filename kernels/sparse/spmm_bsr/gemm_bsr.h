@@ -59,21 +59,9 @@ Status count_slabs(const MatrixBsr& matrix, const SlabsBsr& to, cudaStream_t str
 // to.steps and to.slabs <- values [blocks, block_rows, block_cols] of `matrix`, after count_slabs.
 Status pack_slabs(const MatrixBsr& matrix, const void* values, const SlabsBsr& to, cudaStream_t stream);
 
-struct GemmBsrCall {
-  Element element = Element::kBf16;
-  int tokens = 0;
-  const void* x = nullptr;
-  int64_t x_stride = 0;  // elements from token to token
-  void* y = nullptr;
-  int64_t y_stride = 0;
-  // Begin to fetch weights while the stream's previous kernel is still running, as DecodeCall has it.
-  bool overlap_previous = false;
-  cudaStream_t stream = nullptr;
-};
-
 // The tile of tokens that keeps this many multiprocessors busiest: 64, 128 or 256.
 int tile_for_gemm_bsr(const SlabsBsr& matrix, int tokens, int multiprocessors);
 
-Status gemm_bsr(const SlabsBsr& matrix, int tile_tokens, const GemmBsrCall& call);
+Status gemm_bsr(const SlabsBsr& matrix, int tile_tokens, const ProductCall& call);
 
 }  // namespace prune::kernels::cuda

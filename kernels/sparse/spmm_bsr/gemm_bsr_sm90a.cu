@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "kernels/sparse/cuda/cluster_launch.h"
 #include "kernels/sparse/cuda/group_sums.h"
 #include "kernels/sparse/cuda/ptx.h"
 #include "kernels/sparse/cuda/tensor_map.h"
@@ -248,33 +249,14 @@ Kernel kernel_for(int cluster, int tile_tokens) {
   return cluster == 1 ? kernel_for<T, 1>(tile_tokens) : kernel_for<T, 2>(tile_tokens);
 }
 
-bool aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
-
 // As many clusters as fit; each walks over several output tiles.
 Status launch(const Kernel& kernel, int cluster, const Arguments& args, const CUtensorMap& x_map,
-              const CUtensorMap& y_map, const GemmBsrCall& call) {
-  cudaError_t code =
-      cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes);
-  if (code != cudaSuccess) return from_cuda(code);
-  cudaLaunchAttribute attributes[2];
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim = {unsigned(cluster), 1, 1};
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(unsigned(cluster));
-  config.blockDim = dim3(kThreads);
-  config.dynamicSmemBytes = size_t(kernel.shared_bytes);
-  config.stream = call.stream;
-  config.attrs = attributes;
-  config.numAttrs = 1;
+              const CUtensorMap& y_map, const ProductCall& call) {
+  ClusterLaunch launch(cluster, kThreads, kernel.shared_bytes, call);
   int fit = 0;
-  code = cudaOccupancyMaxActiveClusters(&fit, kernel.function, &config);
-  if (code != cudaSuccess) return from_cuda(code);
+  if (const Status s = launch.count(kernel.function, &fit); !s.ok()) return s;
   if (fit < 1) return {Reason::kDevice};
-  config.gridDim = dim3(unsigned(std::min(fit, args.groups * args.token_tiles) * cluster));
-  config.numAttrs = call.overlap_previous ? 2 : 1;
-  return from_cuda(cudaLaunchKernelEx(&config, kernel.function, args, x_map, y_map));
+  return launch.run(kernel.function, std::min(fit, args.groups * args.token_tiles), args, x_map, y_map);
 }
 
 }  // namespace
@@ -292,7 +274,7 @@ int tile_for_gemm_bsr(const SlabsBsr& matrix, int tokens, int multiprocessors) {
   return best;
 }
 
-Status gemm_bsr(const SlabsBsr& matrix, int tile_tokens, const GemmBsrCall& call) {
+Status gemm_bsr(const SlabsBsr& matrix, int tile_tokens, const ProductCall& call) {
   if (matrix.rows < 16 || matrix.rows % 16 != 0 || matrix.cols < 16 || matrix.cols % 16 != 0 ||
       call.tokens < 1 || call.x_stride < matrix.cols || call.y_stride < matrix.rows) {
     return {Reason::kShape};

@@ -189,7 +189,6 @@ __global__ void __launch_bounds__(128)
 bool shape_fits(const MatrixCsr& m) {
   return m.rows >= 1 && m.cols >= 2 && m.cols <= 65534 && m.cols % 2 == 0;
 }
-bool aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 uint16_t* halves(const void* pointer) { return static_cast<uint16_t*>(const_cast<void*>(pointer)); }
 
 int shared_bytes(int cols, int tokens) { return (cols + 1) * tokens * 2; }
@@ -241,7 +240,7 @@ Status unpack_csr(const MatrixCsr& from, const NeutralCsr<void, int32_t>& to, cu
   return from_cuda(cudaGetLastError());
 }
 
-Status decode_csr(const MatrixCsr& matrix, const DecodeCsrCall& call) {
+Status decode_csr(const MatrixCsr& matrix, const ProductCall& call) {
   if (!shape_fits(matrix) || call.tokens < 1 || call.tokens > kMaxDecodeCsrTokens ||
       call.x_stride < matrix.cols || call.y_stride < matrix.rows) {
     return {Reason::kShape};

@@ -15,8 +15,7 @@
 // fit are another pass over the weights.
 #pragma once
 
-#include "kernels/sparse/cuda/status.h"
-#include "kernels/sparse/spmm_nm/decode24.h"
+#include "kernels/sparse/cuda/product_call.h"
 
 namespace prune::kernels::cuda {
 
@@ -51,19 +50,6 @@ Status pack_csr(const NeutralCsr<const void, const int32_t>& from, const MatrixC
 // neutral <- packed, bit for bit what pack_csr took; to.indptr is read.
 Status unpack_csr(const MatrixCsr& from, const NeutralCsr<void, int32_t>& to, cudaStream_t stream);
 
-struct DecodeCsrCall {
-  Element element = Element::kBf16;
-  int tokens = 0;
-  const void* x = nullptr;
-  int64_t x_stride = 0;  // elements from token to token
-  void* y = nullptr;
-  int64_t y_stride = 0;
-  // Begin to fetch weights while the stream's previous kernel is still running, as DecodeCall has it. Compute
-  // capability 9.0.
-  bool overlap_previous = false;
-  cudaStream_t stream = nullptr;
-};
-
-Status decode_csr(const MatrixCsr& matrix, const DecodeCsrCall& call);
+Status decode_csr(const MatrixCsr& matrix, const ProductCall& call);
 
 }  // namespace prune::kernels::cuda

@@ -19,11 +19,9 @@
 #include <vector>
 
 #include "kernels/sparse/cuda/frag24.h"
-#include "kernels/sparse/cuda/status.h"
+#include "kernels/sparse/cuda/product_call.h"
 
 namespace prune::kernels::cuda {
-
-enum class Element { kBf16, kF16 };
 
 inline constexpr int kMaxDecodeTokens = 64;
 
@@ -76,20 +74,6 @@ DecodePlan plan_decode24(const DecodeShape& shape, const DeviceLimits& limits);
 // Shared memory of one block under a plan, in bytes.
 int decode_shared_bytes(const DecodeShape& shape, const DecodePlan& plan);
 
-struct DecodeCall {
-  Element element = Element::kBf16;
-  int tokens = 0;
-  const void* x = nullptr;
-  int64_t x_stride = 0;  // elements from token to token
-  void* y = nullptr;
-  int64_t y_stride = 0;
-  // Begin to fetch weights while the stream's previous kernel is still running (programmatic dependent
-  // launch). x is read and y written only after it is over, so any previous kernel may make x; it must not be
-  // the one that writes the weights.
-  bool overlap_previous = false;
-  cudaStream_t stream = nullptr;
-};
-
-Status decode24(const Matrix24& matrix, const DecodePlan& plan, const DecodeCall& call);
+Status decode24(const Matrix24& matrix, const DecodePlan& plan, const ProductCall& call);
 
 }  // namespace prune::kernels::cuda

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "kernels/sparse/cuda/cluster_launch.h"
 #include "kernels/sparse/spmm_nm/decode24.h"
 #include "kernels/sparse/spmm_nm/decode24_compute.h"
 #include "kernels/sparse/spmm_nm/decode24_layout.h"
@@ -466,41 +467,18 @@ Kernel kernel_for(Weight24 weight, int blocks) {
   return kernel_for<Weight24::kInt4, T>(blocks);
 }
 
-Status launch(Kernel kernel, const Arguments& args, int shared_bytes, const DecodeCall& call) {
+Status launch(Kernel kernel, const Arguments& args, int shared_bytes, const ProductCall& call) {
   const DecodePlan& plan = args.plan;
-  cudaError_t code = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-  if (code != cudaSuccess) return from_cuda(code);
-  cudaLaunchAttribute attributes[2];
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim = {unsigned(plan.split * plan.share), 1, 1};
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(unsigned(plan.clusters * plan.split * plan.share));
-  config.blockDim = dim3(unsigned(32 * (plan.row_warps * plan.col_warps + 1)));
-  config.dynamicSmemBytes = size_t(shared_bytes);
-  config.stream = call.stream;
-  config.attrs = attributes;
-  config.numAttrs = call.overlap_previous ? 2 : 1;
-  return from_cuda(cudaLaunchKernelEx(&config, kernel, args));
+  ClusterLaunch launch(plan.split * plan.share, 32 * (plan.row_warps * plan.col_warps + 1), shared_bytes,
+                       call);
+  return launch.run(kernel, plan.clusters, args);
 }
 
 // A cluster has to fit into one of the device's processor groups, so fewer fit than processors / size.
 Status count_clusters(int size, int shared_bytes, int* clusters) {
   const Kernel kernel = decode24_kernel<Weight24::k16, __nv_bfloat16, 1>;
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {unsigned(size), 1, 1};
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(unsigned(size));
-  config.blockDim = dim3(32 * (decode_max_warps(Weight24::k16, 1) + 1));
-  config.dynamicSmemBytes = size_t(shared_bytes);
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  const cudaError_t code =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-  if (code != cudaSuccess) return from_cuda(code);
-  return from_cuda(cudaOccupancyMaxActiveClusters(clusters, kernel, &config));
+  ClusterLaunch launch(size, 32 * (decode_max_warps(Weight24::k16, 1) + 1), shared_bytes, {});
+  return launch.count(kernel, clusters);
 }
 
 Geometry geometry_of(const Matrix24& matrix, const DecodePlan& plan) {
@@ -512,8 +490,6 @@ Geometry geometry_of(const Matrix24& matrix, const DecodePlan& plan) {
   g.reciprocal = (65536 + plan.row_warps - 1) / plan.row_warps;
   return g;
 }
-
-bool aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
 }  // namespace
 
@@ -533,7 +509,7 @@ Status decode_limits(DeviceLimits* limits) {
   return {};
 }
 
-Status decode24(const Matrix24& matrix, const DecodePlan& plan, const DecodeCall& call) {
+Status decode24(const Matrix24& matrix, const DecodePlan& plan, const ProductCall& call) {
   if (matrix.rows < 1 || matrix.cols < 64 || matrix.cols % 64 != 0) return {Reason::kShape};
   if (call.tokens < 1 || call.tokens > kMaxDecodeTokens || call.x_stride < matrix.cols ||
       call.y_stride < matrix.rows) {

@@ -25,18 +25,6 @@
 
 namespace prune::kernels::cuda {
 
-struct GemmCall {
-  Element element = Element::kBf16;
-  int tokens = 0;
-  const void* x = nullptr;
-  int64_t x_stride = 0;  // elements from token to token
-  void* y = nullptr;
-  int64_t y_stride = 0;
-  // Begin to fetch weights while the stream's previous kernel is still running, as DecodeCall has it.
-  bool overlap_previous = false;
-  cudaStream_t stream = nullptr;
-};
-
 // How the work is cut.
 struct GemmPlan {
   int tile_tokens = 256;  // 16, 32, 64, 128 or 256; at most 128 for int4, whose groups have sums of their own
@@ -50,11 +38,11 @@ std::vector<GemmPlan> gemm_candidates(const DecodeShape& shape);
 // The best guess. Pure arithmetic, as decode_candidates.
 GemmPlan plan_gemm24(const DecodeShape& shape, const DeviceLimits& limits);
 
-Status gemm24(const Matrix24& matrix, const GemmPlan& plan, const GemmCall& call);
+Status gemm24(const Matrix24& matrix, const GemmPlan& plan, const ProductCall& call);
 
 // The same for 16-bit weights through mma.sp, on any device of compute capability 8.0 or later; a block takes
 // tile_tokens = 128 tokens, or 64 where a block may not have 100 KB of shared memory (8.6, 8.9).
 // overlap_previous is not looked at.
-Status gemm24_mma(const Matrix24& matrix, int tile_tokens, const GemmCall& call);
+Status gemm24_mma(const Matrix24& matrix, int tile_tokens, const ProductCall& call);
 
 }  // namespace prune::kernels::cuda

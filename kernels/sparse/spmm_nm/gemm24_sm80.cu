@@ -179,11 +179,9 @@ Status launch(Arguments args, cudaStream_t stream) {
   return from_cuda(cudaGetLastError());
 }
 
-bool aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
-
 }  // namespace
 
-Status gemm24_mma(const Matrix24& matrix, int tile_tokens, const GemmCall& call) {
+Status gemm24_mma(const Matrix24& matrix, int tile_tokens, const ProductCall& call) {
   if (matrix.weight != Weight24::k16 || matrix.rows < 8 || matrix.rows % 8 != 0 || matrix.cols < 64 ||
       matrix.cols % 64 != 0 || call.tokens < 1 || call.x_stride < matrix.cols ||
       call.y_stride < matrix.rows) {

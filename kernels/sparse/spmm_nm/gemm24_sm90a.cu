@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "kernels/sparse/cuda/cluster_launch.h"
 #include "kernels/sparse/cuda/tensor_map.h"
 #include "kernels/sparse/spmm_nm/gemm24.h"
 #include "kernels/sparse/spmm_nm/gemm24_sums.h"
@@ -207,7 +208,7 @@ Kernel kernel_for(Weight24 weight, int tile_tokens) {
   return kernel_for<Weight24::kInt4, T>(tile_tokens);
 }
 
-Arguments arguments_of(const Matrix24& matrix, const GemmPlan& plan, const GemmCall& call) {
+Arguments arguments_of(const Matrix24& matrix, const GemmPlan& plan, const ProductCall& call) {
   Arguments args;
   args.stream = static_cast<const uint8_t*>(matrix.stream);
   args.y = call.y;
@@ -227,34 +228,14 @@ Arguments arguments_of(const Matrix24& matrix, const GemmPlan& plan, const GemmC
 
 // As many clusters as fit; each walks over several output tiles.
 Status launch(const Kernel& kernel, Arguments args, const CUtensorMap& x_map, const CUtensorMap& y_map,
-              const GemmCall& call) {
-  cudaError_t code =
-      cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes);
-  if (code != cudaSuccess) return from_cuda(code);
-  const unsigned cluster = unsigned(args.split) << args.log_share;
-  cudaLaunchAttribute attributes[2];
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim = {cluster, 1, 1};
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(cluster);
-  config.blockDim = dim3(kGemmThreads);
-  config.dynamicSmemBytes = size_t(kernel.shared_bytes);
-  config.stream = call.stream;
-  config.attrs = attributes;
-  config.numAttrs = 1;
+              const ProductCall& call) {
+  ClusterLaunch launch(args.split << args.log_share, kGemmThreads, kernel.shared_bytes, call);
   int fit = 0;
-  code = cudaOccupancyMaxActiveClusters(&fit, kernel.function, &config);
-  if (code != cudaSuccess) return from_cuda(code);
+  if (const Status s = launch.count(kernel.function, &fit); !s.ok()) return s;
   if (fit < 1) return {Reason::kDevice};
   args.clusters = std::min(fit, args.clusters);
-  config.gridDim = dim3(unsigned(args.clusters) * cluster);
-  config.numAttrs = call.overlap_previous ? 2 : 1;
-  return from_cuda(cudaLaunchKernelEx(&config, kernel.function, args, x_map, y_map));
+  return launch.run(kernel.function, args.clusters, args, x_map, y_map);
 }
-
-bool aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
 bool plan_fits(const Matrix24& matrix, const GemmPlan& plan) {
   const auto power = [](int n, int most) { return n >= 1 && n <= most && (n & (n - 1)) == 0; };
@@ -265,7 +246,7 @@ bool plan_fits(const Matrix24& matrix, const GemmPlan& plan) {
 
 }  // namespace
 
-Status gemm24(const Matrix24& matrix, const GemmPlan& plan, const GemmCall& call) {
+Status gemm24(const Matrix24& matrix, const GemmPlan& plan, const ProductCall& call) {
   if (matrix.rows < 8 || matrix.rows % 8 != 0 || matrix.cols < 64 || matrix.cols % 64 != 0)
     return {Reason::kShape};
   if (call.tokens < 1 || call.x_stride < matrix.cols || call.y_stride < matrix.rows) return {Reason::kShape};

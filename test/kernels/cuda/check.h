@@ -90,4 +90,13 @@ uint16_t bits_of(T v) {
   return std::bit_cast<uint16_t>(v);
 }
 
+// Runs body(random, quick) and reports. With "quick" as argument: fewer sizes, for runs under a sanitizer.
+template <class Body>
+int run_test(const char* program, uint64_t seed, int argc, char** argv, const Body& body) {
+  cuda(cudaFree(nullptr));
+  Random random(seed);
+  body(random, argc > 1 && std::string(argv[1]) == "quick");
+  return report(program);
+}
+
 }  // namespace prune::test

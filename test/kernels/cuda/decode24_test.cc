@@ -43,14 +43,14 @@ void decode_is_right(Weight24 weight, int rows, int cols, int tokens, bool speci
   const DeviceArray<uint16_t> x_device(x);
   DeviceArray<uint16_t> y(size_t(tokens) * y_stride);
   const Matrix24 matrix{weight, rows, cols, packed.stream.get(), packed.row_scales.get()};
-  DecodeCall call{__is_same(T, __half) ? Element::kF16 : Element::kBf16,
-                  tokens,
-                  x_device.get(),
-                  x_stride,
-                  y.get(),
-                  y_stride,
-                  false,
-                  nullptr};
+  ProductCall call{__is_same(T, __half) ? Element::kF16 : Element::kBf16,
+                   tokens,
+                   x_device.get(),
+                   x_stride,
+                   y.get(),
+                   y_stride,
+                   false,
+                   nullptr};
   const std::vector<DecodePlan> plans = plans_to_test({weight, rows, cols, tokens}, limits, spread);
   check(plans.size() > 1, "there are plans");
   for (const DecodePlan& plan : plans) {
@@ -90,8 +90,8 @@ void overlap_changes_nothing(const DeviceLimits& limits, Random& random) {
   for (const bool overlap : {false, true}) {
     cuda(cudaMemcpyAsync(a.get(), x.get(), a.size() * 2, cudaMemcpyDeviceToDevice, stream));
     for (int i = 0; i < layers; ++i) {
-      const DecodeCall call{Element::kBf16, tokens, (i & 1 ? b : a).get(), size, (i & 1 ? a : b).get(), size,
-                            overlap,        stream};
+      const ProductCall call{Element::kBf16, tokens, (i & 1 ? b : a).get(), size, (i & 1 ? a : b).get(), size,
+                             overlap,        stream};
       check(decode24(matrix, plan, call).ok(), "a layer of the chain");
     }
     cuda(cudaStreamSynchronize(stream));
@@ -107,11 +107,11 @@ void refusals(const DeviceLimits& limits) {
   const DeviceArray<uint8_t> bytes(1 << 20);
   Matrix24 matrix{Weight24::k16, 64, 128, bytes.get(), nullptr};
   const DecodePlan plan = plan_decode24({Weight24::k16, 64, 128, 1}, limits);
-  DecodeCall call{Element::kBf16, 1, bytes.get(), 128, bytes.get() + 65536, 64, false, nullptr};
-  DecodeCall many = call;
+  ProductCall call{Element::kBf16, 1, bytes.get(), 128, bytes.get() + 65536, 64, false, nullptr};
+  ProductCall many = call;
   many.tokens = 65;
   check(decode24(matrix, plan, many).reason == Reason::kShape, "65 tokens are refused");
-  DecodeCall odd = call;
+  ProductCall odd = call;
   odd.x = bytes.get() + 2;
   check(decode24(matrix, plan, odd).reason == Reason::kAlignment, "a misaligned x is refused");
   check(decode24(matrix, DecodePlan{}, call).reason == Reason::kPlan, "an empty plan is refused");
@@ -141,21 +141,19 @@ void all_sizes(const DeviceLimits& limits, Random& random, bool quick) {
 }  // namespace
 }  // namespace prune::test
 
-// With "quick": fewer sizes, for runs under a sanitizer.
 int main(int argc, char** argv) {
   using namespace prune::test;
   cuda(cudaFree(nullptr));
-  const bool quick = argc > 1 && std::string(argv[1]) == "quick";
   prune::kernels::cuda::DeviceLimits limits;
   const prune::kernels::cuda::Status status = prune::kernels::cuda::decode_limits(&limits);
   if (!status.ok()) {
     std::printf("skipped: %s\n", describe(status));
     return 77;
   }
-  Random random(7);
-  all_sizes<__nv_bfloat16>(limits, random, quick);
-  all_sizes<__half>(limits, random, quick);
-  overlap_changes_nothing(limits, random);
-  refusals(limits);
-  return report("decode24_test");
+  return run_test("decode24_test", 7, argc, argv, [&](Random& random, bool quick) {
+    all_sizes<__nv_bfloat16>(limits, random, quick);
+    all_sizes<__half>(limits, random, quick);
+    overlap_changes_nothing(limits, random);
+    refusals(limits);
+  });
 }

@@ -53,12 +53,9 @@ void all_shapes(Random& random, bool quick) {
         const std::vector<DecodeBitmaskPlan> plans = decode_bitmask_candidates();
         const DecodeBitmaskPlan plan = tokens == 8 ? plan_decode_bitmask(packed.matrix, tokens, 132)
                                                    : plans[size_t(random.below(int(plans.size())))];
-        product_is_right<T>(m, Absent::kZero, tokens, tokens == 7, label_of<T>(m, tokens), random,
-                            [&](const void* x, int x_stride, void* y, int y_stride, bool overlap) {
-                              return decode_bitmask(packed.matrix, plan,
-                                                    {__is_same(T, __half) ? Element::kF16 : Element::kBf16,
-                                                     tokens, x, x_stride, y, y_stride, overlap, nullptr});
-                            });
+        product_is_right<T>(m, Absent::kZero, tokens, tokens == 7, random, [&](const ProductCall& call) {
+          return decode_bitmask(packed.matrix, plan, call);
+        });
       }
     }
   }
@@ -67,11 +64,11 @@ void all_shapes(Random& random, bool quick) {
 void refusals() {
   const DeviceArray<uint8_t> bytes(1 << 16);
   const MatrixBitmask m{64, 64, 8, bytes.get(), nullptr, bytes.get()};
-  const DecodeBitmaskCall call{Element::kBf16, 1, bytes.get(), 64, bytes.get(), 64, false, nullptr};
+  const ProductCall call{Element::kBf16, 1, bytes.get(), 64, bytes.get(), 64, false, nullptr};
   MatrixBitmask odd = m, full = m;
   const DecodeBitmaskPlan plan{1, 4};
   odd.cols = 60, full.most = 2049;
-  DecodeBitmaskCall many = call, misaligned = call;
+  ProductCall many = call, misaligned = call;
   many.tokens = 17, misaligned.x = bytes.get() + 2;
   check(decode_bitmask(odd, plan, call).reason == Reason::kShape, "60 columns are refused");
   check(decode_bitmask(full, plan, call).reason == Reason::kShape, "2049 values of a panel are refused");
@@ -83,14 +80,11 @@ void refusals() {
 }  // namespace
 }  // namespace prune::test
 
-// With "quick": fewer sizes, for runs under a sanitizer.
 int main(int argc, char** argv) {
   using namespace prune::test;
-  cuda(cudaFree(nullptr));
-  const bool quick = argc > 1 && std::string(argv[1]) == "quick";
-  Random random(19);
-  all_shapes<__nv_bfloat16>(random, quick);
-  all_shapes<__half>(random, quick);
-  refusals();
-  return report("decode_bitmask_test");
+  return run_test("decode_bitmask_test", 19, argc, argv, [](Random& random, bool quick) {
+    all_shapes<__nv_bfloat16>(random, quick);
+    all_shapes<__half>(random, quick);
+    refusals();
+  });
 }

@@ -27,38 +27,13 @@ struct DeviceBsr {
 };
 
 template <class T>
-void product_is_right(const HostBsr& m, int tokens, bool special, Random& random) {
+void decode_is_right(const HostBsr& m, int tokens, bool special, Random& random) {
   const DeviceBsr packed(m);
-  const int x_stride = m.cols + 8, y_stride = m.rows + 3;
+  const int x_stride = m.cols + 8;
   const std::vector<uint16_t> x = random_x<T>(tokens, m.cols, x_stride, special, random);
-  const Expected expected = reference<T>(m, 1, x, x_stride, tokens);
-  const DeviceArray<uint16_t> x_device(x);
-  DeviceArray<uint16_t> y(size_t(tokens) * y_stride);
-  DecodeBsrCall call{__is_same(T, __half) ? Element::kF16 : Element::kBf16,
-                     tokens,
-                     x_device.get(),
-                     x_stride,
-                     y.get(),
-                     y_stride,
-                     false,
-                     nullptr};
-  const std::string label = std::string(__is_same(T, __half) ? "f16 " : "bf16 ") + std::to_string(m.rows) +
-                            "x" + std::to_string(m.cols) + " blocks " + std::to_string(m.block_rows) + "x" +
-                            std::to_string(m.block_cols) + ", " + std::to_string(m.indices.size()) +
-                            " of them, tokens " + std::to_string(tokens);
-  std::vector<uint16_t> first;
-  for (const bool overlap : {false, true}) {
-    y.fill_bytes(0xa5);
-    call.overlap_previous = overlap;
-    const Status status = decode_bsr(packed.matrix, call);
-    if (!check(status.ok(), label + ": " + describe(status))) return;
-    const std::vector<uint16_t> got = y.host();
-    std::string where;
-    const int wrong = count_wrong<T>(got, y_stride, expected, m.rows, tokens, &where);
-    check(wrong == 0, label + ": " + std::to_string(wrong) + " outputs are wrong" + where);
-    if (overlap) check(got == first, label + ": a second run differs");
-    first = got;
-  }
+  product_is_right<T>({x, x_stride, m.rows, m.rows + 3, tokens}, reference<T>(m, 1, x, x_stride, tokens),
+                      label_of<T>(m, tokens),
+                      [&](const ProductCall& call) { return decode_bsr(packed.matrix, call); });
 }
 
 // x is NaN wherever no block of the first block row looks: nothing of it may reach those rows.
@@ -70,7 +45,7 @@ void absent_blocks_are_not_read(Random& random) {
   for (int k = 32; k < 64; ++k) x[k] = bits_of(from_double<__nv_bfloat16>(random.uniform()));
   const DeviceArray<uint16_t> x_device(x);
   DeviceArray<uint16_t> y(32);
-  const DecodeBsrCall call{Element::kBf16, 1, x_device.get(), 128, y.get(), 32, false, nullptr};
+  const ProductCall call{Element::kBf16, 1, x_device.get(), 128, y.get(), 32, false, nullptr};
   check(decode_bsr(packed.matrix, call).ok(), "one block");
   for (const uint16_t v : y.host()) check(!std::isnan(to_double<__nv_bfloat16>(v)), "NaN of an absent block");
 }
@@ -78,10 +53,10 @@ void absent_blocks_are_not_read(Random& random) {
 void refusals() {
   const DeviceArray<uint8_t> bytes(1 << 16);
   MatrixBsr m{64, 64, 32, 32, nullptr, nullptr, bytes.get()};
-  const DecodeBsrCall call{Element::kBf16, 1, bytes.get(), 64, bytes.get(), 64, false, nullptr};
+  const ProductCall call{Element::kBf16, 1, bytes.get(), 64, bytes.get(), 64, false, nullptr};
   MatrixBsr odd = m, ragged = m;
   odd.block_cols = 48, ragged.rows = 80;
-  DecodeBsrCall many = call, misaligned = call;
+  ProductCall many = call, misaligned = call;
   many.tokens = 17, misaligned.x = bytes.get() + 2;
   check(decode_bsr(odd, call).reason == Reason::kShape, "blocks of 48 are refused");
   check(decode_bsr(ragged, call).reason == Reason::kShape, "rows off the block are refused");
@@ -98,7 +73,7 @@ void all_blocks(Random& random, bool quick) {
         const int rows = 6 * 128, cols = quick ? 256 : 1152;
         const HostBsr m = random_bsr<T>(rows, cols, block_rows, block_cols, density, random);
         for (const int tokens : quick ? std::vector<int>{3, 16} : std::vector<int>{1, 7, 8, 9, 16})
-          product_is_right<T>(m, tokens, tokens == 7, random);
+          decode_is_right<T>(m, tokens, tokens == 7, random);
       }
     }
   }
@@ -107,15 +82,12 @@ void all_blocks(Random& random, bool quick) {
 }  // namespace
 }  // namespace prune::test
 
-// With "quick": fewer sizes, for runs under a sanitizer.
 int main(int argc, char** argv) {
   using namespace prune::test;
-  cuda(cudaFree(nullptr));
-  const bool quick = argc > 1 && std::string(argv[1]) == "quick";
-  Random random(17);
-  all_blocks<__nv_bfloat16>(random, quick);
-  all_blocks<__half>(random, quick);
-  absent_blocks_are_not_read(random);
-  refusals();
-  return report("decode_bsr_test");
+  return run_test("decode_bsr_test", 17, argc, argv, [](Random& random, bool quick) {
+    all_blocks<__nv_bfloat16>(random, quick);
+    all_blocks<__half>(random, quick);
+    absent_blocks_are_not_read(random);
+    refusals();
+  });
 }

@@ -47,12 +47,8 @@ void all_shapes(Random& random, bool quick) {
       const SparseRows m = random_rows<T>(shape.rows, shape.cols, density, random);
       const DeviceCsr packed(m);
       for (const int tokens : quick ? std::vector<int>{1, 5} : std::vector<int>{1, 2, 3, 7, 8, 16}) {
-        product_is_right<T>(m, Absent::kSkipped, tokens, tokens == 7 || tokens == 1, label_of<T>(m, tokens),
-                            random, [&](const void* x, int x_stride, void* y, int y_stride, bool overlap) {
-                              return decode_csr(packed.matrix,
-                                                {__is_same(T, __half) ? Element::kF16 : Element::kBf16,
-                                                 tokens, x, x_stride, y, y_stride, overlap, nullptr});
-                            });
+        product_is_right<T>(m, Absent::kSkipped, tokens, tokens == 7 || tokens == 1, random,
+                            [&](const ProductCall& call) { return decode_csr(packed.matrix, call); });
       }
     }
   }
@@ -61,10 +57,10 @@ void all_shapes(Random& random, bool quick) {
 void refusals() {
   const DeviceArray<uint8_t> bytes(1 << 18);
   const MatrixCsr m{64, 64, nullptr, bytes.get(), bytes.get()};
-  const DecodeCsrCall call{Element::kBf16, 1, bytes.get(), 64, bytes.get(), 64, false, nullptr};
+  const ProductCall call{Element::kBf16, 1, bytes.get(), 64, bytes.get(), 64, false, nullptr};
   MatrixCsr odd = m, wide = m;
   odd.cols = 63, wide.cols = 65536;
-  DecodeCsrCall many = call, misaligned = call, wide_call = call;
+  ProductCall many = call, misaligned = call, wide_call = call;
   many.tokens = 17, misaligned.x = bytes.get() + 2, wide_call.x_stride = 65536;
   check(decode_csr(odd, call).reason == Reason::kShape, "63 columns are refused");
   check(decode_csr(wide, wide_call).reason == Reason::kShape, "65536 columns are refused");
@@ -75,14 +71,11 @@ void refusals() {
 }  // namespace
 }  // namespace prune::test
 
-// With "quick": fewer sizes, for runs under a sanitizer.
 int main(int argc, char** argv) {
   using namespace prune::test;
-  cuda(cudaFree(nullptr));
-  const bool quick = argc > 1 && std::string(argv[1]) == "quick";
-  Random random(23);
-  all_shapes<__nv_bfloat16>(random, quick);
-  all_shapes<__half>(random, quick);
-  refusals();
-  return report("decode_csr_test");
+  return run_test("decode_csr_test", 23, argc, argv, [](Random& random, bool quick) {
+    all_shapes<__nv_bfloat16>(random, quick);
+    all_shapes<__half>(random, quick);
+    refusals();
+  });
 }

@@ -55,7 +55,7 @@ class Product {
                               "weight " + std::to_string(int(m_.weight)) + " " + std::to_string(m_.rows) +
                               "x" + std::to_string(m_.cols) + " tokens " + std::to_string(tokens_) + " " +
                               name;
-    GemmCall call{element(), tokens_, x_device_.get(), x_stride_, y_.get(), y_stride_, false, nullptr};
+    ProductCall call{element(), tokens_, x_device_.get(), x_stride_, y_.get(), y_stride_, false, nullptr};
     y_.fill_bytes(0xa5);
     const Status status = run(matrix, call);
     if (!check(status.ok(), label + ": " + describe(status))) return;
@@ -88,7 +88,7 @@ void product_is_right(Weight24 weight, int rows, int cols, int tokens, bool spec
                       Random& random) {
   Product<T> product(weight, rows, cols, tokens, special, random);
   for (const GemmPlan& plan : plans_to_test({weight, rows, cols, tokens}, every)) {
-    product.check_run(to_string(plan), [&](const Matrix24& matrix, const GemmCall& call) {
+    product.check_run(to_string(plan), [&](const Matrix24& matrix, const ProductCall& call) {
       return gemm24(matrix, plan, call);
     });
   }
@@ -96,7 +96,7 @@ void product_is_right(Weight24 weight, int rows, int cols, int tokens, bool spec
   for (const int tile : {64, 128}) {
     product.check_run(
         "mma.sp tile " + std::to_string(tile),
-        [&](const Matrix24& matrix, const GemmCall& call) { return gemm24_mma(matrix, tile, call); });
+        [&](const Matrix24& matrix, const ProductCall& call) { return gemm24_mma(matrix, tile, call); });
   }
 }
 
@@ -129,11 +129,11 @@ void several_tiles_a_cluster(Random& random) {
 void refusals() {
   const DeviceArray<uint8_t> bytes(1 << 20);
   const Matrix24 matrix{Weight24::k16, 64, 128, bytes.get(), nullptr};
-  const GemmCall call{Element::kBf16, 16, bytes.get(), 128, bytes.get() + 65536, 64, false, nullptr};
-  const auto reason = [](Matrix24 m, GemmPlan plan, GemmCall c) { return gemm24(m, plan, c).reason; };
+  const ProductCall call{Element::kBf16, 16, bytes.get(), 128, bytes.get() + 65536, 64, false, nullptr};
+  const auto reason = [](Matrix24 m, GemmPlan plan, ProductCall c) { return gemm24(m, plan, c).reason; };
   Matrix24 odd_rows = matrix, odd_cols = matrix, unscaled = matrix, int4 = matrix;
   odd_rows.rows = 60, odd_cols.cols = 96, unscaled.weight = Weight24::kInt8, int4.weight = Weight24::kInt4;
-  GemmCall misaligned = call;
+  ProductCall misaligned = call;
   misaligned.y = bytes.get() + 65538;
   check(reason(odd_rows, {}, call) == Reason::kShape, "rows off 8 are refused");
   check(reason(odd_cols, {}, call) == Reason::kShape, "columns off 64 are refused");
@@ -148,7 +148,6 @@ void refusals() {
 }  // namespace
 }  // namespace prune::test
 
-// With "quick": fewer sizes, for runs under a sanitizer.
 int main(int argc, char** argv) {
   using namespace prune::test;
   cuda(cudaFree(nullptr));
@@ -159,11 +158,10 @@ int main(int argc, char** argv) {
     std::printf("skipped: these kernels need compute capability 9.0\n");
     return 77;
   }
-  const bool quick = argc > 1 && std::string(argv[1]) == "quick";
-  Random random(11);
-  all_sizes<__nv_bfloat16>(random, quick);
-  all_sizes<__half>(random, quick);
-  if (!quick) several_tiles_a_cluster(random);
-  refusals();
-  return report("gemm24_test");
+  return run_test("gemm24_test", 11, argc, argv, [](Random& random, bool quick) {
+    all_sizes<__nv_bfloat16>(random, quick);
+    all_sizes<__half>(random, quick);
+    if (!quick) several_tiles_a_cluster(random);
+    refusals();
+  });
 }

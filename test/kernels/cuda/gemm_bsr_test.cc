@@ -47,39 +47,15 @@ struct DeviceSlabs {
 };
 
 template <class T>
-void product_is_right(const HostBsr& m, const DeviceSlabs& packed, int tile, int tokens, bool special,
-                      Random& random) {
-  const int x_stride = m.cols + 8, y_stride = m.rows + 8;
+void gemm_is_right(const HostBsr& m, const DeviceSlabs& packed, int tile, int tokens, bool special,
+                   Random& random) {
+  const int x_stride = m.cols + 8;
   const std::vector<uint16_t> x = random_x<T>(tokens, m.cols, x_stride, special, random);
-  const Expected expected = reference<T>(m, kSlabRows, x, x_stride, tokens);
-  const DeviceArray<uint16_t> x_device(x);
-  DeviceArray<uint16_t> y(size_t(tokens) * y_stride);
-  GemmBsrCall call{__is_same(T, __half) ? Element::kF16 : Element::kBf16,
-                   tokens,
-                   x_device.get(),
-                   x_stride,
-                   y.get(),
-                   y_stride,
-                   false,
-                   nullptr};
-  const std::string label = std::string(__is_same(T, __half) ? "f16 " : "bf16 ") + std::to_string(m.rows) +
-                            "x" + std::to_string(m.cols) + " blocks " + std::to_string(m.block_rows) + "x" +
-                            std::to_string(m.block_cols) + ", " + std::to_string(m.indices.size()) +
-                            " of them, tokens " + std::to_string(tokens) + ", tile " + std::to_string(tile) +
-                            ", cluster " + std::to_string(packed.slabs.cluster);
-  std::vector<uint16_t> first;
-  for (const bool overlap : {false, true}) {
-    y.fill_bytes(0xa5);
-    call.overlap_previous = overlap;
-    const Status status = gemm_bsr(packed.slabs, tile, call);
-    if (!check(status.ok(), label + ": " + describe(status))) return;
-    const std::vector<uint16_t> got = y.host();
-    std::string where;
-    const int wrong = count_wrong<T>(got, y_stride, expected, m.rows, tokens, &where);
-    check(wrong == 0, label + ": " + std::to_string(wrong) + " outputs are wrong" + where);
-    if (overlap) check(got == first, label + ": a second run differs");
-    first = got;
-  }
+  product_is_right<T>({x, x_stride, m.rows, m.rows + 8, tokens},
+                      reference<T>(m, kSlabRows, x, x_stride, tokens),
+                      label_of<T>(m, tokens) + ", tile " + std::to_string(tile) + ", cluster " +
+                          std::to_string(packed.slabs.cluster),
+                      [&](const ProductCall& call) { return gemm_bsr(packed.slabs, tile, call); });
 }
 
 template <class T>
@@ -96,10 +72,10 @@ void all_blocks(Random& random, bool quick) {
         const DeviceSlabs packed(m, density == 0.5 ? 3 - slab_cluster(block_rows) : slab_cluster(block_rows));
         for (const int n : tokens) {
           const int tile = tile_for_gemm_bsr(packed.slabs, n, 8);
-          product_is_right<T>(m, packed, tile, n, n == 65, random);
+          gemm_is_right<T>(m, packed, tile, n, n == 65, random);
           if (n == tokens.back())
             for (const int other : {64, 128, 256})
-              if (other != tile) product_is_right<T>(m, packed, other, n, false, random);
+              if (other != tile) gemm_is_right<T>(m, packed, other, n, false, random);
         }
       }
     }
@@ -111,19 +87,19 @@ void many_sizes(Random& random) {
   const HostBsr m = random_bsr<__nv_bfloat16>(192, 320, 64, 64, 0.5, random);
   const DeviceSlabs packed(m, 2);
   for (int n = 1; n <= 300; ++n)
-    product_is_right<__nv_bfloat16>(m, packed, tile_for_gemm_bsr(packed.slabs, n, 2), n, false, random);
+    gemm_is_right<__nv_bfloat16>(m, packed, tile_for_gemm_bsr(packed.slabs, n, 2), n, false, random);
   const HostBsr large = random_bsr<__nv_bfloat16>(4096, 512, 32, 64, 0.5, random);
   for (const int cluster : {1, 2})
-    product_is_right<__nv_bfloat16>(large, DeviceSlabs(large, cluster), 64, 1100, false, random);
+    gemm_is_right<__nv_bfloat16>(large, DeviceSlabs(large, cluster), 64, 1100, false, random);
 }
 
 void refusals() {
   const DeviceArray<uint8_t> bytes(1 << 16);
   const SlabsBsr m{64, 64, 2, nullptr, nullptr, nullptr, bytes.get()};
-  const GemmBsrCall call{Element::kBf16, 1, bytes.get(), 64, bytes.get(), 64, false, nullptr};
+  const ProductCall call{Element::kBf16, 1, bytes.get(), 64, bytes.get(), 64, false, nullptr};
   SlabsBsr ragged = m;
   ragged.rows = 72;
-  GemmBsrCall none = call, misaligned = call, narrow = call;
+  ProductCall none = call, misaligned = call, narrow = call;
   none.tokens = 0, misaligned.y = bytes.get() + 2, narrow.x_stride = 56;
   check(gemm_bsr(ragged, 64, call).reason == Reason::kShape, "72 rows are refused");
   check(gemm_bsr(m, 64, none).reason == Reason::kShape, "0 tokens are refused");
@@ -135,15 +111,12 @@ void refusals() {
 }  // namespace
 }  // namespace prune::test
 
-// With "quick": fewer sizes, for runs under a sanitizer.
 int main(int argc, char** argv) {
   using namespace prune::test;
-  cuda(cudaFree(nullptr));
-  const bool quick = argc > 1 && std::string(argv[1]) == "quick";
-  Random random(29);
-  all_blocks<__nv_bfloat16>(random, quick);
-  all_blocks<__half>(random, quick);
-  if (!quick) many_sizes(random);
-  refusals();
-  return report("gemm_bsr_test");
+  return run_test("gemm_bsr_test", 29, argc, argv, [](Random& random, bool quick) {
+    all_blocks<__nv_bfloat16>(random, quick);
+    all_blocks<__half>(random, quick);
+    if (!quick) many_sizes(random);
+    refusals();
+  });
 }

@@ -1,7 +1,7 @@
 // Random block-sparse weights on the host.
 #pragma once
 
-#include "test/kernels/cuda/reference24.h"
+#include "test/kernels/cuda/product_check.h"
 
 namespace prune::test {
 
@@ -64,6 +64,13 @@ Expected reference(const HostBsr& m, int height, const std::vector<uint16_t>& x,
     }
   }
   return e;
+}
+
+template <class T>
+std::string label_of(const HostBsr& m, int tokens) {
+  return name_of<T>() + std::to_string(m.rows) + "x" + std::to_string(m.cols) + " blocks " +
+         std::to_string(m.block_rows) + "x" + std::to_string(m.block_cols) + ", " +
+         std::to_string(m.indices.size()) + " of them, tokens " + std::to_string(tokens);
 }
 
 }  // namespace prune::test

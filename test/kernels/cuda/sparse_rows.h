@@ -1,7 +1,7 @@
 // Random unstructured weights, row by row, and their products in double precision.
 #pragma once
 
-#include "test/kernels/cuda/reference24.h"
+#include "test/kernels/cuda/product_check.h"
 
 namespace prune::test {
 
@@ -72,35 +72,16 @@ Expected reference(const SparseRows& m, Absent absent, const std::vector<uint16_
   return e;
 }
 
-// Runs `product(x, x_stride, y, y_stride, overlap)` twice against the reference, with special values in x
-// where asked for.
+// With special values in x where asked for.
 template <class T, class Product>
-void product_is_right(const SparseRows& m, Absent absent, int tokens, bool special, const std::string& label,
-                      Random& random, const Product& product) {
-  const int x_stride = (m.cols + 15) / 8 * 8, y_stride = m.rows + 3;
+void product_is_right(const SparseRows& m, Absent absent, int tokens, bool special, Random& random,
+                      const Product& product) {
+  const int x_stride = (m.cols + 15) / 8 * 8;
   const std::vector<uint16_t> x = random_x<T>(tokens, m.cols, x_stride, special, random);
-  const Expected expected = reference<T>(m, absent, x, x_stride, tokens);
-  const DeviceArray<uint16_t> x_device(x);
-  DeviceArray<uint16_t> y(size_t(tokens) * y_stride);
-  std::vector<uint16_t> first;
-  for (const bool overlap : {false, true}) {
-    y.fill_bytes(0xa5);
-    const kernels::cuda::Status status = product(x_device.get(), x_stride, y.get(), y_stride, overlap);
-    if (!check(status.ok(), label + ": " + describe(status))) return;
-    const std::vector<uint16_t> got = y.host();
-    std::string where;
-    const int wrong = count_wrong<T>(got, y_stride, expected, m.rows, tokens, &where);
-    check(wrong == 0, label + ": " + std::to_string(wrong) + " outputs are wrong" + where);
-    if (overlap) check(got == first, label + ": a second run differs");
-    first = got;
-  }
-}
-
-template <class T>
-std::string label_of(const SparseRows& m, int tokens) {
-  return std::string(__is_same(T, __half) ? "f16 " : "bf16 ") + std::to_string(m.rows) + "x" +
-         std::to_string(m.cols) + ", " + std::to_string(m.columns.size()) + " weights, tokens " +
-         std::to_string(tokens);
+  const std::string label = name_of<T>() + std::to_string(m.rows) + "x" + std::to_string(m.cols) + ", " +
+                            std::to_string(m.columns.size()) + " weights, tokens " + std::to_string(tokens);
+  product_is_right<T>({x, x_stride, m.rows, m.rows + 3, tokens}, reference<T>(m, absent, x, x_stride, tokens),
+                      label, product);
 }
 
 }  // namespace prune::test

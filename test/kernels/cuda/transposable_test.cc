@@ -171,14 +171,11 @@ void all(Random& random, bool quick) {
 }  // namespace
 }  // namespace prune::test
 
-// With "quick": fewer sizes, for runs under a sanitizer.
 int main(int argc, char** argv) {
   using namespace prune::test;
-  cuda(cudaFree(nullptr));
-  const bool quick = argc > 1 && std::string(argv[1]) == "quick";
-  Random random(31);
-  all<__nv_bfloat16>(random, quick);
-  all<__half>(random, quick);
-  refusals();
-  return report("transposable_test");
+  return run_test("transposable_test", 31, argc, argv, [](Random& random, bool quick) {
+    all<__nv_bfloat16>(random, quick);
+    all<__half>(random, quick);
+    refusals();
+  });
 }
