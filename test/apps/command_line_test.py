@@ -109,7 +109,7 @@ class Mistakes(ProgramTest):
 
     def test_values_of_the_other_commands(self):
         for arguments in (("pack", MODEL, "--format", "zip"), ("pack", MODEL, "--format", "nm", "--pattern", "16x16"),
-                          ("pack", MODEL, "--pattern", "2:4"), ("bench", MODEL, "--rows", 0),
+                          ("pack", MODEL, "--pattern", "2:4"), ("pack", MODEL, "--retune"), ("bench", MODEL, "--rows", 0),
                           ("bench", MODEL, "--seconds", -1), ("verify", MODEL, "--pattern", "2:4", "--sparsity", 0.7),
                           ("inspect", MODEL, "--force"), ("unpack", MODEL, "--format", "nm")):  # fmt: skip
             with self.subTest(arguments=arguments):
@@ -525,7 +525,10 @@ class Streams(ProgramTest):
 
     def on_a_terminal(self, *arguments, **changes):
         """What the program writes to a terminal on stderr."""
-        ours, its = pty.openpty()
+        try:
+            ours, its = pty.openpty()
+        except OSError as error:  # a container without /dev/pts
+            self.skipTest(f"no terminal can be made here: {error}")
         with open(ours, "rb", buffering=0) as reader:
             process = subprocess.Popen([PROGRAM, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=its,
                                        env=environment(TERM="xterm", **changes))  # fmt: skip

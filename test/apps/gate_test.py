@@ -245,6 +245,8 @@ class GpuTable(ProgramTest):
         empty = self.table({**gpu_case("x", 1, 10, 1), "name": "copy/bf16/m:256/k:768"}, name="d.json")
         self.assertIn("no product", self.expect(REFUSED, "bench", packed, "--gpu-table", empty).stderr)
         self.expect(REFUSED, "bench", MODEL, "--gpu-table", one)
+        self.expect(DONE, "pack", MODEL, "-o", self.folder / "dense", "-q")
+        self.assertIn("holds no packed weight", self.expect(REFUSED, "bench", self.folder / "dense", "--gpu-table", one).stderr)
 
 
 if __name__ == "__main__":

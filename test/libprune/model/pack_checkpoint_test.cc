@@ -1,5 +1,6 @@
 #include "libprune/model/pack_checkpoint.h"
 
+#include <optional>
 #include <random>
 
 #include "libprune/model/format_speed.h"
@@ -288,13 +289,19 @@ TEST_F(PackChoice, TheFastest) {
 // What is not in the table is measured once, and kept.
 TEST_F(PackChoice, MeasuresWhatIsMissing) {
   const Matrix<bf16> w = pruned(64, 128, Block{16, 16}, 0.75);
-  TuningTable table{std::filesystem::path()};
-  const PackedTensorReport first = chosen(w, {.values = StoredValues::kInt8, .fastest_by = &table});
-  EXPECT_EQ(chosen(w, {.values = StoredValues::kInt8, .fastest_by = &table}).format, first.format);
   PackedWeight weight;
   weight.out = 64;
   weight.in = 128;
-  EXPECT_GT(table.get(dense_row_time_key(weight), [] { return -1; }), 0);
+  TuningTable table{std::filesystem::path()};
+  // Of another run, which does not compare with the times that are to be measured.
+  constexpr int64_t kStale = int64_t{1} << 60;
+  table.put({{dense_row_time_key(weight), kStale}});
+  const PackedTensorReport first = chosen(w, {.values = StoredValues::kInt8, .fastest_by = &table});
+  EXPECT_EQ(chosen(w, {.values = StoredValues::kInt8, .fastest_by = &table}).format, first.format);
+  const std::optional<int64_t> dense = table.find(dense_row_time_key(weight));
+  ASSERT_TRUE(dense.has_value());
+  EXPECT_GT(*dense, 0);
+  EXPECT_LT(*dense, kStale);
 }
 
 TEST_F(PackChoice, TheSmallestThatHolds) {

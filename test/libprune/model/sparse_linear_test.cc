@@ -153,6 +153,11 @@ TEST(TuningTable, KeepsWhatWasMeasured) {
   EXPECT_EQ(TuningTable(folder / "cache", "machine").get("b", measure), 11);
   EXPECT_EQ(TuningTable(folder / "cache", "another machine").get("b", measure), 12);
   TuningTable table(folder / "cache", "machine");
+  table.put({{"b 2", 20}, {"b", 21}});
+  EXPECT_EQ(table.find("b"), 21);
+  table.clear("b ");
+  EXPECT_EQ(table.find("b 2"), std::nullopt);
+  EXPECT_EQ(TuningTable(folder / "cache", "machine").find("b"), 21);
   table.clear();
   EXPECT_EQ(table.get("b", measure), 13);
 }
