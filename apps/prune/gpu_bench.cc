@@ -36,6 +36,7 @@ double share_of_zeros(const PackedCheckpoint& packed, const PackedWeight& w) {
 std::string family_of(const PackedWeight& w) {
   const bool sixteen = w.dtype == DType::kBF16 || w.dtype == DType::kF16;
   if (!sixteen || (w.values == StoredValues::kInt8 && w.format != PackedFormat::kNm)) return "";
+  if (w.scale_group != 0) return "";
   if (w.format == PackedFormat::kNm) return w.nm.keep == 2 && w.nm.group == 4 ? "spmm_nm" : "";
   return "spmm_" + std::string(name(w.format));
 }

@@ -39,14 +39,16 @@ CommandLine make_pack_line() {
       "  csr       any zeros: 32 bits a kept weight\n"
       "  bsr       blocks: 32 bits a kept block\n"
       "\nExamples:\n  prune pack Llama-3-8B-2of4 -o Llama-3-8B-packed\n  prune pack Llama-3-8B-2of4 --values "
-      "int8\n  prune pack pruned --format bsr "
+      "int8 --group 128\n  prune pack pruned --format bsr "
       "--pattern 16x16\n");
   line.positional("model");
   line.options()("format", po::value<std::string>()->default_value("smallest")->value_name("F"), "see below")(
       "pattern,p", po::value<std::string>()->value_name("P"),
       "N:M for nm, RxC for bsr (default: found from the zeros)")(
       "values", po::value<std::string>()->default_value("plain")->value_name("V"),
-      "plain: as they are; int8: rounded, with a scale for every output row");
+      "plain: as they are; int8: rounded, with a scale for every output row")(
+      "group", po::value<int64_t>()->value_name("G"),
+      "with int8: a scale for every G columns of a row, a power of two from 32 on");
   line.options()("retune", po::bool_switch(), "with --format auto: measure again");
   add_selection_options(line);
   add_output_options(line);
@@ -58,6 +60,15 @@ StoredValues parse_values(const std::string& text) {
   if (text == "plain") return StoredValues::kPlain;
   if (text == "int8") return StoredValues::kInt8;
   throw_usage("values '" + printable(text) + "': expected plain or int8");
+}
+
+Index read_group(const CommandLine& line, StoredValues values) {
+  const auto group = line.maybe<int64_t>("group");
+  if (!group) return 0;
+  if (values != StoredValues::kInt8) throw_usage("--group goes with --values int8");
+  if (*group < 0 || !is_scale_group(uint64_t(*group)))
+    throw_usage(fmt::format("--group {}: expected a power of two from 32 to 2^20", *group));
+  return Index(*group);
 }
 
 PackOptions read_options(const CommandLine& line) {
@@ -72,6 +83,7 @@ PackOptions read_options(const CommandLine& line) {
   }
   if (const auto pattern = line.maybe_text("pattern")) options.request.pattern = parse_pattern(*pattern);
   options.values = parse_values(line.text("values"));
+  options.scale_group = read_group(line, options.values);
   options.include = line.texts("include");
   options.exclude = line.texts("exclude");
   options.threads = line.threads();

@@ -310,14 +310,14 @@ class Verifier {
   // Every weight is zero, or the original's to half a step of int8 and the rounding of its own type.
   template <class T>
   void check_rounded(const DenseTensor& tensor, ConstView<T> weights, ConstView<T> original) {
-    const std::vector<float> scales = model_.packed->scales(*tensor.packed);
+    const ScaleGrid scales = model_.packed->scales(*tensor.packed);
     constexpr float kTypeRounding =
         1.0F / 128;  // bf16, twice over; other types round less, or float8 as it may
     for (Index i = 0; i < weights.rows(); ++i) {
       for (Index j = 0; j < weights.cols(); ++j) {
         const float value = float(weights.data()[i * weights.outerStride() + j]);
         const float wanted = float(original.data()[i * original.outerStride() + j]);
-        const float bound = scales[size_t(i)] * 0.501F + std::abs(wanted) * kTypeRounding;
+        const float bound = scales.at(i, j) * 0.501F + std::abs(wanted) * kTypeRounding;
         if (value == 0 || std::abs(value - wanted) <= bound) continue;
         findings_.add(fmt::format(
             "'{}': row {}, column {} is neither zero nor the original's rounded to int8", tensor.name, i, j));

@@ -1,6 +1,7 @@
 #include "kernels/sparse/row_source.h"
 
 #include <bit>
+#include <utility>
 
 namespace prune::kernels {
 namespace {
@@ -8,7 +9,21 @@ namespace {
 template <class W>
 RowSource describe(const W& w, int64_t kept) {
   RowSource source{.rows = w.rows, .cols = w.cols, .kept = kept, .type = w.type, .scales = {}, .decode = {}};
-  if (w.scales != nullptr) source.scales.assign(w.scales, w.scales + w.rows);
+  if (w.scale_group != 0)
+    source.type = WeightType::kF32;
+  else if (w.scales != nullptr)
+    source.scales.assign(w.scales, w.scales + w.rows);
+  return source;
+}
+
+// A source that decodes what `w` stores, times the scales of groups.
+RowSource with_group_scales(const Weights& w, RowSource source) {
+  if (w.scale_group == 0) return source;
+  source.decode = [w, stored = std::move(source.decode)](int64_t r, int32_t* columns, float* values) {
+    const int64_t count = stored(r, columns, values);
+    for (int64_t i = 0; i < count; ++i) values[i] *= group_scale(w, r, columns[i]);
+    return count;
+  };
   return source;
 }
 
@@ -62,7 +77,7 @@ RowSource read_rows(const NmWeights& w) {
     }
     return count;
   };
-  return source;
+  return with_group_scales(w, std::move(source));
 }
 
 RowSource read_rows(const BitmaskWeights& w) {
@@ -78,7 +93,7 @@ RowSource read_rows(const BitmaskWeights& w) {
     }
     return count;
   };
-  return source;
+  return with_group_scales(w, std::move(source));
 }
 
 RowSource read_rows(const CsrWeights& w) {
@@ -91,7 +106,7 @@ RowSource read_rows(const CsrWeights& w) {
     }
     return count;
   };
-  return source;
+  return with_group_scales(w, std::move(source));
 }
 
 RowSource read_rows(const BsrWeights& w) {
@@ -108,7 +123,7 @@ RowSource read_rows(const BsrWeights& w) {
     }
     return count;
   };
-  return source;
+  return with_group_scales(w, std::move(source));
 }
 
 uint8_t sign_magnitude(float value) {

@@ -9,6 +9,7 @@
 
 namespace prune::kernels {
 
+// Where groups of columns have scales of their own, values are floats that these are multiplied into.
 struct RowSource {
   int64_t rows = 0;
   int64_t cols = 0;

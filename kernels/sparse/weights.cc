@@ -8,6 +8,9 @@ namespace {
 const char* find_shape_fault(const Weights& weights) {
   if (weights.rows < 0 || weights.cols < 0) return "negative shape";
   if (weights.cols > INT32_MAX || weights.rows > INT32_MAX) return "more than 2^31 - 1 rows or columns";
+  if (weights.scale_group == 0) return nullptr;
+  if (!is_scale_group(weights.scale_group) || weights.type != WeightType::kI8 || weights.scales == nullptr)
+    return "groups of columns with scales of their own are of int8, a power of two from 32 on";
   return nullptr;
 }
 

@@ -1,7 +1,8 @@
 // Pruned weights as the packed formats hold them: plain pointers to arrays that the caller owns.
 //
 // W is [rows, cols] = [out, in]. Every format keeps, row by row and with ascending column, the weights that
-// stay. `scales`, where present, multiplies row r of W by scales[r] (int8 weights are symmetric per row).
+// stay. `scales`, where present, multiply them: int8 weights are symmetric, with one scale for each row of W,
+// or for each group of columns in a row.
 #pragma once
 
 #include <cstddef>
@@ -25,8 +26,22 @@ struct Weights {
   int64_t cols = 0;
   WeightType type = WeightType::kF32;
   const void* values = nullptr;
+  // [rows], or with a scale_group [rows, ceil(cols / scale_group)]: weight (r, k) times scale (r, k /
+  // scale_group). A power of two from kLeastScaleGroup on, of int8 weights only; dense ones have none.
   const float* scales = nullptr;
+  int64_t scale_group = 0;
 };
+
+inline constexpr int64_t kLeastScaleGroup = 32;
+
+constexpr bool is_scale_group(int64_t columns) {
+  return columns >= kLeastScaleGroup && (columns & (columns - 1)) == 0;
+}
+// Of weights with a scale_group.
+constexpr int64_t scales_per_row(const Weights& w) { return (w.cols + w.scale_group - 1) / w.scale_group; }
+inline float group_scale(const Weights& w, int64_t r, int64_t k) {
+  return w.scales[r * scales_per_row(w) + k / w.scale_group];
+}
 
 // values [rows, cols], row-major.
 struct DenseWeights : Weights {};

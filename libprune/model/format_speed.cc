@@ -28,15 +28,15 @@ std::string shape_of(const PackedWeight& w) {
 }
 
 template <class P>
-PackedArrays arrays_of(const PackedWeight& weight, const P& packed, const std::vector<float>& scales) {
+PackedArrays arrays_of(const PackedWeight& weight, const P& packed, const ScaleGrid& scales) {
   if (weight.values == StoredValues::kInt8) return PackedArrays(quantize(packed, scales), scales);
   return PackedArrays(packed);
 }
 
 template <class T>
 PackedArrays pack_as(const PackedWeight& weight, ConstView<T> dense) {
-  const std::vector<float> scales =
-      weight.values == StoredValues::kInt8 ? row_scales(dense) : std::vector<float>();
+  const ScaleGrid scales =
+      weight.values == StoredValues::kInt8 ? find_scales(dense, weight.scale_group) : ScaleGrid();
   switch (weight.format) {
     case PackedFormat::kNm:
       return arrays_of(weight, pack_nm(dense, weight.nm), scales);

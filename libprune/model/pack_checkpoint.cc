@@ -61,9 +61,9 @@ void write_packed(const PackedWeight& weight, ConstView<T> dense, SafetensorsWri
   };
   const auto put_values = [&](const auto& p, const auto&... places) {
     if (weight.values == StoredValues::kPlain) return put(p.values, places...);
-    const std::vector<float> scales = row_scales(dense);
+    const ScaleGrid scales = find_scales(dense, weight.scale_group);
     const std::vector<int8_t> values = quantize(p, scales).values;
-    put(values, places..., scales);
+    put(values, places..., scales.values);
   };
   switch (weight.format) {
     case PackedFormat::kNm: {
@@ -175,6 +175,7 @@ class ShardPacker {
     base.tensor = tensor.name;
     base.dtype = tensor.dtype;
     base.values = options_.values;
+    base.scale_group = options_.scale_group;
     base.orientation = selected.orientation;
     base.shard = shard_number_;
     visit_dtype(tensor.dtype, [&]<class T>() {
@@ -313,11 +314,20 @@ std::vector<ShardPacker> make_packers(const Checkpoint& checkpoint, const Weight
   return packers;
 }
 
+void require_scale_group(const PackOptions& options) {
+  if (options.scale_group == 0) return;
+  if (options.values != StoredValues::kInt8)
+    throw_usage("groups of columns share scales of int8 values only");
+  if (options.scale_group < 0 || !is_scale_group(uint64_t(options.scale_group)))
+    throw_usage("group " + std::to_string(options.scale_group) + ": expected a power of two from 32 to 2^20");
+}
+
 nlohmann::json options_json(const PackOptions& options) {
   const char* unnamed = options.fastest_by != nullptr ? "auto" : "smallest";
   return {{"format", options.request.format ? std::string(name(*options.request.format)) : unnamed},
           {"pattern", options.request.pattern ? to_string(*options.request.pattern) : ""},
           {"values", options.values == StoredValues::kInt8 ? "int8" : "plain"},
+          {"scale_group", options.scale_group},
           {"include", options.include},
           {"exclude", options.exclude}};
 }
@@ -329,6 +339,7 @@ PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& opti
                            const Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
   options.request.require_valid();
+  require_scale_group(options);
   if (PackedCheckpoint::is_packed(checkpoint)) throw_input(shown(checkpoint.path()) + ": is packed already");
   const WeightSelection selection(checkpoint, options.include, options.exclude);
   std::vector<ShardPacker> packers = make_packers(checkpoint, selection, options);

@@ -17,6 +17,7 @@ class TuningTable;
 struct PackOptions {
   FormatRequest request = {};  // without a format: for each tensor the smallest that holds it
   StoredValues values = StoredValues::kPlain;
+  Index scale_group = 0;                  // with int8 values: columns that share a scale; 0: whole rows do
   std::vector<std::string> include = {};  // these weights; empty: those the architecture names
   std::vector<std::string> exclude = {};
   int threads = 0;
@@ -26,7 +27,8 @@ struct PackOptions {
 
 // Writes the packed checkpoint. A weight that fits no format, or would not be smaller, or with fastest_by
 // not faster, stays dense and the report says why; with a format given, one that can't take it is refused.
-// Other tensors and files are copied. Throws Error(kUsage) for a pattern that is not its format's,
+// Other tensors and files are copied. Throws Error(kUsage) for a pattern that is not its format's or
+// a scale_group that is none,
 // Error(kInput) when there is no weight to pack or one is refused; other Errors, and Interrupted, as staging
 // does.
 PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& options,

@@ -34,13 +34,14 @@ const T* PackedArrays::keep(std::vector<T> array) {
 }
 
 template <class W, class Packed>
-W PackedArrays::describe(const Packed& packed, const std::vector<float>& scales) {
+W PackedArrays::describe(const Packed& packed, const ScaleGrid& scales) {
   W view;
   view.rows = packed.rows;
   view.cols = packed.cols;
   view.type = kTypeOf<typename decltype(packed.values)::value_type>;
   view.values = keep(packed.values);
-  if (!scales.empty()) view.scales = keep(scales);
+  if (!scales.values.empty()) view.scales = keep(scales.values);
+  view.scale_group = scales.group;
   return view;
 }
 
@@ -64,7 +65,8 @@ void PackedArrays::read_values(const PackedCheckpoint& checkpoint, const PackedW
   if (weight.values == StoredValues::kInt8) {
     view.type = kernels::WeightType::kI8;
     view.values = map_or_copy<int8_t>(bytes);
-    view.scales = keep(checkpoint.scales(weight));
+    view.scales = map_or_copy<float>(checkpoint.data(weight, "scales"));
+    view.scale_group = weight.scale_group;
     return;
   }
   visit_dtype(weight.dtype, [&]<class T>() {
@@ -127,7 +129,7 @@ PackedArrays::PackedArrays(const PackedCheckpoint& checkpoint, const PackedWeigh
 }
 
 template <class T>
-PackedArrays::PackedArrays(const NmPacked<T>& packed, const std::vector<float>& scales)
+PackedArrays::PackedArrays(const NmPacked<T>& packed, const ScaleGrid& scales)
     : stored_(int64_t(packed.values.size())) {
   auto view = describe<kernels::NmWeights>(packed, scales);
   view.keep = packed.pattern.keep;
@@ -137,7 +139,7 @@ PackedArrays::PackedArrays(const NmPacked<T>& packed, const std::vector<float>& 
 }
 
 template <class T>
-PackedArrays::PackedArrays(const BitmaskPacked<T>& packed, const std::vector<float>& scales)
+PackedArrays::PackedArrays(const BitmaskPacked<T>& packed, const ScaleGrid& scales)
     : stored_(int64_t(packed.values.size())) {
   auto view = describe<kernels::BitmaskWeights>(packed, scales);
   view.bitmask = keep(packed.bitmask);
@@ -146,7 +148,7 @@ PackedArrays::PackedArrays(const BitmaskPacked<T>& packed, const std::vector<flo
 }
 
 template <class T>
-PackedArrays::PackedArrays(const Csr<T>& packed, const std::vector<float>& scales)
+PackedArrays::PackedArrays(const Csr<T>& packed, const ScaleGrid& scales)
     : stored_(int64_t(packed.values.size())) {
   auto view = describe<kernels::CsrWeights>(packed, scales);
   view.indices = keep(packed.indices);
@@ -155,7 +157,7 @@ PackedArrays::PackedArrays(const Csr<T>& packed, const std::vector<float>& scale
 }
 
 template <class T>
-PackedArrays::PackedArrays(const Bsr<T>& packed, const std::vector<float>& scales)
+PackedArrays::PackedArrays(const Bsr<T>& packed, const ScaleGrid& scales)
     : stored_(int64_t(packed.values.size())) {
   auto view = describe<kernels::BsrWeights>(packed, scales);
   view.block_rows = packed.block.rows;
@@ -178,6 +180,8 @@ int64_t PackedArrays::row_step() const {
   return blocks == nullptr ? 1 : blocks->block_rows;
 }
 
+kernels::WeightType PackedArrays::expanded_type() const { return kernels::expanded_type(common()); }
+
 void PackedArrays::expand(int64_t first, int64_t count, void* out) const {
   std::visit([&](const auto& view) { kernels::expand(view, first, count, out); }, view_);
 }
@@ -198,17 +202,17 @@ void PackedArrays::release_pages() const {
   for (const auto& bytes : mapped_) file_->done_with(offset_in(*file_, bytes), bytes.size());
 }
 
-template PackedArrays::PackedArrays(const NmPacked<float>&, const std::vector<float>&);
-template PackedArrays::PackedArrays(const NmPacked<bf16>&, const std::vector<float>&);
-template PackedArrays::PackedArrays(const NmPacked<int8_t>&, const std::vector<float>&);
-template PackedArrays::PackedArrays(const BitmaskPacked<float>&, const std::vector<float>&);
-template PackedArrays::PackedArrays(const BitmaskPacked<bf16>&, const std::vector<float>&);
-template PackedArrays::PackedArrays(const BitmaskPacked<int8_t>&, const std::vector<float>&);
-template PackedArrays::PackedArrays(const Csr<float>&, const std::vector<float>&);
-template PackedArrays::PackedArrays(const Csr<bf16>&, const std::vector<float>&);
-template PackedArrays::PackedArrays(const Csr<int8_t>&, const std::vector<float>&);
-template PackedArrays::PackedArrays(const Bsr<float>&, const std::vector<float>&);
-template PackedArrays::PackedArrays(const Bsr<bf16>&, const std::vector<float>&);
-template PackedArrays::PackedArrays(const Bsr<int8_t>&, const std::vector<float>&);
+template PackedArrays::PackedArrays(const NmPacked<float>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const NmPacked<bf16>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const NmPacked<int8_t>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const BitmaskPacked<float>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const BitmaskPacked<bf16>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const BitmaskPacked<int8_t>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const Csr<float>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const Csr<bf16>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const Csr<int8_t>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const Bsr<float>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const Bsr<bf16>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const Bsr<int8_t>&, const ScaleGrid&);
 
 }  // namespace prune

@@ -18,15 +18,15 @@ class PackedArrays {
   // file and of a type that the kernels take stay there, so the checkpoint must outlive this; others are
   // copied, values of other types widened to float.
   PackedArrays(const PackedCheckpoint& checkpoint, const PackedWeight& weight);
-  // Of matrices in memory, copied. T: float, bf16, or int8_t with scales [rows].
+  // Of matrices in memory, copied. T: float, bf16, or int8_t with scales.
   template <class T>
-  explicit PackedArrays(const NmPacked<T>& packed, const std::vector<float>& scales = {});
+  explicit PackedArrays(const NmPacked<T>& packed, const ScaleGrid& scales = {});
   template <class T>
-  explicit PackedArrays(const BitmaskPacked<T>& packed, const std::vector<float>& scales = {});
+  explicit PackedArrays(const BitmaskPacked<T>& packed, const ScaleGrid& scales = {});
   template <class T>
-  explicit PackedArrays(const Csr<T>& packed, const std::vector<float>& scales = {});
+  explicit PackedArrays(const Csr<T>& packed, const ScaleGrid& scales = {});
   template <class T>
-  explicit PackedArrays(const Bsr<T>& packed, const std::vector<float>& scales = {});
+  explicit PackedArrays(const Bsr<T>& packed, const ScaleGrid& scales = {});
 
   PackedArrays(PackedArrays&&) noexcept = default;
   PackedArrays& operator=(PackedArrays&&) noexcept = default;
@@ -34,8 +34,10 @@ class PackedArrays {
   int64_t rows() const { return common().rows; }
   int64_t cols() const { return common().cols; }
   kernels::WeightType type() const { return common().type; }
-  // [rows], or null for ones.
-  const float* scales() const { return common().scales; }
+  // The type of expanded rows.
+  kernels::WeightType expanded_type() const;
+  // Of rows, [rows]; null for ones, and where groups of columns have scales, which expand() applies.
+  const float* row_scales() const { return common().scale_group == 0 ? common().scales : nullptr; }
   int64_t stored() const { return stored_; }  // values
 
   kernels::Plan prepare(const kernels::PrepareOptions& options = {}) const;
@@ -56,7 +58,7 @@ class PackedArrays {
 
   const kernels::Weights& common() const;
   template <class W, class Packed>
-  W describe(const Packed& packed, const std::vector<float>& scales);
+  W describe(const Packed& packed, const ScaleGrid& scales);
   template <class T>
   const T* keep(std::vector<T> array);
   template <class T>

@@ -62,6 +62,16 @@ StoredValues read_values(const nlohmann::json& entry) {
   return StoredValues::kInt8;
 }
 
+// Absent: 0.
+Index read_scale_group(const nlohmann::json& entry, StoredValues values) {
+  const auto found = entry.find("scale_group");
+  if (found == entry.end()) return 0;
+  if (values != StoredValues::kInt8) throw_input("its scale_group is not of int8 values");
+  if (!found->is_number_unsigned() || !is_scale_group(found->get<uint64_t>()))
+    throw_input("its scale_group is not a power of two from 32 to 2^20");
+  return Index(found->get<uint64_t>());
+}
+
 Pattern read_pattern(const nlohmann::json& entry) {
   const std::string& text = read_text(entry, "pattern");
   try {
@@ -81,6 +91,7 @@ PackedWeight parse_entry(const std::string& name, const nlohmann::json& entry, s
   if (!dtype || !is_prunable(*dtype)) throw_input("its dtype holds no weights");
   weight.dtype = *dtype;
   weight.values = read_values(entry);
+  weight.scale_group = read_scale_group(entry, weight.values);
   const auto shape = entry.find("shape");
   if (shape == entry.end() || !shape->is_array() || shape->size() != 2)
     throw_input("its shape is not [out, in]");
@@ -228,6 +239,10 @@ void check_scales(const std::vector<float>& scales) {
 
 }  // namespace
 
+bool is_scale_group(uint64_t columns) {
+  return columns >= 32 && columns <= uint64_t{1} << 20 && std::has_single_bit(columns);
+}
+
 std::string_view name(PackedFormat format) { return kFormatNames[size_t(format)]; }
 
 PackedFormat parse_packed_format(std::string_view text) {
@@ -244,6 +259,7 @@ std::string format_in_words(const PackedWeight& weight) {
   if (weight.format == PackedFormat::kNm) words += " " + to_string(Pattern(weight.nm));
   if (weight.format == PackedFormat::kBsr) words += " " + to_string(Pattern(weight.block));
   if (weight.values == StoredValues::kInt8) words += " int8";
+  if (weight.scale_group != 0) words += "/" + std::to_string(weight.scale_group);
   return words;
 }
 
@@ -277,7 +293,11 @@ std::vector<TensorInfo> packed_tensors(const PackedWeight& w, int64_t stored) {
       add("indptr", DType::kI64, {w.out / w.block.rows + 1});
       break;
   }
-  if (w.values == StoredValues::kInt8) add("scales", DType::kF32, {w.out});
+  if (w.values == StoredValues::kInt8) {
+    add("scales", DType::kF32,
+        w.scale_group == 0 ? std::vector<int64_t>{w.out}
+                           : std::vector<int64_t>{w.out, scales_per_row(w.in, w.scale_group)});
+  }
   return tensors;
 }
 
@@ -299,6 +319,7 @@ nlohmann::json layout_json(const std::vector<PackedWeight>& weights) {
   for (const PackedWeight& w : weights) {
     nlohmann::json entry = {{"format", name(w.format)}, {"dtype", name(w.dtype)}, {"shape", {w.out, w.in}}};
     if (w.values == StoredValues::kInt8) entry["values"] = "int8";
+    if (w.scale_group != 0) entry["scale_group"] = w.scale_group;
     if (w.format == PackedFormat::kNm) entry["pattern"] = to_string(Pattern(w.nm));
     if (w.format == PackedFormat::kBsr) entry["pattern"] = to_string(Pattern(w.block));
     if (w.orientation == Orientation::kInOut) entry["dense_order"] = "in_out";
@@ -392,8 +413,8 @@ std::span<const std::byte> PackedCheckpoint::data(const PackedWeight& weight, st
   return checkpoint_.shards()[weight.shard].data(component(weight, suffix));
 }
 
-std::vector<float> PackedCheckpoint::scales(const PackedWeight& weight) const {
-  return array<float>(weight, "scales");
+ScaleGrid PackedCheckpoint::scales(const PackedWeight& weight) const {
+  return {weight.scale_group, scales_per_row(weight.in, weight.scale_group), array<float>(weight, "scales")};
 }
 
 template <class T>
@@ -406,7 +427,7 @@ std::vector<T> PackedCheckpoint::array(const PackedWeight& weight, std::string_v
 
 void PackedCheckpoint::check(const PackedWeight& weight) const {
   try {
-    if (weight.values == StoredValues::kInt8) check_scales(scales(weight));
+    if (weight.values == StoredValues::kInt8) check_scales(scales(weight).values);
     check_places(weight);
   } catch (const Error& fault) {
     refuse(weight, fault.what());

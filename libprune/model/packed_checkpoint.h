@@ -12,6 +12,7 @@
 
 #include "libprune/io/checkpoint.h"
 #include "libprune/model/architecture.h"
+#include "libprune/model/scale_grid.h"
 
 namespace prune {
 
@@ -22,7 +23,11 @@ enum class PackedFormat { kNm, kBitmask, kCsr, kBsr };
 std::string_view name(PackedFormat format);               // "nm", "bitmask", "csr", "bsr"
 PackedFormat parse_packed_format(std::string_view name);  // throws Error(kUsage)
 
-// How a packed weight's values are stored: in the weight's own type, or as int8 with a scale per output row.
+// Columns that may share a scale: a power of two from 32 to 2^20.
+bool is_scale_group(uint64_t columns);
+
+// How a packed weight's values are stored: in the weight's own type, or as int8 with a scale per output row
+// or group of its columns.
 enum class StoredValues { kPlain, kInt8 };
 
 // One packed weight, as the layout describes it.
@@ -31,6 +36,7 @@ struct PackedWeight {
   PackedFormat format = PackedFormat::kNm;
   DType dtype = DType::kBF16;  // of the dense weight
   StoredValues values = StoredValues::kPlain;
+  Index scale_group = 0;  // of int8 values: columns that share a scale; 0: whole rows do
   Index out = 0;
   Index in = 0;
   NM nm;                                          // kNm
@@ -43,7 +49,8 @@ struct PackedWeight {
   uint64_t dense_bytes() const { return uint64_t(out) * uint64_t(in) * uint64_t(bits(dtype)) / 8; }
 };
 
-// "nm 2:4", "bsr 16x16", "bitmask", "csr"; with " int8" behind where values are.
+// "nm 2:4", "bsr 16x16", "bitmask", "csr"; with " int8", or " int8/128" where 128 columns
+// share a scale, behind where values are.
 std::string format_in_words(const PackedWeight& weight);
 
 // The tensors that hold a packed weight, in the order of the file. `stored` is the number of values (nm:
@@ -82,8 +89,8 @@ class PackedCheckpoint {
   // The bytes of one of its tensors ("values", "indices", "scales", ...) as they lie in the mapped file,
   // aligned or not.
   std::span<const std::byte> data(const PackedWeight& weight, std::string_view suffix) const;
-  // Of int8 values, [out].
-  std::vector<float> scales(const PackedWeight& weight) const;
+  // Of int8 values.
+  ScaleGrid scales(const PackedWeight& weight) const;
 
   // The arrays of a checked weight, copied to aligned memory. T must be the weight's type, into which int8
   // values are scaled, or for int8 values int8_t.

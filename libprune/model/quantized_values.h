@@ -1,8 +1,8 @@
-// Values of packed weights as int8, symmetric with one scale per output row:
+// Values of packed weights as int8, symmetric with one scale per output row, or per group of its columns:
 //
 //   scale_r = max_k |W[r][k]| / 127,   q = round(w / scale_r) in [-127, 127],   W ~ scale_r q
 //
-// Rounding is to nearest, ties to even. A row of zeros has scale 0.
+// Rounding is to nearest, ties to even. A row (a group) of zeros has scale 0.
 #pragma once
 
 #include <algorithm>
@@ -14,54 +14,78 @@
 #include <prune/error.h>
 #include <prune/packed.h>
 
+#include "libprune/model/scale_grid.h"
+
 namespace prune {
 
 inline constexpr float kLargestInt8 = 127;
 
-// Calls visit(row, begin, end) for runs of values that belong to one row of W.
+// Calls visit(row, column, i) for every stored value i of W.
 template <class T, class Visit>
-void for_each_run(const NmPacked<T>& packed, Visit&& visit) {
-  const size_t per_row = size_t(packed.cols / packed.pattern.group * packed.pattern.keep);
-  for (size_t row = 0; row < size_t(packed.rows); ++row) visit(row, row * per_row, (row + 1) * per_row);
+void for_each_value(const NmPacked<T>& packed, Visit&& visit) {
+  const auto [keep, group] = packed.pattern;
+  const Index kept = packed.cols / group * keep, row_bytes = index_bytes_per_row(packed.pattern, packed.cols);
+  const int width = index_bits(group);
+  for (Index row = 0; row < packed.rows; ++row) {
+    const uint8_t* indices = packed.indices.data() + row * row_bytes;
+    for (Index t = 0; t < kept; ++t) {
+      const Index in_group = Index(detail::get_bits(indices, t * width, width));
+      visit(row, t / keep * group + in_group, size_t(row * kept + t));
+    }
+  }
 }
 template <class T, class Visit>
-void for_each_run(const BitmaskPacked<T>& packed, Visit&& visit) {
-  for (size_t row = 0; row < size_t(packed.rows); ++row)
-    visit(row, size_t(packed.row_offsets[row]), size_t(packed.row_offsets[row + 1]));
+void for_each_value(const BitmaskPacked<T>& packed, Visit&& visit) {
+  const Index row_bytes = (packed.cols + 7) / 8;
+  for (Index row = 0; row < packed.rows; ++row) {
+    const uint8_t* bits = packed.bitmask.data() + row * row_bytes;
+    auto i = size_t(packed.row_offsets[size_t(row)]);
+    for (Index j = 0; j < packed.cols; ++j) {
+      if (bits[j / 8] >> (j % 8) & 1) visit(row, j, i++);
+    }
+  }
 }
 template <class T, class Visit>
-void for_each_run(const Csr<T>& packed, Visit&& visit) {
-  for (size_t row = 0; row < size_t(packed.rows); ++row)
-    visit(row, size_t(packed.indptr[row]), size_t(packed.indptr[row + 1]));
+void for_each_value(const Csr<T>& packed, Visit&& visit) {
+  for (Index row = 0; row < packed.rows; ++row) {
+    for (auto i = size_t(packed.indptr[size_t(row)]); i < size_t(packed.indptr[size_t(row) + 1]); ++i)
+      visit(row, Index(packed.indices[i]), i);
+  }
 }
 template <class T, class Visit>
-void for_each_run(const Bsr<T>& packed, Visit&& visit) {
-  const size_t height = size_t(packed.block.rows), width = size_t(packed.block.cols);
+void for_each_value(const Bsr<T>& packed, Visit&& visit) {
+  const auto [height, width] = packed.block;
   for (size_t strip = 0; strip + 1 < packed.indptr.size(); ++strip) {
-    for (size_t b = size_t(packed.indptr[strip]); b < size_t(packed.indptr[strip + 1]); ++b) {
-      for (size_t r = 0; r < height; ++r)
-        visit(strip * height + r, (b * height + r) * width, (b * height + r + 1) * width);
+    for (auto b = size_t(packed.indptr[strip]); b < size_t(packed.indptr[strip + 1]); ++b) {
+      for (Index r = 0; r < height; ++r) {
+        for (Index c = 0; c < width; ++c) {
+          visit(Index(strip) * height + r, Index(packed.indices[b]) * width + c,
+                (b * size_t(height) + size_t(r)) * size_t(width) + size_t(c));
+        }
+      }
     }
   }
 }
 
-// Scales of the rows of W. Throws Error(kInput) for a weight that is not finite, or beyond floats.
+// The scales of rows, or of groups of `group` columns. Throws Error(kInput) for a weight that is not finite,
+// or beyond floats.
 template <class T>
-std::vector<float> row_scales(ConstView<T> weights) {
-  std::vector<float> scales;
+ScaleGrid find_scales(ConstView<T> weights, Index group) {
+  const Index per_row = scales_per_row(weights.cols(), group), width = group == 0 ? weights.cols() : group;
+  ScaleGrid grid{group, per_row, std::vector<float>(size_t(weights.rows() * per_row))};
   for (Index i = 0; i < weights.rows(); ++i) {
-    float largest = 0;
     for (Index j = 0; j < weights.cols(); ++j) {
       const float magnitude = std::abs(float(weights.data()[i * weights.outerStride() + j]));
       if (!std::isfinite(magnitude)) {
         throw_input("row " + std::to_string(i) + ", column " + std::to_string(j) +
                     ": a weight that is not finite can't be stored as int8");
       }
+      float& largest = grid.values[size_t(i * per_row + j / width)];
       largest = std::max(largest, magnitude);
     }
-    scales.push_back(largest / kLargestInt8);
   }
-  return scales;
+  for (float& scale : grid.values) scale /= kLargestInt8;
+  return grid;
 }
 
 inline int8_t to_int8(float weight, float scale) {
@@ -87,12 +111,12 @@ Bsr<To> with_values(const Bsr<From>& p, std::vector<To> values) {
   return {p.block, p.rows, p.cols, std::move(values), p.indices, p.indptr};
 }
 
-// scales [rows]. P: any packed matrix of floating-point values.
+// P: any packed matrix of floating-point values.
 template <class P>
-auto quantize(const P& packed, const std::vector<float>& scales) {
+auto quantize(const P& packed, const ScaleGrid& scales) {
   std::vector<int8_t> values(packed.values.size());
-  for_each_run(packed, [&](size_t row, size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) values[i] = to_int8(float(packed.values[i]), scales[row]);
+  for_each_value(packed, [&](Index row, Index column, size_t i) {
+    values[i] = to_int8(float(packed.values[i]), scales.at(row, column));
   });
   return with_values(packed, std::move(values));
 }
@@ -108,10 +132,10 @@ T rounded(float value) {
 
 // T(scale q), rounded to T. P: any packed matrix of int8.
 template <class T, class P>
-auto dequantize(const P& packed, const std::vector<float>& scales) {
+auto dequantize(const P& packed, const ScaleGrid& scales) {
   std::vector<T> values(packed.values.size());
-  for_each_run(packed, [&](size_t row, size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) values[i] = rounded<T>(scales[row] * float(packed.values[i]));
+  for_each_value(packed, [&](Index row, Index column, size_t i) {
+    values[i] = rounded<T>(scales.at(row, column) * float(packed.values[i]));
   });
   return with_values(packed, std::move(values));
 }

@@ -21,10 +21,6 @@ namespace {
 // Of expanded rows at a time: stays in the caches that two products share, and is enough work for one.
 constexpr int64_t kTileBytes = int64_t{4} << 20;
 
-DenseType dense_type(kernels::WeightType type) {
-  return kernels::expanded_type(type) == kernels::WeightType::kBf16 ? DenseType::kBf16 : DenseType::kF32;
-}
-
 kernels::PrepareOptions prepare_options(const SparseLinearOptions& options) {
   kernels::PrepareOptions prepare;
   if (options.rounding == Rounding::kNone) prepare.isa &= ~uint32_t(kernels::isa::kAvx512Bf16);
@@ -139,20 +135,24 @@ void SparseLinear::forward(const float* x, int64_t ldx, float* y, int64_t ldy, i
 }
 
 void SparseLinear::forward_dense(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const {
-  const DenseType type = dense_type(arrays_->type());
-  const int64_t row_bytes = in() * (type == DenseType::kBf16 ? 2 : 4), step = arrays_->row_step();
+  const bool is_bf16 = arrays_->expanded_type() == kernels::WeightType::kBf16;
+  // Floats that groups of int8 became are rounded as the weights of which they were made.
+  const bool rounds =
+      arrays_->type() != kernels::WeightType::kF32 && rounding_ == Rounding::kBf16 && has_bf16_products();
+  const int64_t row_bytes = in() * (is_bf16 ? 2 : rounds ? 6 : 4), step = arrays_->row_step();
   const int64_t tile = std::min(out(), std::max<int64_t>(1, kTileBytes / row_bytes / step) * step);
   void* weights = tile_memory(static_cast<size_t>(tile * row_bytes));
-  const bool rounds = type == DenseType::kBf16 && rounding_ == Rounding::kBf16 && has_bf16_products();
+  auto* halves = static_cast<uint16_t*>(weights);
+  if (rounds && !is_bf16) halves += tile * in() * 2;
   const uint16_t* rounded = rounds ? round_rows_to_bf16(x, ldx, n, in()) : nullptr;
   for (int64_t first = 0; first < out(); first += tile) {
     const int64_t count = std::min(tile, out() - first);
     arrays_->expand(first, count, weights);
     const Gemm shape{.m = n, .n = count, .k = in(), .transpose_b = Transpose::kYes};
-    const auto* halves = static_cast<const uint16_t*>(weights);
     if (rounds) {
+      if (!is_bf16) round_rows_to_bf16(static_cast<const float*>(weights), in(), count, in(), halves);
       gemm_bf16(shape, rounded, in(), halves, in(), y + first, ldy);
-    } else if (type == DenseType::kBf16) {
+    } else if (is_bf16) {
       multiply_widened(x, ldx, halves, count, in(), y + first, ldy, n);
     } else {
       gemm(shape, x, ldx, static_cast<const float*>(weights), in(), y + first, ldy);
@@ -164,7 +164,7 @@ void SparseLinear::forward_dense(const float* x, int64_t ldx, float* y, int64_t 
 
 // The scales and the bias, which plain products leave out, while the tile of Y is in the caches.
 void SparseLinear::finish_tile(int64_t first, int64_t count, float* y, int64_t ldy, int64_t n) const {
-  const float* scales = arrays_->scales() == nullptr ? nullptr : arrays_->scales() + first;
+  const float* scales = arrays_->row_scales() == nullptr ? nullptr : arrays_->row_scales() + first;
   const float* bias = bias_.empty() ? nullptr : bias_.data() + first;
   if (scales == nullptr && bias == nullptr) return;
 #pragma omp parallel for if (n * count >= int64_t{1} << 16)

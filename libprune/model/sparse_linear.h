@@ -32,8 +32,8 @@ struct SparseLinearOptions {
 };
 
 // Y[n, out] = X[n, in] W^T + bias with float X, Y and bias. W is float, bf16, or int8 times a scale for every
-// row; where the kernel or the dense product multiplies bf16, X is rounded to bf16 first; options.rounding
-// says whether any may.
+// row or group of its columns; where the kernel or the dense product multiplies bf16, X is rounded to bf16
+// first; options.rounding says whether any may.
 //
 // Which of its ways a batch takes depends on n alone, so equal calls give equal bits. Threads may run one
 // layer at once.

@@ -44,12 +44,14 @@ class Generate(ProgramTest):
                 self.assertEqual([t["packed_layers"] for t in texts], [0, 28])
 
     def test_int8(self):
-        _, packed = self.twins(MODEL, "2:4", 0.5, "--values", "int8")
         dense = self.folder / "dense"
-        self.expect(DONE, "unpack", packed, "-o", dense, "--quiet")
-        # Unpacking rounds value times scale to bf16, so the two agree for a while only.
-        first = [self.ids_of(model, "-p", PROMPT, "--float32", "-n", 4) for model in (packed, dense)]
-        self.assertEqual(first[0], first[1])
+        for pattern, sparsity, *group in (("2:4", 0.5), ("2:4", 0.5, "--group", 64), ("unstructured", 0.6, "--group", 32)):
+            _, packed = self.twins(MODEL, pattern, sparsity, "--values", "int8", *group)
+            self.expect(DONE, "unpack", packed, "-o", dense, "--quiet", "--force")
+            for options in (("--float32",), ()):
+                # Unpacking rounds value times scale to bf16, so the two agree for a while only.
+                first = [self.ids_of(model, "-p", PROMPT, *options, "-n", 4) for model in (packed, dense)]
+                self.assertEqual(first[0], first[1], f"{pattern} {group} {options}")
 
     @needs_shared
     def test_all_families(self):

@@ -143,6 +143,39 @@ class Int8(PackTest):
             self.assert_one_line(run.stderr, "rounded to int8")
             self.expect(DONE, "verify", self.dense, "--pattern", pattern, "--sparsity", 0.5)
 
+    def test_scales_of_groups(self):
+        """Groups of 128 of 256 or 768 columns; 2:4, bitmasks and CSR columns, and blocks."""
+        for pattern, name, group in (("2:4", "nm", 128), ("unstructured", "bitmask", 32), ("unstructured", "csr", 512),
+                                     ("16x16", "bsr", 64)):  # fmt: skip
+            self.prune(pattern, "--sparsity", 0.5)
+            options = ("--pattern", pattern) if name in ("nm", "bsr") else ()
+            self.pack("--values", "int8", "--group", group, "--format", name, *options)
+            dense = tensors_of(self.pruned)
+            for path in shard_paths(self.packed):
+                file = safetensors_files.File(path)
+                for name, entry in packed_files.layout(file.metadata).items():
+                    self.assertEqual(entry["scale_group"], group)
+                    wanted = (dense[name].bits.astype(np.uint32) << 16).view(np.float32)
+                    starts = np.arange(0, wanted.shape[1], group)
+                    scales = file[name + ".scales"].bits.view(np.float32)
+                    self.assertTrue(np.array_equal(scales, np.maximum.reduceat(np.abs(wanted), starts, axis=1) / np.float32(127)))
+                    values = packed_files.unpack(file, name, entry).view(np.int8).astype(np.float32)
+                    of_column = np.repeat(scales, group, axis=1)[:, : wanted.shape[1]]
+                    steps = np.divide(wanted, of_column, out=np.zeros_like(wanted), where=of_column > 0)
+                    self.assertTrue(np.array_equal(values, np.rint(steps)))
+            self.expect(DONE, "verify", self.packed, "--against", self.pruned)
+            self.assertIn(f"int8/{group}", self.expect(DONE, "inspect", self.packed).stdout)
+            self.expect(DONE, "unpack", self.packed, "-o", self.dense, "--force")
+            self.expect(DONE, "verify", self.dense, "--pattern", pattern, "--sparsity", 0.5)
+
+    def test_other_groups_are_refused(self):
+        self.prune("2:4")
+        for arguments in (("--values", "int8", "--group", 48), ("--values", "int8", "--group", 16),
+                          ("--values", "int8", "--group", -64), ("--group", 64)):  # fmt: skip
+            run = self.expect(USAGE, "pack", self.pruned, "-o", self.packed, *arguments)
+            self.assert_one_line(run.stderr, "--group")
+            self.assert_nothing_left(self.packed)
+
     def test_floats_of_8_bits_are_refused(self):
         model = self.folder / "model"
         model.mkdir()

@@ -15,7 +15,7 @@ constexpr unsigned char kGuard = 0xa5;
 
 template <class Packed>
 void expect_expanded(const TestMatrix& m, const Packed& packed, int64_t first, int64_t count) {
-  const WeightType type = expanded_type(m.type);
+  const WeightType type = expanded_type(packed.view);
   for (const uint32_t isa :
        {uint32_t{isa::kGeneric}, isa::supported() & ~uint32_t{isa::kAvx512Bf16}, isa::supported()}) {
     const size_t bytes = static_cast<size_t>(count * m.cols * weight_bytes(type));
@@ -23,7 +23,8 @@ void expect_expanded(const TestMatrix& m, const Packed& packed, int64_t first, i
     expand(packed.view, first, count, out.data(), isa);
     for (int64_t i = 0; i < count; ++i) {
       for (int64_t k = 0; k < m.cols; ++k) {
-        ASSERT_EQ(load_weight(out.data(), type, i * m.cols + k), m.at(first + i, k))
+        ASSERT_EQ(load_weight(out.data(), type, i * m.cols + k),
+                  m.scale_group == 0 ? m.at(first + i, k) : m.at(first + i, k) * m.scale(first + i, k))
             << "isa " << isa << ", type " << int(m.type) << ", row " << first + i << ", column " << k;
       }
     }
@@ -60,6 +61,17 @@ TEST_P(Expand, BitmaskAndCsr) {
       expect_expanded(m, PackedCsr(m), 2, 3);
     }
   }
+}
+
+TEST_P(Expand, ScalesOfGroups) {
+  if (GetParam() != WeightType::kI8) GTEST_SKIP() << "of int8 only";
+  TestMatrix nm = matrix(7, 100, {.keep = 2, .group = 4}), any = matrix(6, 201, {.density = 0.3});
+  TestMatrix blocks = matrix(24, 40, {.density = 0.5, .block_rows = 4, .block_cols = 8});
+  for (TestMatrix* m : {&nm, &any, &blocks}) give_group_scales(*m, 32, rng_);
+  expect_expanded(nm, PackedNm(nm, 2, 4), 3, 2);
+  expect_expanded(any, PackedBitmask(any), 2, 3);
+  expect_expanded(any, PackedCsr(any), 2, 3);
+  expect_expanded(blocks, PackedBsr(blocks, 4, 8), 8, 12);
 }
 
 TEST_P(Expand, Blocks) {

@@ -24,9 +24,22 @@ struct TestMatrix {
   WeightType type;
   std::vector<float> weights;
   std::vector<float> scales;  // empty unless int8
+  int64_t scale_group = 0;    // see Weights
 
   float at(int64_t r, int64_t k) const { return weights[r * cols + k]; }
+  float scale(int64_t r, int64_t k) const {
+    if (scales.empty()) return 1;
+    return scale_group == 0 ? scales[r]
+                            : scales[r * ((cols + scale_group - 1) / scale_group) + k / scale_group];
+  }
 };
+
+// Of int8 weights: another scale for each group of columns.
+inline void give_group_scales(TestMatrix& m, int64_t group, std::mt19937& rng) {
+  m.scale_group = group;
+  m.scales.resize(static_cast<size_t>(m.rows * ((m.cols + group - 1) / group)));
+  for (float& scale : m.scales) scale = std::uniform_real_distribution<float>(0.001f, 0.05f)(rng);
+}
 
 inline float to_type(float value, WeightType type) {
   if (type == WeightType::kI8) return std::round(value * 40) == 0 ? 1.0f : std::round(value * 40);
@@ -107,6 +120,7 @@ void describe(View& view, const TestMatrix& m, const TypedValues& values) {
   view.type = m.type;
   view.values = values.data();
   view.scales = m.scales.empty() ? nullptr : m.scales.data();
+  view.scale_group = m.scale_group;
 }
 
 struct PackedDense {

@@ -50,11 +50,10 @@ void check(const Plan& plan, const TestMatrix& m, int64_t n, double relative, st
   plan.run(view);
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t r = 0; r < m.rows; ++r) {
-      const double scale = m.scales.empty() ? 1.0 : m.scales[r];
       // Four sums of each kind, so that the additions need not wait for each other.
       double sums[4] = {}, magnitudes[4] = {};
       for (int64_t k = 0; k < m.cols; ++k) {
-        const double product = scale * m.at(r, k) * view.x[i * view.ldx + k];
+        const double product = double{m.scale(r, k)} * m.at(r, k) * view.x[i * view.ldx + k];
         sums[k % 4] += product;
         magnitudes[k % 4] += std::abs(product);
       }
@@ -186,6 +185,35 @@ TEST_P(InPlaceKernelTest, Blocks) {
   }
 }
 
+// Groups of columns with scales of their own: their ends within and between the loop's steps, and the row's.
+TEST_P(InPlaceKernelTest, ScalesOfGroups) {
+  if (!contains(GetParam().name, "_i8_")) GTEST_SKIP() << "takes no scales of groups";
+  options_.in_place = true;
+  const std::vector<int64_t> batches{1, 2, 7};
+  const auto check_grouped = [&](TestMatrix m, int64_t group, const auto& pack) {
+    give_group_scales(m, group, rng_);
+    const auto packed = pack(m);
+    ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, batches));
+  };
+  for (const int64_t group : {32, 64, 128, 2048}) {
+    for (const auto& [rows, cols] : {std::pair{1, 4}, {3, 60}, {17, 132}, {5, 1132}}) {
+      if (contains(GetParam().name, "nm24")) {
+        check_grouped(random_matrix(rows, cols, WeightType::kI8, {.keep = 2, .group = 4}, rng_), group,
+                      [](const TestMatrix& m) { return PackedNm(m, 2, 4); });
+      } else if (contains(GetParam().name, "bitmask")) {
+        check_grouped(random_matrix(rows, cols + rows % 5, WeightType::kI8, {.density = 0.5}, rng_), group,
+                      [](const TestMatrix& m) { return PackedBitmask(m); });
+      }
+    }
+    for (const auto& [rows, cols] : {std::pair{16, 16}, {18, 32}, {4, 64}}) {
+      if (!contains(GetParam().name, "bsr")) continue;
+      const Sparsity blocks{.density = 0.5, .block_rows = rows, .block_cols = cols};
+      check_grouped(random_matrix(rows * 3, cols * 7, WeightType::kI8, blocks, rng_), group,
+                    [r = rows, c = cols](const TestMatrix& m) { return PackedBsr(m, r, c); });
+    }
+  }
+}
+
 // Blocks of twelve groups and what is left of them, one and several panels, groups of them and chunks, rows
 // without partner.
 TEST_P(SixPairsKernelTest, TwoOfFour) {
@@ -202,6 +230,23 @@ TEST_P(SixPairsKernelTest, TwoOfFour) {
   }
   const TestMatrix two_chunks = random_matrix(259, 100, type, {.keep = 2, .group = 4}, rng_);
   ASSERT_NO_FATAL_FAILURE(check_all(two_chunks, PackedNm(two_chunks, 2, 4).view, {33, 520}));
+}
+
+TEST_P(SixPairsKernelTest, ScalesOfGroups) {
+  if (!contains(GetParam().name, "_i8_")) GTEST_SKIP() << "takes no scales of groups";
+  options_.in_place = true;
+  const bool is_nm = contains(GetParam().name, "nm24");
+  const Sparsity sparsity = is_nm ? Sparsity{.keep = 2, .group = 4} : Sparsity{.density = 0.4};
+  for (const int64_t group : {32, 64, 256}) {
+    for (const auto& [rows, cols] : {std::pair{3, 48}, {130, 60}, {18, 1036}}) {
+      TestMatrix m = random_matrix(rows, cols, WeightType::kI8, sparsity, rng_);
+      give_group_scales(m, group, rng_);
+      if (is_nm)
+        ASSERT_NO_FATAL_FAILURE(check_all(m, PackedNm(m, 2, 4).view, {1, 33, 130}));
+      else
+        ASSERT_NO_FATAL_FAILURE(check_all(m, PackedBitmask(m).view, {1, 33, 130}));
+    }
+  }
 }
 
 TEST_P(SixPairsKernelTest, AnyPattern) {
@@ -441,6 +486,34 @@ TEST(Plan, SaysWhetherItReadsInPlace) {
     EXPECT_EQ(plan.is_in_place(), std::string_view(plan.kernel_name(1)).starts_with("in_place_"));
   }
   EXPECT_FALSE(Plan().is_in_place());
+}
+
+// Every format, where it lies and rearranged, with and without the kernels for it.
+TEST(Plan, ScalesOfGroups) {
+  std::mt19937 rng(test_seed());
+  const auto check_plans = [&](TestMatrix m, const auto& pack) {
+    give_group_scales(m, 64, rng);
+    const auto packed = pack(m);
+    for (const uint32_t isa :
+         {isa::supported(), isa::supported() & ~uint32_t{isa::kAvx512Bf16}, uint32_t{isa::kGeneric}}) {
+      for (const bool in_place : {false, true}) {
+        const Plan plan = prepare(packed.view, {.isa = isa, .in_place = in_place});
+        for (const int64_t n : {1, 9, 40})
+          ASSERT_NO_FATAL_FAILURE(check(plan, m, n, bound_of(plan.kernel_name(n)), rng));
+      }
+    }
+  };
+  const auto random = [&](int64_t rows, int64_t cols, const Sparsity& sparsity) {
+    return random_matrix(rows, cols, WeightType::kI8, sparsity, rng);
+  };
+  check_plans(random(21, 200, {.keep = 2, .group = 4}), [](const auto& m) { return PackedNm(m, 2, 4); });
+  check_plans(random(21, 210, {.keep = 3, .group = 7}), [](const auto& m) { return PackedNm(m, 3, 7); });
+  check_plans(random(21, 201, {.density = 0.4}), [](const auto& m) { return PackedBitmask(m); });
+  check_plans(random(21, 201, {.density = 0.1}), [](const auto& m) { return PackedCsr(m); });
+  check_plans(random(48, 160, {.density = 0.4, .block_rows = 16, .block_cols = 16}),
+              [](const auto& m) { return PackedBsr(m, 16, 16); });
+  check_plans(random(24, 210, {.density = 0.4, .block_rows = 3, .block_cols = 5}),
+              [](const auto& m) { return PackedBsr(m, 3, 5); });
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, PlanTest,

@@ -1,5 +1,7 @@
 #include "kernels/sparse/expand/expand.h"
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 #include <vector>
 
@@ -9,7 +11,7 @@
 namespace prune::kernels {
 namespace {
 
-int64_t row_bytes(const Weights& w) { return w.cols * weight_bytes(expanded_type(w.type)); }
+int64_t row_bytes(const Weights& w) { return w.cols * weight_bytes(expanded_type(w)); }
 const char* value_at(const Weights& w, int64_t i) {
   return static_cast<const char*>(w.values) + i * weight_bytes(w.type);
 }
@@ -17,7 +19,7 @@ char* row_at(void* out, const Weights& w, int64_t i) { return static_cast<char*>
 
 // Formats whose rows are lists of columns, and N:M other than 2:4.
 void scatter_rows(const Weights& w, const RowSource& source, int64_t first, int64_t count, void* out) {
-  const WeightType type = expanded_type(w.type);
+  const WeightType type = expanded_type(w);
 #pragma omp parallel
   {
     std::vector<int32_t> columns(static_cast<size_t>(w.cols));
@@ -30,6 +32,24 @@ void scatter_rows(const Weights& w, const RowSource& source, int64_t first, int6
       for (int64_t t = 0; t < stored; ++t) store_weight(row, type, columns[t], values[t]);
     }
   }
+}
+
+// A row of whole numbers in bf16 as floats, times the scales of its groups.
+void scale_row(const Weights& w, int64_t r, const uint16_t* row, float* out) {
+  for (int64_t first = 0; first < w.cols; first += w.scale_group) {
+    const float scale = group_scale(w, r, first);
+    const int64_t end = std::min(w.cols, first + w.scale_group);
+    for (int64_t k = first; k < end; ++k) out[k] = std::bit_cast<float>(uint32_t{row[k]} << 16) * scale;
+  }
+}
+
+// Row r by its bitmask; `scratch` has room for a row in bf16 where groups have scales.
+void expand_row(const Weights& w, const ExpandKernel& kernel, int64_t r, const uint8_t* mask,
+                const void* values, void* out, std::vector<uint16_t>& scratch) {
+  if (w.scale_group == 0) return kernel.expand_row(mask, values, w.cols, out);
+  scratch.resize(static_cast<size_t>(w.cols));
+  kernel.expand_row(mask, values, w.cols, scratch.data());
+  scale_row(w, r, scratch.data(), static_cast<float*>(out));
 }
 
 // One row of a block to its place in a row of W.
@@ -71,13 +91,15 @@ void expand(const NmWeights& w, int64_t first, int64_t count, void* out, uint32_
 #pragma omp parallel
   {
     std::vector<uint8_t> masks(static_cast<size_t>(mask_bytes));
+    std::vector<uint16_t> scratch;
 #pragma omp for
     for (int64_t i = 0; i < count; ++i) {
       const uint8_t* indices = w.indices + (first + i) * index_bytes;
       kernel.nm24_masks(indices, mask_bytes, masks.data());
       // Half a byte of indices at the end of a row is an index pair of zeros: no group.
       if (w.cols % 8 != 0) masks.back() &= 0x0f;
-      kernel.expand_row(masks.data(), value_at(w, (first + i) * w.cols / 2), w.cols, row_at(out, w, i));
+      expand_row(w, kernel, first + i, masks.data(), value_at(w, (first + i) * w.cols / 2), row_at(out, w, i),
+                 scratch);
     }
   }
 }
@@ -85,10 +107,15 @@ void expand(const NmWeights& w, int64_t first, int64_t count, void* out, uint32_
 void expand(const BitmaskWeights& w, int64_t first, int64_t count, void* out, uint32_t isa) {
   const ExpandKernel& kernel = choose_expand_kernel(w.type, isa);
   const int64_t mask_bytes = (w.cols + 7) / 8;
-#pragma omp parallel for
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t r = first + i;
-    kernel.expand_row(w.bitmask + r * mask_bytes, value_at(w, w.row_offsets[r]), w.cols, row_at(out, w, i));
+#pragma omp parallel
+  {
+    std::vector<uint16_t> scratch;
+#pragma omp for
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t r = first + i;
+      expand_row(w, kernel, r, w.bitmask + r * mask_bytes, value_at(w, w.row_offsets[r]), row_at(out, w, i),
+                 scratch);
+    }
   }
 }
 
@@ -97,6 +124,7 @@ void expand(const CsrWeights& w, int64_t first, int64_t count, void* out, uint32
 }
 
 void expand(const BsrWeights& w, int64_t first, int64_t count, void* out, uint32_t) {
+  if (w.scale_group != 0) return scatter_rows(w, read_rows(w), first, count, out);
 #pragma omp parallel for
   for (int64_t strip = first / w.block_rows; strip < (first + count) / w.block_rows; ++strip) {
     const int64_t top = strip * w.block_rows - first;

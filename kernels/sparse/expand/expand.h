@@ -15,9 +15,14 @@ constexpr WeightType expanded_type(WeightType type) {
   return type == WeightType::kF32 ? WeightType::kF32 : WeightType::kBf16;
 }
 
-// out [count, cols]: rows [first, first + count) of W, row-major, +0 where nothing is stored; scales are not
-// applied. Works on all threads, except from inside a parallel region. For blocks, first and count are
-// multiples of block_rows. The weights must be free of faults (see find_fault).
+// Floats, too, where groups of columns have scales of their own.
+constexpr WeightType expanded_type(const Weights& w) {
+  return w.scale_group != 0 ? WeightType::kF32 : expanded_type(w.type);
+}
+
+// out [count, cols]: rows [first, first + count) of W, row-major, +0 where nothing is stored. Scales of
+// groups are applied, those of rows are not. Works on all threads, except from inside a parallel region. For
+// blocks, first and count are multiples of block_rows. The weights must be free of faults (see find_fault).
 void expand(const NmWeights& weights, int64_t first, int64_t count, void* out,
             uint32_t isa = isa::supported());
 void expand(const BitmaskWeights& weights, int64_t first, int64_t count, void* out,

@@ -2,6 +2,7 @@
 
 #include "kernels/sparse/in_place/kernel.h"
 #include "kernels/sparse/simd/avx512bf16.h"
+#include "kernels/sparse/simd/column_scales.h"
 #include "kernels/sparse/simd/prefetch.h"
 
 namespace prune::kernels {
@@ -58,14 +59,20 @@ struct Int8Values {
   PRUNE_INLINE void widen(__m512i v, __m512i (&w)[2]) const { decoder.widen(v, w); }
 };
 
+// acc + scale * (inputs . w); a scale of the whole row is left to the frame.
+template <bool kScaled>
+PRUNE_INLINE __m512 add_product(__m512 acc, __m512i inputs, __m512i w, __m512 scale) {
+  if constexpr (!kScaled) return dot_pairs(acc, inputs, w);
+  return _mm512_fmadd_ps(dot_pairs(_mm512_setzero_ps(), inputs, w), scale, acc);
+}
+
 // Word l of a register of values takes input 4 (l / 2) + index l of its 64: vpmultishiftqb brings the two
 // bits of every word's index to its bottom, one vpermi2w fetches the inputs.
 template <class Values>
-struct Nm24 {
+struct Nm24 : Values {
   using Value = typename Values::Value;
   static constexpr int kHalves = Values::kHalves;
   static constexpr int64_t kChunk = 64 * kHalves;
-  Values values;
 
   // Inputs that may be multiplied before a load reaches beyond the array.
   static int64_t safe(const PackedRow&, int64_t cols) { return cols; }
@@ -74,24 +81,27 @@ struct Nm24 {
     return (left < kChunk ? left : kChunk) / 2;
   }
 
-  template <int B>
+  template <bool kScaled, int B>
   PRUNE_INLINE void add(__m512i v, const uint8_t* marks, const uint16_t* x, int64_t x_stride,
-                        __m512 (&acc)[B]) const {
+                        const ColumnScales& scales, int64_t column, __m512 (&acc)[B]) const {
     const __m512i shifts = _mm512_load_si512(kShifts.words), groups = _mm512_load_si512(kGroups.words);
     const __m512i three = _mm512_set1_epi16(3);
     __m512i w[kHalves];
-    values.widen(v, w);
+    this->widen(v, w);
 #pragma GCC unroll 2
     for (int h = 0; h < kHalves; ++h) {
       const __m512i indices = _mm512_set1_epi64(static_cast<int64_t>(load_word(marks + 8 * h)));
       const __m512i lane =
           _mm512_ternarylogic_epi32(_mm512_multishift_epi64_epi8(shifts, indices), three, groups, 0xea);
+      // Lanes 0 to 7 are sums of the first 32 of 64 columns.
+      const int64_t first = column + 64 * h;
+      const __m512 scale = kScaled ? scales.at(first, first + 32) : _mm512_setzero_ps();
 #pragma GCC unroll 4
       for (int i = 0; i < B; ++i) {
         const uint16_t* in = x + i * x_stride + 64 * h;
         const __m512i gathered =
             _mm512_permutex2var_epi16(_mm512_loadu_si512(in), lane, _mm512_loadu_si512(in + 32));
-        acc[i] = dot_pairs(acc[i], gathered, w[h]);
+        acc[i] = add_product<kScaled>(acc[i], gathered, w[h], scale);
       }
     }
   }
@@ -99,11 +109,10 @@ struct Nm24 {
 
 // The next values, spread to the places that the mask names.
 template <class Values>
-struct Bitmask {
+struct Bitmask : Values {
   using Value = typename Values::Value;
   static constexpr int kHalves = Values::kHalves;
   static constexpr int64_t kChunk = 32 * kHalves;
-  Values values;
 
   // A load takes as many values as a chunk has weights.
   static int64_t safe(const PackedRow& row, int64_t cols) {
@@ -119,27 +128,30 @@ struct Bitmask {
     return __builtin_popcountll(mask_of(marks));
   }
 
-  template <int B>
+  template <bool kScaled, int B>
   PRUNE_INLINE void add(__m512i v, const uint8_t* marks, const uint16_t* x, int64_t x_stride,
-                        __m512 (&acc)[B]) const {
+                        const ColumnScales& scales, int64_t column, __m512 (&acc)[B]) const {
     __m512i w[kHalves];
-    values.widen(Values::expand(mask_of(marks), v), w);
-#pragma GCC unroll 4
-    for (int i = 0; i < B; ++i) {
+    this->widen(Values::expand(mask_of(marks), v), w);
 #pragma GCC unroll 2
-      for (int h = 0; h < kHalves; ++h)
-        acc[i] = dot_pairs(acc[i], _mm512_loadu_si512(x + i * x_stride + 32 * h), w[h]);
+    for (int h = 0; h < kHalves; ++h) {
+      const __m512 scale = kScaled ? scales.at(column + 32 * h) : _mm512_setzero_ps();
+#pragma GCC unroll 4
+      for (int i = 0; i < B; ++i) {
+        acc[i] = add_product<kScaled>(acc[i], _mm512_loadu_si512(x + i * x_stride + 32 * h), w[h], scale);
+      }
     }
   }
 };
 
 // B rows of X. Chunks take turns with kSets sums, so that none waits for the one before.
-template <class Format, class Values, int B>
+template <class Format, bool kScaled, int B>
 void multiply_batch(const PackedRow& row, int64_t cols, const uint16_t* x, int64_t x_stride, float* sums,
                     int64_t sums_stride) {
   constexpr int kSets = 4 / B;
   constexpr int64_t kChunk = Format::kChunk, kStep = kSets * kChunk, kMarks = kChunk / 8;
   const Format format;
+  const ColumnScales scales(row.scales, cols);
   const auto* values = static_cast<const typename Format::Value*>(row.values);
   const uint8_t* marks = row.marks;
   __m512 acc[kSets][B];
@@ -154,7 +166,8 @@ void multiply_batch(const PackedRow& row, int64_t cols, const uint16_t* x, int64
 #pragma GCC unroll 4
     for (int s = 0; s < kSets; ++s, marks += kMarks) {
       prefetch_ahead(values);
-      format.template add<B>(Values::load(values), marks, x + s * kChunk, x_stride, acc[s]);
+      format.template add<kScaled, B>(Format::load(values), marks, x + s * kChunk, x_stride, scales,
+                                      k + s * kChunk, acc[s]);
       values += Format::taken(marks, kChunk);
     }
   }
@@ -163,7 +176,7 @@ void multiply_batch(const PackedRow& row, int64_t cols, const uint16_t* x, int64
     const int64_t left = cols - k, bytes = (left + 7) / 8;
     __builtin_memcpy(rest, marks, static_cast<size_t>(bytes < kMarks ? bytes : kMarks));
     const int64_t count = Format::taken(rest, left);
-    format.template add<B>(Values::load(values, count), rest, x, x_stride, acc[0]);
+    format.template add<kScaled, B>(Format::load(values, count), rest, x, x_stride, scales, k, acc[0]);
     values += count;
   }
 #pragma GCC unroll 4
@@ -175,17 +188,16 @@ void multiply_batch(const PackedRow& row, int64_t cols, const uint16_t* x, int64
 }
 
 // The row is read from memory once: it then stays in the first-level cache for the other rows of X.
-template <template <class> class Format, class Values>
+template <class Format, bool kScaled>
 void multiply(const PackedRow& row, int64_t cols, const uint16_t* x, int64_t x_stride, int64_t n, float* sums,
               int64_t sums_stride) {
-  using F = Format<Values>;
+  const auto batch = [&](auto* run, int64_t i) {
+    run(row, cols, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
+  };
   int64_t i = 0;
-  for (; i + 4 <= n; i += 4)
-    multiply_batch<F, Values, 4>(row, cols, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
-  for (; i + 2 <= n; i += 2)
-    multiply_batch<F, Values, 2>(row, cols, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
-  if (i < n)
-    multiply_batch<F, Values, 1>(row, cols, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
+  for (; i + 4 <= n; i += 4) batch(&multiply_batch<Format, kScaled, 4>, i);
+  for (; i + 2 <= n; i += 2) batch(&multiply_batch<Format, kScaled, 2>, i);
+  if (i < n) batch(&multiply_batch<Format, kScaled, 1>, i);
 }
 
 // Thirty-two weights of a block: one row's, or of blocks of 16 columns two rows'.
@@ -204,8 +216,17 @@ PRUNE_INLINE __m512i load_inputs(const uint16_t* x) {
   return _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)));
 }
 
+// The scales that a unit's sums take: of a column in row r, or of 16 columns in rows r and r + 1.
+template <bool TwoRows>
+PRUNE_INLINE __m512 unit_scales(const BlockRow& row, int64_t r, int64_t column) {
+  const float* at = row.scales.row + r * row.scales_stride + (column >> row.scales.shift);
+  const __m512 scale = _mm512_set1_ps(*at);
+  if constexpr (!TwoRows) return scale;
+  return _mm512_mask_mov_ps(scale, 0xff00, _mm512_set1_ps(at[row.scales_stride]));
+}
+
 // U units from `first` on of every block against B rows of X.
-template <class T, bool TwoRows, int U, int B>
+template <class T, bool kScaled, bool TwoRows, int U, int B>
 void multiply_units(const BlockRow& row, int64_t first, const uint16_t* x, int64_t x_stride, float* sums,
                     int64_t sums_stride) {
   // Of a block: units from one input to the next 32 lie beside each other, those of a row behind another
@@ -219,7 +240,8 @@ void multiply_units(const BlockRow& row, int64_t first, const uint16_t* x, int64
     for (int i = 0; i < B; ++i) acc[u][i] = _mm512_setzero_ps();
   }
   for (int64_t b = 0; b < row.blocks; ++b, values += block) {
-    const uint16_t* in = x + row.columns[b] * row.block_cols;
+    const int64_t column = row.columns[b] * row.block_cols;
+    const uint16_t* in = x + column;
     for (int64_t c = 0; c < across; ++c, in += 32) {
       __m512i inputs[B];
 #pragma GCC unroll 2
@@ -229,8 +251,11 @@ void multiply_units(const BlockRow& row, int64_t first, const uint16_t* x, int64
         const T* at = values + (u * across + c) * 32;
         prefetch_ahead(at);
         const __m512i w = load_unit(at);
+        const __m512 scale = kScaled
+                                 ? unit_scales<TwoRows>(row, (first + u) * (TwoRows ? 2 : 1), column + 32 * c)
+                                 : _mm512_setzero_ps();
 #pragma GCC unroll 2
-        for (int i = 0; i < B; ++i) acc[u][i] = dot_pairs(acc[u][i], inputs[i], w);
+        for (int i = 0; i < B; ++i) acc[u][i] = add_product<kScaled>(acc[u][i], inputs[i], w, scale);
       }
     }
   }
@@ -249,21 +274,24 @@ void multiply_units(const BlockRow& row, int64_t first, const uint16_t* x, int64
   }
 }
 
-template <class T, bool TwoRows, int B>
+template <class T, bool kScaled, bool TwoRows, int B>
 void multiply_block_row(const BlockRow& row, const uint16_t* x, int64_t x_stride, float* sums,
                         int64_t sums_stride) {
   const int64_t units = TwoRows ? row.block_rows / 2 : row.block_rows;
   int64_t u = 0;
-  for (; u + 8 <= units; u += 8) multiply_units<T, TwoRows, 8, B>(row, u, x, x_stride, sums, sums_stride);
-  for (; u < units; ++u) multiply_units<T, TwoRows, 1, B>(row, u, x, x_stride, sums, sums_stride);
+  for (; u + 8 <= units; u += 8)
+    multiply_units<T, kScaled, TwoRows, 8, B>(row, u, x, x_stride, sums, sums_stride);
+  for (; u < units; ++u) multiply_units<T, kScaled, TwoRows, 1, B>(row, u, x, x_stride, sums, sums_stride);
 }
 
-template <class T>
+template <class T, bool kScaled>
 void multiply_blocks(const BlockRow& row, const uint16_t* x, int64_t x_stride, int64_t n, float* sums,
                      int64_t sums_stride) {
   const bool two_rows = row.block_cols == 16;
-  auto* const run = two_rows ? &multiply_block_row<T, true, 2> : &multiply_block_row<T, false, 2>;
-  auto* const one = two_rows ? &multiply_block_row<T, true, 1> : &multiply_block_row<T, false, 1>;
+  auto* const run =
+      two_rows ? &multiply_block_row<T, kScaled, true, 2> : &multiply_block_row<T, kScaled, false, 2>;
+  auto* const one =
+      two_rows ? &multiply_block_row<T, kScaled, true, 1> : &multiply_block_row<T, kScaled, false, 1>;
   int64_t i = 0;
   for (; i + 2 <= n; i += 2) run(row, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
   if (i < n) one(row, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
@@ -273,25 +301,29 @@ void pack_x(const float* x, int64_t cols, int64_t padded, uint16_t* packed) {
   round_inputs(x, cols, padded, packed);
 }
 
-template <template <class> class Format, class Values>
+// Whole numbers come with scales of rows, or of groups of columns.
+template <class Format, bool kScales>
 constexpr InPlaceKernel kernel(const char* name, Marks marks, WeightType type) {
-  return {name, marks, type, Format<Values>::kChunk, pack_x, multiply<Format, Values>};
+  InPlaceKernel made{name, marks, type, Format::kChunk, pack_x, multiply<Format, false>};
+  if constexpr (kScales) made.multiply_scaled = multiply<Format, true>;
+  return made;
 }
 
 }  // namespace
 
 constexpr InPlaceKernel in_place_nm24_bf16_avx512bf16 =
-    kernel<Nm24, Bf16Values>("in_place_nm24_bf16_avx512bf16", Marks::kNm24, WeightType::kBf16);
+    kernel<Nm24<Bf16Values>, false>("in_place_nm24_bf16_avx512bf16", Marks::kNm24, WeightType::kBf16);
 constexpr InPlaceKernel in_place_nm24_i8_avx512bf16 =
-    kernel<Nm24, Int8Values>("in_place_nm24_i8_avx512bf16", Marks::kNm24, WeightType::kI8);
-constexpr InPlaceKernel in_place_bitmask_bf16_avx512bf16 =
-    kernel<Bitmask, Bf16Values>("in_place_bitmask_bf16_avx512bf16", Marks::kBitmask, WeightType::kBf16);
+    kernel<Nm24<Int8Values>, true>("in_place_nm24_i8_avx512bf16", Marks::kNm24, WeightType::kI8);
+constexpr InPlaceKernel in_place_bitmask_bf16_avx512bf16 = kernel<Bitmask<Bf16Values>, false>(
+    "in_place_bitmask_bf16_avx512bf16", Marks::kBitmask, WeightType::kBf16);
 constexpr InPlaceKernel in_place_bitmask_i8_avx512bf16 =
-    kernel<Bitmask, Int8Values>("in_place_bitmask_i8_avx512bf16", Marks::kBitmask, WeightType::kI8);
+    kernel<Bitmask<Int8Values>, true>("in_place_bitmask_i8_avx512bf16", Marks::kBitmask, WeightType::kI8);
 
 constexpr InPlaceBlocksKernel in_place_bsr_bf16_avx512bf16 = {
-    "in_place_bsr_bf16_avx512bf16", WeightType::kBf16, pack_x, multiply_blocks<uint16_t>};
+    "in_place_bsr_bf16_avx512bf16", WeightType::kBf16, pack_x, multiply_blocks<uint16_t, false>};
 constexpr InPlaceBlocksKernel in_place_bsr_i8_avx512bf16 = {"in_place_bsr_i8_avx512bf16", WeightType::kI8,
-                                                            pack_x, multiply_blocks<int8_t>};
+                                                            pack_x, multiply_blocks<int8_t, false>,
+                                                            multiply_blocks<int8_t, true>};
 
 }  // namespace prune::kernels

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/sparse/few_rows.h"
+#include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/in_place/kernel.h"
 
 namespace prune::kernels {
@@ -13,32 +14,35 @@ constexpr int64_t kGroupRows = 16;
 // Behind each packed row of X: rows a power of two apart would meet in the same sets of the cache.
 constexpr int64_t kApart = 32;
 
-std::vector<float> copy_scales(const Weights& w) {
-  return w.scales == nullptr ? std::vector<float>{} : std::vector<float>(w.scales, w.scales + w.rows);
+// The kernel's product, with or without groups of columns.
+template <class Kernel>
+auto product_of(const Kernel& kernel, const Weights& w) {
+  return w.scale_group == 0 ? kernel.multiply : kernel.multiply_scaled;
 }
 
 PackedRow row_of(const NmWeights& w, int64_t r) {
   const int64_t per_row = w.cols / 2;
   return {static_cast<const char*>(w.values) + r * per_row * weight_bytes(w.type), (w.rows - r) * per_row,
-          w.indices + r * nm_row_bytes(w.cols, w.keep, w.group)};
+          w.indices + r * nm_row_bytes(w.cols, w.keep, w.group), group_scales(w, r)};
 }
 PackedRow row_of(const BitmaskWeights& w, int64_t r) {
   const int64_t first = w.row_offsets[r];
   return {static_cast<const char*>(w.values) + first * weight_bytes(w.type), w.row_offsets[w.rows] - first,
-          w.bitmask + r * ((w.cols + 7) / 8)};
+          w.bitmask + r * ((w.cols + 7) / 8), group_scales(w, r)};
 }
 
 template <class W>
 class InPlace final : public FewRows {
  public:
   InPlace(const W& weights, const InPlaceKernel& kernel)
-      : FewRows(weights.rows, kGroupRows, copy_scales(weights),
+      : FewRows(weights.rows, kGroupRows, copy_row_scales(weights),
                 equal_costs((weights.rows + kGroupRows - 1) / kGroupRows)),
         kernel_(kernel),
+        product_(product_of(kernel, weights)),
         weights_(weights) {}
 
   const char* kernel_name() const override { return kernel_.name; }
-  size_t bytes() const override { return stored_bytes(weights_); }
+  size_t bytes() const override { return stored_bytes(weights_) + group_scale_bytes(weights_); }
   size_t own_bytes() const override { return frame_bytes(); }
   bool is_in_place() const override { return true; }
 
@@ -54,24 +58,26 @@ class InPlace final : public FewRows {
   void multiply(int64_t group, const void* x, int64_t n, float* sums) const override {
     const int64_t first = group * kGroupRows, present = std::min(kGroupRows, weights_.rows - first);
     for (int64_t r = 0; r < present; ++r) {
-      kernel_.multiply(row_of(weights_, first + r), weights_.cols, static_cast<const uint16_t*>(x),
-                       x_stride(), n, sums + r, kGroupRows);
+      product_(row_of(weights_, first + r), weights_.cols, static_cast<const uint16_t*>(x), x_stride(), n,
+               sums + r, kGroupRows);
     }
   }
 
   const InPlaceKernel& kernel_;
+  decltype(InPlaceKernel::multiply) product_;
   W weights_;
 };
 
 class InPlaceBlocks final : public FewRows {
  public:
   InPlaceBlocks(const BsrWeights& weights, const InPlaceBlocksKernel& kernel)
-      : FewRows(weights.rows, weights.block_rows, copy_scales(weights), costs(weights)),
+      : FewRows(weights.rows, weights.block_rows, copy_row_scales(weights), costs(weights)),
         kernel_(kernel),
+        product_(product_of(kernel, weights)),
         weights_(weights) {}
 
   const char* kernel_name() const override { return kernel_.name; }
-  size_t bytes() const override { return stored_bytes(weights_); }
+  size_t bytes() const override { return stored_bytes(weights_) + group_scale_bytes(weights_); }
   size_t own_bytes() const override { return frame_bytes(); }
   bool is_in_place() const override { return true; }
 
@@ -97,20 +103,23 @@ class InPlaceBlocks final : public FewRows {
   }
   void multiply(int64_t group, const void* x, int64_t n, float* sums) const override {
     const int64_t first = weights_.indptr[group], block = int64_t{weights_.block_rows} * weights_.block_cols;
-    kernel_.multiply(
+    product_(
         {.values = static_cast<const char*>(weights_.values) + first * block * weight_bytes(weights_.type),
          .columns = weights_.indices + first,
          .blocks = weights_.indptr[group + 1] - first,
          .block_rows = weights_.block_rows,
-         .block_cols = weights_.block_cols},
+         .block_cols = weights_.block_cols,
+         .scales = group_scales(weights_, group * weights_.block_rows),
+         .scales_stride = weights_.scale_group == 0 ? 0 : scales_per_row(weights_)},
         static_cast<const uint16_t*>(x), x_stride(), n, sums, weights_.block_rows);
   }
 
   const InPlaceBlocksKernel& kernel_;
+  decltype(InPlaceBlocksKernel::multiply) product_;
   BsrWeights weights_;
 };
 
-const InPlaceKernel* choose(Marks marks, WeightType type, const PrepareOptions& options) {
+const InPlaceKernel* choose(Marks marks, const Weights& w, const PrepareOptions& options) {
   struct Entry {
     const InPlaceKernel* kernel;
     uint32_t needs;
@@ -124,15 +133,15 @@ const InPlaceKernel* choose(Marks marks, WeightType type, const PrepareOptions& 
   };
   for (const auto& [kernel, needs] : kernels) {
     const bool wanted = options.kernel.empty() || options.kernel == kernel->name;
-    if (wanted && kernel->marks == marks && kernel->type == type && isa::runs_on(needs, options.isa))
-      return kernel;
+    const bool takes = kernel->marks == marks && kernel->type == w.type && product_of(*kernel, w) != nullptr;
+    if (wanted && takes && isa::runs_on(needs, options.isa)) return kernel;
   }
   return nullptr;
 }
 
 template <class W>
 std::unique_ptr<const Layout> make(const W& weights, Marks marks, const PrepareOptions& options) {
-  const InPlaceKernel* kernel = choose(marks, weights.type, options);
+  const InPlaceKernel* kernel = choose(marks, weights, options);
   return kernel == nullptr ? nullptr : std::make_unique<InPlace<W>>(weights, *kernel);
 }
 
@@ -162,7 +171,8 @@ std::unique_ptr<const Layout> make_in_place(const BsrWeights& weights, const Pre
   if (!InPlaceBlocks::takes(weights)) return nullptr;
   for (const auto& [kernel, needs] : kernels) {
     const bool wanted = options.kernel.empty() || options.kernel == kernel->name;
-    if (wanted && kernel->type == weights.type && isa::runs_on(needs, options.isa))
+    const bool takes = kernel->type == weights.type && product_of(*kernel, weights) != nullptr;
+    if (wanted && takes && isa::runs_on(needs, options.isa))
       return std::make_unique<InPlaceBlocks>(weights, *kernel);
   }
   return nullptr;

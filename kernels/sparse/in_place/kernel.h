@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/isa.h"
 #include "kernels/sparse/weights.h"
 
@@ -15,6 +16,7 @@ struct PackedRow {
   const void* values;
   int64_t values_left;   // from the row's first to the end of the array, at least the row's own
   const uint8_t* marks;  // 2:4 indices or a bitmask, exactly the row's bytes
+  GroupScales scales = {};
 };
 
 struct InPlaceKernel {
@@ -27,6 +29,8 @@ struct InPlaceKernel {
   // arrays.
   void (*multiply)(const PackedRow& row, int64_t cols, const uint16_t* x, int64_t x_stride, int64_t n,
                    float* sums, int64_t sums_stride);
+  // The same of weights times the scales of their groups; null where there are none of the type.
+  decltype(multiply) multiply_scaled = nullptr;
 };
 
 // A row of blocks whose width is 16 or a multiple of 32, and whose height is even.
@@ -36,6 +40,8 @@ struct BlockRow {
   int64_t blocks;
   int64_t block_rows;
   int64_t block_cols;
+  GroupScales scales = {};    // of its first row
+  int64_t scales_stride = 0;  // from a row's to the next one's
 };
 
 struct InPlaceBlocksKernel {
@@ -45,6 +51,7 @@ struct InPlaceBlocksKernel {
   // sums[i * sums_stride + r] = the product of the block row's row r with row i of X, for i < n.
   void (*multiply)(const BlockRow& row, const uint16_t* x, int64_t x_stride, int64_t n, float* sums,
                    int64_t sums_stride);
+  decltype(multiply) multiply_scaled = nullptr;
 };
 
 #define PRUNE_IN_PLACE_KERNEL(name, needs) extern const InPlaceKernel name;

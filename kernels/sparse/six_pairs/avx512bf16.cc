@@ -15,7 +15,15 @@ constexpr SixPairsKernel<Rows> kernel(const char* name, WeightType type) {
       .staged_bytes = [](int64_t rows,
                          int64_t blocks) { return Format::kStateBytes + blocks * Format::block_bytes(rows); },
       .stage = Format::stage,
+      .stage_scaled = nullptr,
       .multiply = multiply_columns<Format>};
+}
+// Whole numbers, which Scaled stages with the scales of their groups.
+template <class Format, class Scaled, class Rows>
+constexpr SixPairsKernel<Rows> kernel(const char* name) {
+  SixPairsKernel<Rows> made = kernel<Format, Rows>(name, WeightType::kI8);
+  made.stage_scaled = Scaled::stage;
+  return made;
 }
 
 }  // namespace
@@ -23,10 +31,11 @@ constexpr SixPairsKernel<Rows> kernel(const char* name, WeightType type) {
 constexpr SixPairsKernel<Nm24Rows> six_pairs_nm24_bf16_avx512bf16 =
     kernel<Nm24Format<Bf16Values>, Nm24Rows>("six_pairs_nm24_bf16_avx512bf16", WeightType::kBf16);
 constexpr SixPairsKernel<Nm24Rows> six_pairs_nm24_i8_avx512bf16 =
-    kernel<Nm24Format<Int8Values>, Nm24Rows>("six_pairs_nm24_i8_avx512bf16", WeightType::kI8);
+    kernel<Nm24Format<Int8Values>, Nm24Format<ScaledInt8Values>, Nm24Rows>("six_pairs_nm24_i8_avx512bf16");
 constexpr SixPairsKernel<BitmaskRows> six_pairs_bitmask_bf16_avx512bf16 =
     kernel<ListFormat<Bf16Values>, BitmaskRows>("six_pairs_bitmask_bf16_avx512bf16", WeightType::kBf16);
 constexpr SixPairsKernel<BitmaskRows> six_pairs_bitmask_i8_avx512bf16 =
-    kernel<ListFormat<Int8Values>, BitmaskRows>("six_pairs_bitmask_i8_avx512bf16", WeightType::kI8);
+    kernel<ListFormat<Int8Values>, ListFormat<ScaledInt8Values>, BitmaskRows>(
+        "six_pairs_bitmask_i8_avx512bf16");
 
 }  // namespace prune::kernels

@@ -17,18 +17,21 @@
 
 #include <cstdint>
 
+#include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/many_rows.h"
 #include "kernels/sparse/weights.h"
 
 namespace prune::kernels {
 
-// Consecutive rows of W, as the packed formats hold them.
+// Consecutive rows of W, as the packed formats hold them; scales are of groups of columns, of the first row.
 struct Nm24Rows {
   const void* values;  // [rows, cols / 2]
   const uint8_t* indices;
   int64_t rows;
   int64_t cols;
   int64_t index_bytes;  // of a row
+  GroupScales scales = {};
+  int64_t scales_stride = 0;  // from a row's to the next one's
 };
 struct BitmaskRows {
   const void* values;          // of the whole matrix
@@ -36,6 +39,8 @@ struct BitmaskRows {
   const uint8_t* bitmask;
   int64_t rows;
   int64_t cols;
+  GroupScales scales = {};
+  int64_t scales_stride = 0;
 };
 
 // Of 48 inputs each; the last may be shorter.
@@ -57,6 +62,9 @@ struct SixPairsKernel {
   int64_t (*staged_bytes)(int64_t rows, int64_t blocks);  // rows: a multiple of kRowsTogether
   // Blocks of inputs, in their order: the first of the row must be staged before the others.
   void (*stage)(const Rows& rows, const Blocks& blocks, void* staged);
+  // The same of weights times the scales of their groups, rounded to bf16; null where there are none of the
+  // type.
+  decltype(stage) stage_scaled;
   // tile[row][c] = sum_k W[row][k] panel[k][c] for the staged rows and blocks, added to the tile but for the
   // first; rows up to a multiple of kRowsTogether become whatever.
   void (*multiply)(int64_t rows, int64_t cols, const Blocks& blocks, const void* staged, const void* panel,

@@ -69,12 +69,12 @@ struct LaneRamps {
 };
 inline constexpr LaneRamps kLaneRamps;
 
-// Appends the pairs of the eight groups from `group` of the block on, whose bits are `mask`, to the `count`
-// that the list has; returns the new count.
+// Appends the pairs of the eight groups from `group` of the block on, whose bits are `mask` and whose first
+// column is `column`, to the `count` that the list has; returns the new count.
 template <class Values>
-PRUNE_INLINE int64_t append_groups(uint32_t mask, const char* values, int group, int64_t count,
-                                   PairList& list) {
-  const __m512i weights = Values::expand(mask, values);
+PRUNE_INLINE int64_t append_groups(uint32_t mask, const char* values, const ColumnScales& scales,
+                                   int64_t column, int group, int64_t count, PairList& list) {
+  const __m512i weights = Values::expand(mask, values, scales, column);
   // Group g's bits in the lowest of its 64; permutations look at no more than four.
   const __m512i bits = _mm512_srlv_epi64(_mm512_set1_epi64(mask), _mm512_load_si512(kLaneRamps.shifts));
   const auto look_up = [&](const void* table) {
@@ -151,6 +151,8 @@ struct ListFormat {
                            int64_t rows, char* staged) {
     const int64_t mask_bytes = (w.cols + 7) / 8;
     const char* values = static_cast<const char*>(w.values) + next * Values::kBytes;
+    // Of rows that are not there no scale counts.
+    const ColumnScales scales = scales_of(w, row < w.rows ? row : 0);
     for (int64_t b = blocks.first; b < blocks.first + blocks.count; ++b, staged += block_bytes(rows)) {
       auto& list = reinterpret_cast<PairList*>(staged)[row];
       _mm512_store_si512(&list, _mm512_setzero_si512());
@@ -159,9 +161,10 @@ struct ListFormat {
       if (row < w.rows)
         mask = load_mask(w.bitmask + row * mask_bytes + b * kMarkBytes, mask_bytes - b * kMarkBytes);
       const auto low = static_cast<uint32_t>(mask), high = static_cast<uint32_t>(mask >> 32);
-      int64_t count = append_groups<Values>(low, values, 0, 0, list);
+      const int64_t column = b * kBlockInputs;
+      int64_t count = append_groups<Values>(low, values, scales, column, 0, 0, list);
       values += __builtin_popcount(low) * Values::kBytes;
-      count = append_groups<Values>(high, values, 8, count, list);
+      count = append_groups<Values>(high, values, scales, column + 32, 8, count, list);
       values += __builtin_popcount(high) * Values::kBytes;
       next += __builtin_popcountll(mask);
       reinterpret_cast<uint8_t*>(reinterpret_cast<PairList*>(staged) + rows)[row] =

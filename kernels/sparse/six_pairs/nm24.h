@@ -1,20 +1,24 @@
 // 2:4: of every group one pair.
 #pragma once
 
+#include "kernels/sparse/simd/column_scales.h"
 #include "kernels/sparse/six_pairs/block.h"
 
 namespace prune::kernels {
 namespace {
 
-// Sixteen pairs of bf16, or thirty-two values: the first `count` of `values`, zeros behind them.
+// Sixteen pairs of bf16, or thirty-two values, of the 64 columns from `column` on: the first `count` of
+// `values`, zeros behind them.
 struct Bf16Values {
   static constexpr int64_t kBytes = 2;
-  static PRUNE_INLINE __m512i load(const char* values, int64_t count) {
+  static PRUNE_INLINE __m512i load(const char* values, int64_t count, const ColumnScales&, int64_t) {
     return _mm512_maskz_loadu_epi16(first_bits(count), values);
   }
-  // To the places that the mask names.
-  static PRUNE_INLINE __m512i expand(uint32_t mask, const char* values) {
-    return _mm512_mask_expand_epi16(fresh_zero(), mask, load(values, __builtin_popcount(mask)));
+  // To the places that the mask names, of the 32 columns from `column` on.
+  static PRUNE_INLINE __m512i expand(uint32_t mask, const char* values, const ColumnScales& scales,
+                                     int64_t column) {
+    return _mm512_mask_expand_epi16(fresh_zero(), mask,
+                                    load(values, __builtin_popcount(mask), scales, column));
   }
   static PRUNE_INLINE uint32_t first_bits(int64_t count) {
     return static_cast<uint32_t>((uint64_t{1} << count) - 1);
@@ -22,20 +26,53 @@ struct Bf16Values {
 };
 struct Int8Values {
   static constexpr int64_t kBytes = 1;
-  static PRUNE_INLINE __m512i load(const char* values, int64_t count) {
-    return widen(_mm256_maskz_loadu_epi8(Bf16Values::first_bits(count), values));
+  static PRUNE_INLINE __m512i load(const char* values, int64_t count, const ColumnScales&, int64_t) {
+    const __m256i v = load_bytes(values, count);
+    return round(widen_upper(v), widen_lower(v));
   }
-  static PRUNE_INLINE __m512i expand(uint32_t mask, const char* values) {
-    const __m256i v = _mm256_maskz_loadu_epi8(Bf16Values::first_bits(__builtin_popcount(mask)), values);
-    return widen(
-        _mm512_castsi512_si256(_mm512_mask_expand_epi8(fresh_zero(), mask, _mm512_castsi256_si512(v))));
+  static PRUNE_INLINE __m512i expand(uint32_t mask, const char* values, const ColumnScales&, int64_t) {
+    const __m256i v = expand_bytes(mask, values);
+    return round(widen_upper(v), widen_lower(v));
   }
-  static PRUNE_INLINE __m512i widen(__m256i v) {
-    const auto half = [](__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)); };
-    return (__m512i)_mm512_cvtne2ps_pbh(half(_mm256_extracti128_si256(v, 1)),
-                                        half(_mm256_castsi256_si128(v)));
+
+ protected:
+  static PRUNE_INLINE __m256i load_bytes(const char* values, int64_t count) {
+    return _mm256_maskz_loadu_epi8(Bf16Values::first_bits(count), values);
+  }
+  static PRUNE_INLINE __m256i expand_bytes(uint32_t mask, const char* values) {
+    const __m256i v = load_bytes(values, __builtin_popcount(mask));
+    return _mm512_castsi512_si256(_mm512_mask_expand_epi8(fresh_zero(), mask, _mm512_castsi256_si512(v)));
+  }
+  static PRUNE_INLINE __m512 widen_lower(__m256i v) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(v)));
+  }
+  static PRUNE_INLINE __m512 widen_upper(__m256i v) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(v, 1)));
+  }
+  static PRUNE_INLINE __m512i round(__m512 upper, __m512 lower) {
+    return (__m512i)_mm512_cvtne2ps_pbh(upper, lower);
   }
 };
+// Times the scales of their groups of columns, of which blocks begin at a multiple of 16.
+struct ScaledInt8Values : Int8Values {
+  static PRUNE_INLINE __m512i load(const char* values, int64_t count, const ColumnScales& scales,
+                                   int64_t column) {
+    const __m256i v = load_bytes(values, count);
+    return round(_mm512_mul_ps(widen_upper(v), scales.at(column + 32, column + 48)),
+                 _mm512_mul_ps(widen_lower(v), scales.at(column, column + 16)));
+  }
+  static PRUNE_INLINE __m512i expand(uint32_t mask, const char* values, const ColumnScales& scales,
+                                     int64_t column) {
+    const __m256i v = expand_bytes(mask, values);
+    return round(_mm512_mul_ps(widen_upper(v), scales.at(column + 16)),
+                 _mm512_mul_ps(widen_lower(v), scales.at(column)));
+  }
+};
+
+template <class Rows>
+PRUNE_INLINE ColumnScales scales_of(const Rows& w, int64_t row) {
+  return {{w.scales.row + row * w.scales_stride, w.scales.shift}, w.cols};
+}
 
 // The index nibble of a group is i + 4 j: at 4, 8, 9, 12, 13 or 14. Seven is the least distance of groups at
 // which no two pairs meet, and being odd it spreads them over all sets of the cache.
@@ -86,9 +123,11 @@ struct Nm24Format {
                         char* words) {
     const char* values = static_cast<const char*>(w.values) + row * (w.cols / 2 * Values::kBytes);
     const uint8_t* indices = w.indices + row * w.index_bytes;
+    const ColumnScales scales = scales_of(w, row);
     for (int64_t b = blocks.first; b < blocks.first + blocks.count; ++b) {
       const int64_t left = w.cols / 4 - b * kGroups, groups = left < kGroups ? left : kGroups;
-      _mm512_store_si512(pairs, Values::load(values + b * (2 * kGroups * Values::kBytes), 2 * groups));
+      _mm512_store_si512(pairs, Values::load(values + b * (2 * kGroups * Values::kBytes), 2 * groups, scales,
+                                             b * kBlockInputs));
       const uint64_t word = load_indices(indices + b * kMarkBytes, groups);
       __builtin_memcpy(words, &word, sizeof word);
       pairs += block_bytes(rows);

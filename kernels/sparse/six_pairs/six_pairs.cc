@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/sparse/buffer.h"
+#include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/six_pairs/kernel.h"
 #include "kernels/sparse/threads.h"
 
@@ -17,11 +18,9 @@ int64_t choose_chunk_rows(int64_t rows) {
   return std::min(most, (rows + kRowsTogether - 1) / kRowsTogether * kRowsTogether);
 }
 
-std::vector<float> copy_scales(const Weights& w) {
-  return w.scales == nullptr ? std::vector<float>{} : std::vector<float>(w.scales, w.scales + w.rows);
-}
-
 int64_t blocks_of(int64_t cols) { return (cols + kBlockInputs - 1) / kBlockInputs; }
+
+int64_t scales_stride(const Weights& w) { return w.scale_group == 0 ? 0 : scales_per_row(w); }
 
 Nm24Rows rows_of(const NmWeights& w, int64_t first, int64_t count) {
   const int64_t index_bytes = nm_row_bytes(w.cols, w.keep, w.group);
@@ -29,14 +28,18 @@ Nm24Rows rows_of(const NmWeights& w, int64_t first, int64_t count) {
           .indices = w.indices + first * index_bytes,
           .rows = count,
           .cols = w.cols,
-          .index_bytes = index_bytes};
+          .index_bytes = index_bytes,
+          .scales = group_scales(w, first),
+          .scales_stride = scales_stride(w)};
 }
 BitmaskRows rows_of(const BitmaskWeights& w, int64_t first, int64_t count) {
   return {.values = w.values,
           .row_offsets = w.row_offsets + first,
           .bitmask = w.bitmask + first * ((w.cols + 7) / 8),
           .rows = count,
-          .cols = w.cols};
+          .cols = w.cols,
+          .scales = group_scales(w, first),
+          .scales_stride = scales_stride(w)};
 }
 
 // In place, a thread stages a chunk for every batch; else all are staged once.
@@ -45,9 +48,10 @@ class SixPairs final : public ManyRows {
  public:
   SixPairs(const W& w, const SixPairsKernel<Rows>& kernel, int64_t chunk_rows, bool in_place)
       : ManyRows(
-            w.rows, w.cols, chunk_rows, kernel.panel, copy_scales(w),
+            w.rows, w.cols, chunk_rows, kernel.panel, copy_row_scales(w),
             kernel.block_bytes + (in_place ? kernel.staged_bytes(chunk_rows, segment_blocks(w, kernel)) : 0)),
         kernel_(kernel),
+        stage_(w.scale_group == 0 ? kernel.stage : kernel.stage_scaled),
         weights_(w),
         chunk_rows_(chunk_rows),
         in_place_(in_place) {
@@ -56,12 +60,13 @@ class SixPairs final : public ManyRows {
     staged_ = Buffer(static_cast<size_t>(chunks() * bytes));
 #pragma omp parallel for
     for (int64_t c = 0; c < chunks(); ++c)
-      kernel.stage(rows_of(w, c * chunk_rows, rows_in(c)), {0, block_count()},
-                   staged_.as<char>() + c * bytes);
+      stage_(rows_of(w, c * chunk_rows, rows_in(c)), {0, block_count()}, staged_.as<char>() + c * bytes);
   }
 
   const char* kernel_name() const override { return kernel_.name; }
-  size_t bytes() const override { return in_place_ ? stored_bytes(weights_) : own_bytes(); }
+  size_t bytes() const override {
+    return in_place_ ? stored_bytes(weights_) + group_scale_bytes(weights_) : own_bytes();
+  }
   size_t own_bytes() const override { return staged_.size() + frame_bytes(); }
   bool is_in_place() const override { return in_place_; }
 
@@ -85,8 +90,8 @@ class SixPairs final : public ManyRows {
     return (block_count() + step - 1) / step;
   }
   void stage(int64_t chunk, int64_t segment, void* scratch) const override {
-    kernel_.stage(rows_of(weights_, chunk * chunk_rows_, rows_in(chunk)), blocks_in(segment),
-                  static_cast<char*>(scratch) + kernel_.block_bytes);
+    stage_(rows_of(weights_, chunk * chunk_rows_, rows_in(chunk)), blocks_in(segment),
+           static_cast<char*>(scratch) + kernel_.block_bytes);
   }
   void multiply(int64_t chunk, int64_t segment, const void* panel, int64_t columns, float* tile,
                 void* scratch) const override {
@@ -98,6 +103,7 @@ class SixPairs final : public ManyRows {
   }
 
   const SixPairsKernel<Rows>& kernel_;
+  decltype(SixPairsKernel<Rows>::stage) stage_;
   W weights_;  // only its shape where it was staged
   int64_t chunk_rows_;
   bool in_place_;
@@ -115,7 +121,9 @@ std::unique_ptr<const Layout> make(const std::vector<Entry<Rows>>& kernels, cons
                                    const PrepareOptions& options) {
   for (const auto& [kernel, needs] : kernels) {
     const bool wanted = options.kernel.empty() || options.kernel == kernel->name;
-    if (wanted && kernel->type == weights.type && isa::runs_on(needs, options.isa))
+    const bool takes =
+        kernel->type == weights.type && (weights.scale_group == 0 || kernel->stage_scaled != nullptr);
+    if (wanted && takes && isa::runs_on(needs, options.isa))
       return std::make_unique<SixPairs<W, Rows>>(weights, *kernel, choose_chunk_rows(weights.rows),
                                                  options.in_place);
   }

@@ -256,6 +256,7 @@ class BsrTiles final : public ManyRows {
 }  // namespace
 
 std::unique_ptr<const Layout> make_bsr_few(const BsrWeights& weights, const PrepareOptions& options) {
+  if (weights.scale_group != 0) return nullptr;
   static const struct {
     const BsrFewKernel* kernel;
     uint32_t needs;
@@ -276,6 +277,7 @@ std::unique_ptr<const Layout> make_bsr_few(const BsrWeights& weights, const Prep
 }
 
 std::unique_ptr<const Layout> make_bsr_tiles(const BsrWeights& weights, const PrepareOptions& options) {
+  if (weights.scale_group != 0) return nullptr;
   static const struct {
     const BsrTileKernel* kernel;
     uint32_t needs;

@@ -98,6 +98,7 @@ class Nm24 final : public FewRows {
 }  // namespace
 
 std::unique_ptr<const Layout> make_nm24(const NmWeights& weights, const PrepareOptions& options) {
+  if (weights.scale_group != 0) return nullptr;
   static const struct {
     const Nm24Kernel* kernel;
     uint32_t needs;

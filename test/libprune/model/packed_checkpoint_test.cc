@@ -93,6 +93,23 @@ PackedFile int8_file() {
 }
 const Matrix<float> kInt8Dense{{0.5F, 0, 0, -63.5F}, {0, 0, 0, 0}, {0, 0, 6, 0}};
 
+// A row of 40 columns, three of them stored, of which the last is in a group of 32 of its own.
+PackedFile group_file() {
+  nlohmann::json entry = {{"format", "csr"}, {"values", "int8"}, {"scale_group", 32}, {"dtype", "F32"}};
+  entry["shape"] = {1, 40};
+  return {{{"w.weight", entry}},
+          {},
+          {list_of<int8_t>("w.weight.values", {1, -127, 3}),
+           list_of<int32_t>("w.weight.indices", {0, 31, 32}),
+           list_of<int64_t>("w.weight.indptr", {0, 3}),
+           {"w.weight.scales", "F32", {1, 2}, list_of<float>("", {0.5F, 2}).bytes}}};
+}
+Matrix<float> group_dense() {
+  Matrix<float> w = Matrix<float>::Zero(1, 40);
+  w(0, 0) = 0.5F, w(0, 31) = -63.5F, w(0, 32) = 6;
+  return w;
+}
+
 // Opens, checks and unpacks everything.
 Matrix<float> open_and_unpack(const PackedFile& file) {
   const TempFolder folder;
@@ -109,6 +126,7 @@ TEST(PackedCheckpoint, UnpacksByHand) {
   EXPECT_TRUE(testing::same_bits(open_and_unpack(csr_file()), kCsrDense));
   EXPECT_TRUE(testing::same_bits(open_and_unpack(bsr_file()), kBsrDense));
   EXPECT_TRUE(testing::same_bits(open_and_unpack(int8_file()), kInt8Dense));
+  EXPECT_TRUE(testing::same_bits(open_and_unpack(group_file()), group_dense()));
 }
 
 TEST(PackedCheckpoint, DescribesItsWeights) {
@@ -207,6 +225,8 @@ std::vector<Damage> damage_to_values() {
        "scales[1] is negative or not finite"},
       {"scale_infinite", int8_file, [](auto& f) { f.set("scales", 0, HUGE_VALF); },
        "scales[0] is negative or not finite"},
+      {"scale_of_a_group_nan", group_file, [](auto& f) { f.set("scales", 1, std::nanf("")); },
+       "scales[1] is negative or not finite"},
       {"scale_negative", int8_file, [](auto& f) { f.set("scales", 2, -1.0F); },
        "scales[2] is negative or not finite"},
   };
@@ -226,6 +246,9 @@ std::vector<Damage> damage_to_tensors() {
          f.tensor("scales").shape = {3, 1};
        },
        shape},
+      {"scales_of_rows_for_groups", group_file, [](auto& f) { f.tensor("scales").shape = {2}; }, shape},
+      {"scales_of_groups_for_rows", group_file, [](auto& f) { f.entry().erase("scale_group"); }, shape},
+      {"scales_of_larger_groups", group_file, [](auto& f) { f.entry()["scale_group"] = 64; }, shape},
       {"scales_of_another_type", int8_file, [](auto& f) { f.tensor("scales").dtype = "I32"; }, shape},
       {"int8_values_of_another_type", int8_file, [](auto& f) { f.tensor("values").dtype = "U8"; }, shape},
       {"values_of_another_type", csr_file, [](auto& f) { f.tensor("values").dtype = "I32"; }, shape},

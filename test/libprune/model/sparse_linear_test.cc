@@ -120,6 +120,38 @@ TEST(SparseLinear, Int8TakesTheSameWays) {
   for (const Index n : {1, 8, 20}) expect_forward(layer, stored, some_bias(32), n, rng);
 }
 
+// A scale of a power of two for each group, so that bf16 holds what is rounded.
+TEST(SparseLinear, ScalesOfGroupsTakeTheSameWays) {
+  std::mt19937 rng(testing::test_seed());
+  for (const auto& [pattern, request] :
+       {std::pair{Pattern(NM{2, 4}), FormatRequest{.format = PackedFormat::kNm}},
+        {Pattern(Unstructured{}), {.format = PackedFormat::kBitmask}},
+        {Pattern(Unstructured{}), {.format = PackedFormat::kCsr}},
+        {Pattern(Block{16, 16}), {.format = PackedFormat::kBsr, .pattern = Block{16, 16}}}}) {
+    Matrix<float> w = testing::small_weights<float>(32, 144, rng);
+    for (Index i = 0; i < w.rows(); ++i) {
+      for (Index j = 0; j < w.cols(); ++j) {
+        const float scale = std::ldexp(1.0F, int((i + j / 32) % 3) - 6);
+        w(i, j) = (j % 32 < 2 ? 127.0F : float(int(rng() % 253) - 126)) * scale;
+      }
+    }
+    apply(select_magnitude(w, pattern, 0.5), w);
+    const TempFolder folder;
+    testing::write_file(folder / "in.safetensors", testing::file_of({testing::tensor_of("dense.weight", w)}));
+    pack_checkpoint(Checkpoint(folder / "in.safetensors"),
+                    {.request = request, .values = StoredValues::kInt8, .scale_group = 32},
+                    folder / "packed.safetensors", {}, {});
+    const Checkpoint checkpoint(folder / "packed.safetensors");
+    const PackedCheckpoint packed(checkpoint);
+    const Matrix<float> stored = packed.unpack<float>(packed.weights().at(0));
+    for (const Rounding rounding : {Rounding::kBf16, Rounding::kNone}) {
+      const SparseLinear layer(packed, packed.weights()[0], some_bias(32).data(),
+                               {.rounding = rounding, .dense_from = 20});
+      for (const Index n : {1, 8, 20}) expect_forward(layer, stored, some_bias(32), n, rng);
+    }
+  }
+}
+
 TEST(SparseLinear, HoldsOneCopyAndThreadsShareIt) {
   std::mt19937 rng(testing::test_seed());
   Matrix<bf16> w = testing::small_weights<bf16>(256, 512, rng);
