@@ -49,13 +49,13 @@ Product& product_of(const Case& c, const Operation& operation, const MakeWeights
 }
 
 // oneDNN's product of dense weights of the type; for int8 weights of bf16, as it multiplies int8 by int8
-// only.
-Product& dense_peer(const Case& c, Held& held) {
+// only, unless our product does so too.
+Product& dense_peer(const Case& c, bool has_int8_inputs, Held& held) {
   Case dense = c;
   dense.op = "dense/onednn";
   dense.percent = 0;
   dense.mask = {};
-  if (dense.type == WeightType::kI8) dense.type = WeightType::kBf16;
+  if (dense.type == WeightType::kI8 && !has_int8_inputs) dense.type = WeightType::kBf16;
   const Operation& operation = *find_operation(dense.op);
   return product_of(
       dense, operation, [&] { return with_random_values(operation.random(dense.shape, 0), dense.type); },
@@ -151,7 +151,7 @@ void run_case(benchmark::State& state, const Case& c, const Operation& operation
   // The library calls a benchmark once for every repetition.
   static Held ours, peers;
   Product& product = product_of(c, operation, make, ours);
-  Product& peer = dense_peer(c, peers);
+  Product& peer = dense_peer(c, operation.has_int8_inputs, peers);
   BatchMemory memory(c.shape, c.n);
   for (const auto& [multiply, held] : {std::pair(&peer, &peers), std::pair(&product, &ours)}) {
     multiply->take(memory.view);

@@ -20,6 +20,7 @@ BatchMemory::BatchMemory(const Shape& shape, int64_t n)
     const auto r = static_cast<int>(random() >> 8);
     value = static_cast<float>((r & 1) != 0 ? 1 + (r >> 1) % 127 : -1 - (r >> 1) % 127) * kInputStep;
   }
+  for (int64_t i = 0; i < n; ++i) x[static_cast<size_t>(i * shape.cols)] = 127 * kInputStep;
 }
 
 std::vector<int8_t> as_int8(const kernels::Batch& batch) {

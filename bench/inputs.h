@@ -1,7 +1,8 @@
 // The inputs of a case, and the check of what a product made of them.
 //
 // Inputs are whole numbers of -127 to 127 in steps of 1/128: float, bf16 and int8 hold them exactly, so every
-// product, whatever it multiplies in, has the same result but for the order of its sums.
+// product, whatever it multiplies in, has the same result but for the order of its sums. Every row holds 127
+// of them, which makes them the steps that a row is rounded to.
 #pragma once
 
 #include <cstdint>

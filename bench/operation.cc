@@ -5,7 +5,7 @@
 namespace prune::bench {
 
 bool Operation::takes(const Case& c) const {
-  return std::ranges::find(types, c.type) != types.end() && c.n <= most_rows &&
+  return std::ranges::find(types, c.type) != types.end() && c.n >= least_rows && c.n <= most_rows &&
          c.shape.rows % unit.rows == 0 && c.shape.cols % unit.cols == 0;
 }
 

@@ -22,10 +22,13 @@ struct Operation {
   std::function<std::optional<Places>(const Places&)> adopt;
   // The weights outlive the product.
   std::function<std::unique_ptr<Product>(const Case&, const TestWeights&)> prepare;
+  int64_t least_rows = 1;
   int64_t most_rows = std::numeric_limits<int64_t>::max();
   // Rows and columns must be multiples of this.
   Block unit = {1, 1};
   bool is_in_quick = false;
+  // Rounds X to int8, and is compared with a dense product of int8 by int8.
+  bool has_int8_inputs = false;
 
   bool takes(const Case& c) const;
 };

@@ -33,7 +33,10 @@ class PlanProduct final : public Product {
   void run(const kernels::Batch& batch) override { plans_[next_++ % plans_.size()].run(batch); }
   double bytes() const override { return bytes_; }
   std::string kernel(int64_t n) const override { return plans_[0].kernel_name(n); }
-  int rate() const override { return kernel(1).ends_with("avx512bf16") ? 2 : 1; }
+  int rate() const override {
+    const std::string name = kernel(1);
+    return name.find("_bytes_") != std::string::npos ? 4 : name.ends_with("avx512bf16") ? 2 : 1;
+  }
 
  private:
   std::shared_ptr<void> keeps_;

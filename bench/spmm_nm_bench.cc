@@ -7,10 +7,16 @@ namespace {
 // percents: of the zeros of `keep` of every `group`; 1:4 shares its name with 2:4, its percentage differs.
 int32_t kept(int32_t group, int percent) { return group * (100 - percent) / 100; }
 
-Operation nm_operation(const char* name, int32_t group, const std::vector<int>& percents) {
+Operation nm_operation(const char* name, int32_t group, const std::vector<int>& percents,
+                       bool has_int8_inputs = false) {
   Operation op;
   op.name = name;
   op.types = {WeightType::kF32, WeightType::kBf16, WeightType::kI8};
+  if (has_int8_inputs) {
+    op.types = {WeightType::kI8};
+    op.least_rows = kMostFewRows + 1;
+    op.has_int8_inputs = true;
+  }
   op.percents = percents;
   op.unit = {1, group};
   op.random = [=](const Shape& shape, int percent) {
@@ -25,7 +31,9 @@ Operation nm_operation(const char* name, int32_t group, const std::vector<int>& 
   op.prepare = [=](const Case& c, const TestWeights& weights) {
     const auto keep = static_cast<int32_t>(weights.places.indptr[1] * group / c.shape.cols);
     const PackedNm packed = pack_nm(weights, keep, group);
-    return plan_product(c.n, [&](kernels::Use use) { return kernels::prepare(packed.view, {.use = use}); });
+    return plan_product(c.n, [&](kernels::Use use) {
+      return kernels::prepare(packed.view, {.use = use, .int8_inputs = has_int8_inputs});
+    });
   };
   return op;
 }
@@ -33,7 +41,8 @@ Operation nm_operation(const char* name, int32_t group, const std::vector<int>& 
 }  // namespace
 
 std::vector<Operation> nm_operations() {
-  std::vector<Operation> list = {nm_operation("spmm_nm", 4, {50, 75}), nm_operation("spmm_nm_4of8", 8, {50})};
+  std::vector<Operation> list = {nm_operation("spmm_nm", 4, {50, 75}), nm_operation("spmm_nm_4of8", 8, {50}),
+                                 nm_operation("spmm_nm_w8a8", 4, {50}, /*has_int8_inputs=*/true)};
   list[0].is_in_quick = true;
   return list;
 }

@@ -27,6 +27,10 @@ int64_t ManyRows::panel_bytes() const {
                   Buffer::kAlignment);
 }
 
+int64_t ManyRows::steps_bytes(int64_t n) const {
+  return code_.find_step == nullptr ? 0 : round_up(n * int64_t{sizeof(float)}, Buffer::kAlignment);
+}
+
 int64_t ManyRows::tile_bytes() const { return chunk_rows_ * code_.panel_columns * int64_t{sizeof(float)}; }
 
 // Tiles and the scratch memory behind them.
@@ -51,11 +55,12 @@ int64_t ManyRows::panels_at_once(int64_t n) const {
 
 size_t ManyRows::workspace_bytes(int64_t n, int threads) const {
   const int64_t at_once = panels_at_once(n);
-  return static_cast<size_t>(at_once * panel_bytes() + threads * thread_bytes(at_once));
+  return static_cast<size_t>(steps_bytes(n) + at_once * panel_bytes() + threads * thread_bytes(at_once));
 }
 
 void ManyRows::run(const Batch& batch, int threads, void* workspace) const {
-  char* panels = static_cast<char*>(workspace);
+  float* steps = code_.find_step == nullptr ? nullptr : static_cast<float*>(workspace);
+  char* panels = static_cast<char*>(workspace) + steps_bytes(batch.n);
   const int64_t at_once = panels_at_once(batch.n), width = panel_width(batch.n);
   const int64_t together = panels_together(at_once);
   char* tiles = panels + at_once * panel_bytes();
@@ -63,11 +68,12 @@ void ManyRows::run(const Batch& batch, int threads, void* workspace) const {
 #pragma omp parallel num_threads(threads)
   {
     float* own_tiles = reinterpret_cast<float*>(tiles + thread_index() * thread_bytes(at_once));
+    if (steps != nullptr) find_steps(batch, steps);
     for (int64_t c0 = 0; c0 < batch.n; c0 += at_once * width) {
       const int64_t count = std::min(at_once, divide_up(batch.n - c0, width));
 #pragma omp for schedule(static)
       for (int64_t i = 0; i < count * slabs; ++i) {
-        pack_slab(batch, c0 + i / slabs * width, i % slabs * kPackDepth, width,
+        pack_slab(batch, c0 + i / slabs * width, i % slabs * kPackDepth, width, steps,
                   panels + i / slabs * panel_bytes());
       }
       // Chunks differ in cost and cores in speed, so threads take the next chunk when they are free. All
@@ -76,18 +82,26 @@ void ManyRows::run(const Batch& batch, int threads, void* workspace) const {
 #pragma omp for schedule(dynamic)
       for (int64_t i = 0; i < groups * chunks; ++i) {
         const int64_t first = i % groups * together;
-        multiply_chunk(
-            batch, i / groups,
-            {c0 + first * width, std::min(together, count - first), width, panels + first * panel_bytes()},
-            own_tiles);
+        multiply_chunk(batch, i / groups,
+                       {c0 + first * width, std::min(together, count - first), width,
+                        panels + first * panel_bytes(), steps},
+                       own_tiles);
       }
     }
   }
 }
 
-void ManyRows::pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t width, char* panel) const {
+// By the threads of the region that calls.
+void ManyRows::find_steps(const Batch& batch, float* steps) const {
+#pragma omp for schedule(static)
+  for (int64_t i = 0; i < batch.n; ++i) steps[i] = code_.find_step(batch.x + i * batch.ldx, cols_);
+}
+
+void ManyRows::pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t width, const float* steps,
+                         char* panel) const {
   code_.pack(batch.x + column * batch.ldx + k, batch.ldx, std::min(width, batch.n - column),
-             std::min(kPackDepth, cols_ - k), panel + k * code_.panel_columns * code_.input_bytes);
+             std::min(kPackDepth, cols_ - k), steps == nullptr ? nullptr : steps + column,
+             panel + k * code_.panel_columns * code_.input_bytes);
 }
 
 void ManyRows::multiply_chunk(const Batch& batch, int64_t chunk, const Panels& panels, float* tiles) const {
@@ -98,7 +112,8 @@ void ManyRows::multiply_chunk(const Batch& batch, int64_t chunk, const Panels& p
   for (int64_t segment = 0; segment < segments(); ++segment) {
     if (stages()) stage(chunk, segment, scratch);
     for (int64_t p = 0; p < panels.count; ++p) {
-      const Panels one{panels.column + p * panels.width, 1, panels.width, panels.data + p * panel_bytes()};
+      const Panels one{panels.column + p * panels.width, 1, panels.width, panels.data + p * panel_bytes(),
+                       panels.steps};
       float* sums = at_once ? tiles : tiles + p * tile;
       multiply(chunk, segment, one.data, std::min(one.width, batch.n - one.column), sums, scratch);
       if (at_once) store_chunk(batch, chunk, one, sums);
@@ -114,6 +129,7 @@ void ManyRows::store_chunk(const Batch& batch, int64_t chunk, const Panels& pane
     const int64_t column = panels.column + p * panels.width;
     code_.store(tiles, std::min(chunk_rows_, rows_ - row), std::min(panels.width, batch.n - column),
                 scales_.empty() ? nullptr : scales_.data() + row,
+                panels.steps == nullptr ? nullptr : panels.steps + column,
                 batch.bias == nullptr ? nullptr : batch.bias + row, batch.y + column * batch.ldy + row,
                 batch.ldy);
   }

@@ -15,12 +15,18 @@ struct PanelCode {
   int32_t panel_columns;   // row stride of a panel in inputs, and of a tile in floats
   int32_t input_bytes;     // of an input as packed
 
-  // panel[k][c] from x[c * ldx + k], k < depth, c < columns; missing columns of a vector become zero.
-  void (*pack)(const float* x, int64_t ldx, int64_t columns, int64_t depth, void* panel);
-  // y[c * ldy + row] = tile[row][c] * scales[row] + bias[row]; scales and bias may be null.
-  void (*store)(const float* tile, int64_t rows, int64_t columns, const float* scales, const float* bias,
-                float* y, int64_t ldy);
+  // panel[k][c] from x[c * ldx + k], k < depth, c < columns; missing columns of a vector become zero. steps
+  // [columns] where there is find_step, else null.
+  void (*pack)(const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* steps, void* panel);
+  // y[c * ldy + row] = tile[row][c] * scales[row] * steps[c] + bias[row]; scales, steps and bias may be null.
+  void (*store)(const float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
+                const float* bias, float* y, int64_t ldy);
+  // For panels of integers: of what a row of X [cols] is packed as multiples. Tiles then hold int32_t.
+  float (*find_step)(const float* x, int64_t cols) = nullptr;
 };
+
+// Inputs up to which products of bytes by int8 add up to 32 bits, whatever they are.
+inline constexpr int64_t kMostByteInputs = int64_t{1} << 17;
 
 class ManyRows : public Layout {
  public:
@@ -55,15 +61,19 @@ class ManyRows : public Layout {
 
  private:
   int64_t panel_bytes() const;
+  int64_t steps_bytes(int64_t n) const;
   int64_t tile_bytes() const;
   int64_t thread_bytes(int64_t panels) const;
   int64_t panel_width(int64_t n) const;
   int64_t panels_at_once(int64_t n) const;
-  void pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t width, char* panel) const;
+  void find_steps(const Batch& batch, float* steps) const;
+  void pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t width, const float* steps,
+                 char* panel) const;
   // The panels of a batch that are packed: `count` of them, of columns from `column` on.
   struct Panels {
     int64_t column, count, width;
     const char* data;
+    const float* steps;  // of all rows of the batch, or null
   };
   void multiply_chunk(const Batch& batch, int64_t chunk, const Panels& panels, float* tiles) const;
   void store_chunk(const Batch& batch, int64_t chunk, const Panels& panels, const float* tiles) const;

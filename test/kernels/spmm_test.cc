@@ -17,6 +17,8 @@ struct KernelLine {
   uint32_t needs;
 };
 
+bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
 // X, Y and bias of a batch. Rows are farther apart than they are long, and start off alignment; the gaps hold
 // what no kernel may read (NaN) or write (a mark).
 struct TestBatch {
@@ -42,6 +44,14 @@ struct TestBatch {
   }
 };
 
+// Kernels in bytes round a row of X to multiples of its largest element / 127.
+double input_error(const Plan& plan, const float* x, int64_t n, int64_t cols) {
+  if (!contains(plan.kernel_name(n), "_bytes_")) return 0;
+  double largest = 0;
+  for (int64_t k = 0; k < cols; ++k) largest = std::max<double>(largest, std::abs(x[k]));
+  return largest / 253;
+}
+
 void check(const Plan& plan, const TestMatrix& m, int64_t n, double relative, std::mt19937& rng) {
   SCOPED_TRACE(testing::Message() << plan.kernel_name(n) << " " << m.rows << " x " << m.cols << ", n = " << n
                                   << ", seed " << test_seed());
@@ -49,13 +59,14 @@ void check(const Plan& plan, const TestMatrix& m, int64_t n, double relative, st
   const Batch view = batch.view();
   plan.run(view);
   for (int64_t i = 0; i < n; ++i) {
+    const double off = input_error(plan, view.x + i * view.ldx, n, m.cols) / relative;
     for (int64_t r = 0; r < m.rows; ++r) {
       // Four sums of each kind, so that the additions need not wait for each other.
       double sums[4] = {}, magnitudes[4] = {};
       for (int64_t k = 0; k < m.cols; ++k) {
-        const double product = double{m.scale(r, k)} * m.at(r, k) * view.x[i * view.ldx + k];
-        sums[k % 4] += product;
-        magnitudes[k % 4] += std::abs(product);
+        const double weight = double{m.scale(r, k)} * m.at(r, k), x = view.x[i * view.ldx + k];
+        sums[k % 4] += weight * x;
+        magnitudes[k % 4] += std::abs(weight) * (std::abs(x) + off);
       }
       const double bias = batch.bias.empty() ? 0.0 : batch.bias[r];
       const double sum = sums[0] + sums[1] + sums[2] + sums[3] + bias;
@@ -70,8 +81,6 @@ void check(const Plan& plan, const TestMatrix& m, int64_t n, double relative, st
   ASSERT_EQ(batch.y[0], TestBatch::kMark);
 }
 
-bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
-
 // The weight types that a kernel takes, from its name: <op>_<type>_<isa>. Row lists take any type, but those
 // in bf16 would round float weights.
 std::vector<WeightType> types_of(const std::string& kernel) {
@@ -82,7 +91,12 @@ std::vector<WeightType> types_of(const std::string& kernel) {
       contains(kernel, "bsr_tile4_bf16") || contains(kernel, "bsr_tile8_bf16"))
     return {WeightType::kBf16, WeightType::kI8};
   if (contains(kernel, "_bf16_")) return {WeightType::kBf16};
-  return {contains(kernel, "_i8_") ? WeightType::kI8 : WeightType::kF32};
+  return {contains(kernel, "_i8_") || contains(kernel, "_bytes_") ? WeightType::kI8 : WeightType::kF32};
+}
+
+// And of how many inputs a block must be a multiple.
+int inputs_together_in(const std::string& kernel) {
+  return contains(kernel, "_bytes_") ? 4 : contains(kernel, "_bf16_avx512bf16") ? 2 : 1;
 }
 
 // Blocks must be a multiple of this high: bsr16_f32_avx512 takes strips of 16 rows, bsr_tile4_* strips of 4.
@@ -106,6 +120,26 @@ class KernelTest : public testing::TestWithParam<KernelLine> {
     for (const int64_t n : batches) {
       ASSERT_STREQ(plan.kernel_name(n), GetParam().name);
       ASSERT_NO_FATAL_FAILURE(check(plan, m, n, bound_of(GetParam().name), rng_));
+    }
+  }
+
+  // Of kernels in bytes: whole numbers of -127 to 127, times a power of two, come out as they are: no sum may
+  // be off by one.
+  template <class View>
+  void check_integers(const TestMatrix& m, View view, int64_t n) {
+    if (!contains(GetParam().name, "_bytes_")) return;
+    view.scales = nullptr;
+    std::vector<float> x(n * m.cols), y(n * m.rows);
+    std::uniform_int_distribution<int> whole(-127, 127);
+    for (float& value : x) value = 0x1p-9F * static_cast<float>(whole(rng_));
+    for (int64_t i = 0; i < n; ++i) x[i * m.cols + i % m.cols] = i % 2 == 0 ? 127 * 0x1p-9F : -127 * 0x1p-9F;
+    prepare(view, options_).run({x.data(), m.cols, y.data(), m.rows, n});
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t r = 0; r < m.rows; ++r) {
+        double sum = 0;
+        for (int64_t k = 0; k < m.cols; ++k) sum += static_cast<double>(m.at(r, k)) * x[i * m.cols + k];
+        ASSERT_EQ(y[i * m.rows + r], static_cast<float>(sum)) << "row " << i << ", output " << r;
+      }
     }
   }
 
@@ -227,6 +261,7 @@ TEST_P(SixPairsKernelTest, TwoOfFour) {
       ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 33, 65, 130}));
     }
     EXPECT_LT(prepare(packed.view, options_).own_bytes(), 600U);
+    ASSERT_NO_FATAL_FAILURE(check_integers(m, packed.view, 65));
   }
   const TestMatrix two_chunks = random_matrix(259, 100, type, {.keep = 2, .group = 4}, rng_);
   ASSERT_NO_FATAL_FAILURE(check_all(two_chunks, PackedNm(two_chunks, 2, 4).view, {33, 520}));
@@ -325,7 +360,7 @@ TEST_P(BsrKernelTest, Blocks) {
     for (const auto& [rows, cols] :
          {std::pair{4, 1}, {4, 4}, {8, 8}, {16, 1}, {16, 16}, {64, 64}, {12, 20}, {48, 7}}) {
       if (rows % strip_rows_of(GetParam().name) != 0) continue;
-      if (contains(GetParam().name, "_bf16_avx512bf16") && cols % 2 != 0) continue;
+      if (cols % inputs_together_in(GetParam().name) != 0) continue;
       for (const double density : {0.0, 0.3, 1.0}) {
         const TestMatrix m =
             random_matrix(rows * (1 + 130 / rows), cols * (1 + 140 / cols), type,
@@ -334,6 +369,7 @@ TEST_P(BsrKernelTest, Blocks) {
         options_.in_place =
             density == 0.3;  // tiles that are cut for every batch, a second panel after the first
         ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 2, 3, 4, 9, 33, 65, 130}));
+        ASSERT_NO_FATAL_FAILURE(check_integers(m, packed.view, 33));
       }
     }
   }
@@ -514,6 +550,36 @@ TEST(Plan, ScalesOfGroups) {
               [](const auto& m) { return PackedBsr(m, 16, 16); });
   check_plans(random(24, 210, {.density = 0.4, .block_rows = 3, .block_cols = 5}),
               [](const auto& m) { return PackedBsr(m, 3, 5); });
+}
+
+// Only where they are asked for, only for many rows of X, and never of infinity a number.
+TEST(Plan, BytesAreAskedFor) {
+  std::mt19937 rng(test_seed());
+  const TestMatrix m = random_matrix(32, 128, WeightType::kI8, {.keep = 2, .group = 4}, rng);
+  const PackedNm nm(m, 2, 4);
+  const TestMatrix blocks =
+      random_matrix(32, 128, WeightType::kI8, {.block_rows = 16, .block_cols = 16}, rng);
+  const PackedBsr bsr(blocks, 16, 16);
+  const bool has_them = isa::runs_on(isa::kAvx512 | isa::kAvx512Bf16, isa::supported());
+  for (const Plan& plan : {prepare(nm.view), prepare(bsr.view), prepare(nm.view, {.in_place = true})}) {
+    for (const int64_t n : {1, 40}) EXPECT_FALSE(contains(plan.kernel_name(n), "_bytes_"));
+  }
+  for (const Plan& plan : {prepare(nm.view, {.int8_inputs = true}), prepare(bsr.view, {.int8_inputs = true}),
+                           prepare(nm.view, {.in_place = true, .int8_inputs = true})}) {
+    EXPECT_FALSE(contains(plan.kernel_name(1), "_bytes_"));
+    EXPECT_EQ(contains(plan.kernel_name(40), "_bytes_"), has_them);
+    std::vector<float> x(40 * 128, 1.0F), y(40 * 32);
+    x[0] = INFINITY;
+    x[128 + 5] = NAN;
+    std::fill_n(x.begin() + 256, 128, 0.0F);
+    plan.run({x.data(), 128, y.data(), 32, 40});
+    if (has_them) {
+      EXPECT_FALSE(std::isfinite(y[0]));
+      EXPECT_FALSE(std::isfinite(y[32]));
+    }
+    EXPECT_EQ(y[64], 0.0F);
+    EXPECT_TRUE(std::isfinite(y[96]));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, PlanTest,

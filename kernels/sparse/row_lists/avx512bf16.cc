@@ -10,7 +10,7 @@ namespace {
 // lane, then the second four. The panel therefore keeps 32 columns in the order 0-3, 16-19, 4-7, 20-23, 8-11,
 // ..., and the two results hold columns 0-15 and 16-31.
 template <int Columns>
-void pack(const float* x, int64_t ldx, int64_t columns, int64_t depth, void* packed) {
+void pack(const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* /*steps*/, void* packed) {
   const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
   for (int64_t c = 0; c < columns; c += 32) {
     for (int64_t k = 0; k < depth; k += 16) {
@@ -47,9 +47,9 @@ struct PairInputs {
 };
 
 template <int Columns>
-void store(const float* tile, int64_t rows, int64_t columns, const float* scales, const float* bias, float* y,
-           int64_t ldy) {
-  store_tile<Avx512F32>(tile, Columns, rows, columns, scales, bias, y, ldy);
+void store(const float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
+           const float* bias, float* y, int64_t ldy) {
+  store_tile<Avx512F32>(tile, Columns, rows, columns, scales, steps, bias, y, ldy);
 }
 
 // NV vectors wide.

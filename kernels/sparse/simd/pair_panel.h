@@ -11,7 +11,8 @@ namespace {
 // Inputs 2 p and 2 p + 1 lie in the lower and upper half of each 32 bits: panel[p][c], Columns a row. Columns
 // up to the next multiple of Step and inputs up to the next multiple of 4 become zero.
 template <int Columns, int Step>
-void pack_pairs(const float* x, int64_t ldx, int64_t columns, int64_t depth, void* packed) {
+void pack_pairs(const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* /*steps*/,
+                void* packed) {
   constexpr int64_t kAhead = 64;
   for (int64_t c = 0; c < (columns + Step - 1) / Step * Step; c += 16) {
     // Where there are no more rows of X the pointer is not used, so it must not be formed past the end.
@@ -33,8 +34,8 @@ void pack_pairs(const float* x, int64_t ldx, int64_t columns, int64_t depth, voi
 
 template <int Columns>
 void store_sums_of_pairs(const float* tile, int64_t rows, int64_t columns, const float* scales,
-                         const float* bias, float* y, int64_t ldy) {
-  store_tile<Avx512F32>(tile, Columns, rows, columns, scales, bias, y, ldy);
+                         const float* steps, const float* bias, float* y, int64_t ldy) {
+  store_tile<Avx512F32>(tile, Columns, rows, columns, scales, steps, bias, y, ldy);
 }
 
 // Batches come in multiples of Step columns, itself a multiple of 16.

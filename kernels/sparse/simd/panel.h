@@ -32,11 +32,24 @@ PRUNE_INLINE void pack_panel(const float* x, int64_t ldx, int64_t columns, int64
   }
 }
 
-// y[c * ldy + r] = tile[r * stride + c] * scales[r] + bias[r] for r < rows and c < columns. scales and bias
-// may be null.
+// Sums in a tile are floats, unless V says otherwise.
+template <class V>
+PRUNE_INLINE typename V::Reg load_sum(const float* p) {
+  if constexpr (requires { V::load_sum(p); }) return V::load_sum(p);
+  return V::load(p);
+}
+template <class V>
+PRUNE_INLINE float read_sum(const float* p) {
+  if constexpr (requires { V::read_sum(p); }) return V::read_sum(p);
+  return *p;
+}
+
+// y[c * ldy + r] = tile[r * stride + c] * scales[r] * steps[c] + bias[r] for r < rows and c < columns.
+// scales, steps and bias may be null.
 template <class V>
 PRUNE_INLINE void store_tile(const float* tile, int64_t stride, int64_t rows, int64_t columns,
-                             const float* scales, const float* bias, float* y, int64_t ldy) {
+                             const float* scales, const float* steps, const float* bias, float* y,
+                             int64_t ldy) {
   constexpr int kWidth = V::kWidth;
   const int64_t whole = rows - rows % kWidth;
   // Rows innermost: a row of Y is then written from one end to the other.
@@ -47,19 +60,21 @@ PRUNE_INLINE void store_tile(const float* tile, int64_t stride, int64_t rows, in
       for (int i = 0; i < kWidth && i < present; ++i)
         __builtin_prefetch(y + (c + i) * ldy + r + 4 * kWidth, 1);
       typename V::Reg t[kWidth];
-      for (int i = 0; i < kWidth; ++i) t[i] = V::load(tile + (r + i) * stride + c);
+      for (int i = 0; i < kWidth; ++i) t[i] = load_sum<V>(tile + (r + i) * stride + c);
       V::transpose(t);
       const typename V::Reg scale = scales != nullptr ? V::load(scales + r) : V::zero();
       const typename V::Reg shift = bias != nullptr ? V::load(bias + r) : V::zero();
       for (int i = 0; i < kWidth; ++i) {
         if (i >= present) break;
+        if (steps != nullptr) t[i] = V::fma(t[i], V::broadcast(steps + c + i), V::zero());
         V::store(y + (c + i) * ldy + r, scales != nullptr ? V::fma(t[i], scale, shift) : V::add(t[i], shift));
       }
     }
     for (int64_t r = whole; r < rows; ++r) {
       const float scale = scales != nullptr ? scales[r] : 1.0f, shift = bias != nullptr ? bias[r] : 0.0f;
       for (int64_t i = 0; i < present; ++i) {
-        y[(c + i) * ldy + r] = tile[r * stride + c + i] * scale + shift;
+        const float step = steps != nullptr ? steps[c + i] : 1.0f;
+        y[(c + i) * ldy + r] = read_sum<V>(tile + r * stride + c + i) * step * scale + shift;
       }
     }
   }
@@ -72,11 +87,11 @@ constexpr PanelCode make_panel_code() {
       .vector_columns = V::kWidth,
       .panel_columns = Stride,
       .input_bytes = 4,
-      .pack = [](const float* x, int64_t ldx, int64_t columns, int64_t depth,
+      .pack = [](const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* /*steps*/,
                  void* panel) { pack_panel<V>(x, ldx, columns, depth, Stride, static_cast<float*>(panel)); },
-      .store = [](const float* tile, int64_t rows, int64_t columns, const float* scales, const float* bias,
-                  float* y,
-                  int64_t ldy) { store_tile<V>(tile, Stride, rows, columns, scales, bias, y, ldy); },
+      .store = [](const float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
+                  const float* bias, float* y,
+                  int64_t ldy) { store_tile<V>(tile, Stride, rows, columns, scales, steps, bias, y, ldy); },
   };
 }
 

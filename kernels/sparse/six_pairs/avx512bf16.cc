@@ -1,3 +1,4 @@
+#include "kernels/sparse/six_pairs/bytes.h"
 #include "kernels/sparse/six_pairs/lists.h"
 #include "kernels/sparse/six_pairs/nm24.h"
 
@@ -6,12 +7,18 @@ namespace {
 
 template <class Format, class Rows>
 constexpr SixPairsKernel<Rows> kernel(const char* name, WeightType type) {
+  using Shape = typename Format::Shape;
+  constexpr bool kInBytes = Shape::Input::kBytes == 1;
   return {
       .name = name,
       .type = type,
-      .panel = make_pair_panel_code<kColumns, 32>(),
+      .in_bytes = kInBytes,
+      .panel = kInBytes ? make_byte_pair_panel_code<Shape::kColumns>()
+                        : make_pair_panel_code<Shape::kColumns, 32>(),
+      .chunk_rows = Format::kChunkRows,
+      .block_inputs = Shape::kInputs,
       .segment_blocks = Format::kSegmentBlocks,
-      .block_bytes = Format::Places::kRows * kPairBytes,
+      .block_bytes = Format::Places::kRows * Shape::kPairBytes,
       .staged_bytes = [](int64_t rows,
                          int64_t blocks) { return Format::kStateBytes + blocks * Format::block_bytes(rows); },
       .stage = Format::stage,
@@ -32,6 +39,8 @@ constexpr SixPairsKernel<Nm24Rows> six_pairs_nm24_bf16_avx512bf16 =
     kernel<Nm24Format<Bf16Values>, Nm24Rows>("six_pairs_nm24_bf16_avx512bf16", WeightType::kBf16);
 constexpr SixPairsKernel<Nm24Rows> six_pairs_nm24_i8_avx512bf16 =
     kernel<Nm24Format<Int8Values>, Nm24Format<ScaledInt8Values>, Nm24Rows>("six_pairs_nm24_i8_avx512bf16");
+constexpr SixPairsKernel<Nm24Rows> six_pairs_nm24_bytes_avx512bf16 =
+    kernel<ByteFormat, Nm24Rows>("six_pairs_nm24_bytes_avx512bf16", WeightType::kI8);
 constexpr SixPairsKernel<BitmaskRows> six_pairs_bitmask_bf16_avx512bf16 =
     kernel<ListFormat<Bf16Values>, BitmaskRows>("six_pairs_bitmask_bf16_avx512bf16", WeightType::kBf16);
 constexpr SixPairsKernel<BitmaskRows> six_pairs_bitmask_i8_avx512bf16 =

@@ -9,25 +9,48 @@
 namespace prune::kernels {
 namespace {
 
-inline constexpr int kColumns = 128;
-inline constexpr int kPairShift = 9;
-inline constexpr int64_t kPairBytes = int64_t{1}
-                                      << kPairShift;  // of a row of the panel, and of a pair of a group
-// A block of twelve groups is 36 KB of pairs. More would crowd out the rest of the first-level cache, fewer
-// would fetch and put back sums more often.
-inline constexpr int64_t kGroups = 12;
-static_assert(kBlockInputs == 4 * kGroups);
-inline constexpr int64_t kMarkBytes = kGroups / 2;  // of a row of W: 2:4 indices, or a bitmask
+// Two inputs side by side, each as wide as this.
+struct Bf16Input {
+  static constexpr int kBytes = 2;
+  static PRUNE_INLINE __m512i lower() { return _mm512_set1_epi32(0xffff); }
+  static PRUNE_INLINE __m512i up(__m512i v) { return _mm512_slli_epi32(v, 16); }
+  static PRUNE_INLINE __m512i down(__m512i v) { return _mm512_srli_epi32(v, 16); }
+};
+struct ByteInput {
+  static constexpr int kBytes = 1;
+  static PRUNE_INLINE __m512i lower() { return _mm512_set1_epi16(0xff); }
+  static PRUNE_INLINE __m512i up(__m512i v) { return _mm512_slli_epi16(v, 8); }
+  static PRUNE_INLINE __m512i down(__m512i v) { return _mm512_srli_epi16(v, 8); }
+};
 
-// Where pairs lie is Places: pair (i, j) of a group at place(i, j) rows behind its own begin, groups
-// kDistance rows apart.
-template <class Places, int NV>
+// 36 KB of pairs in all that follow. More would crowd out the rest of the first-level cache, less would fetch
+// and put back sums more often.
+template <class Input_, int Columns, int Groups>
+struct BlockShape {
+  using Input = Input_;
+  static constexpr int kColumns = Columns;
+  static constexpr int64_t kGroups = Groups, kInputs = 4 * kGroups;
+  static constexpr int64_t kMarkBytes = kGroups / 2;  // of a row of W: 2:4 indices, or a bitmask
+  // Of a pair of a group, and of half a group of the panel.
+  static constexpr int64_t kPairBytes = int64_t{2} * Input::kBytes * Columns;
+  static constexpr int kPairShift = __builtin_ctz(kPairBytes);
+  static_assert(kPairBytes == int64_t{1} << kPairShift);
+};
+
+using Bf16Shape = BlockShape<Bf16Input, /*Columns=*/128, /*Groups=*/12>;
+using ByteShape = BlockShape<ByteInput, /*Columns=*/128, /*Groups=*/24>;
+
+// Vectors vectors of every pair. Where pairs lie is Places: pair (i, j) of a group at place(i, j) rows behind
+// its own begin, groups kDistance rows apart.
+template <class Shape, class Places, int Vectors>
 void make_pairs(const char* panel, int64_t groups, char* block) {
-  const __m512i low = _mm512_set1_epi32(0xffff);
-  for (int64_t g = 0; g < kGroups; ++g, panel += 2 * kPairBytes, block += Places::kDistance * kPairBytes) {
-    for (int v = 0; v < NV; ++v) {
+  using Input = typename Shape::Input;
+  constexpr int64_t kBytes = Shape::kPairBytes;
+  const __m512i lower = Input::lower();
+  for (int64_t g = 0; g < Shape::kGroups; ++g, panel += 2 * kBytes, block += Places::kDistance * kBytes) {
+    for (int v = 0; v < Vectors; ++v) {
       const auto put = [&](int i, int j, __m512i pair) {
-        _mm512_store_si512(block + Places::place(i, j) * kPairBytes + 64 * v, pair);
+        _mm512_store_si512(block + Places::place(i, j) * kBytes + 64 * v, pair);
       };
       if (g >= groups) {
         // Of a group that is not there the first pair is multiplied by zero: it must be a number.
@@ -35,10 +58,10 @@ void make_pairs(const char* panel, int64_t groups, char* block) {
         continue;
       }
       const __m512i x01 = _mm512_loadu_si512(panel + 64 * v);
-      const __m512i x23 = _mm512_loadu_si512(panel + kPairBytes + 64 * v);
-      const __m512i x1 = _mm512_srli_epi32(x01, 16), x2 = _mm512_slli_epi32(x23, 16);
+      const __m512i x23 = _mm512_loadu_si512(panel + kBytes + 64 * v);
+      const __m512i x1 = Input::down(x01), x2 = Input::up(x23);
       // The lower half of the first, the upper half of the second.
-      const auto join = [&](__m512i a, __m512i b) { return _mm512_ternarylogic_epi32(low, a, b, 0xca); };
+      const auto join = [&](__m512i a, __m512i b) { return _mm512_ternarylogic_epi32(lower, a, b, 0xca); };
       put(0, 1, x01);
       put(0, 2, join(x01, x2));
       put(0, 3, join(x01, x23));
@@ -73,39 +96,42 @@ PRUNE_INLINE void store_sums(const __m512 (&acc)[NV], float* tile) {
   for (int v = 0; v < NV; ++v) _mm512_store_ps(tile + 16 * v, acc[v]);
 }
 
-// tile = staged weights times the panel: Format::multiply_block<NV>(staged, rows, block, tile) for every
-// block.
+template <class Format>
+void zero_sums(const char* /*state*/, int64_t rows, float* tile) {
+  for (int64_t i = 0; i < rows * Format::Shape::kColumns; i += 16)
+    _mm512_store_ps(tile + i, _mm512_setzero_ps());
+}
+
+// tile = staged weights times the panel, NV vectors of sums wide: Format::begin(state, rows, tile), then
+// Format::multiply_block<NV>(staged, rows, block, tile) for every block.
 template <class Format, int NV>
 void multiply_panel(int64_t rows, int64_t cols, const Blocks& blocks, const char* staged, const char* panel,
                     float* tile, char* block) {
-  for (int64_t i = 0; blocks.first == 0 && i < rows * kColumns; i += 16)
-    _mm512_store_ps(tile + i, _mm512_setzero_ps());
-  panel += 2 * kGroups * kPairBytes * blocks.first;
+  using Shape = typename Format::Shape;
+  constexpr int64_t kPanelBytes = 2 * Shape::kGroups * Shape::kPairBytes;
+  if (blocks.first == 0) Format::begin(staged, rows, tile);
+  panel += kPanelBytes * blocks.first;
   staged += Format::kStateBytes;
   for (int64_t b = blocks.first; b < blocks.first + blocks.count; ++b) {
-    make_pairs<typename Format::Places, NV>(panel, (cols + 3) / 4 - b * kGroups, block);
+    make_pairs<Shape, typename Format::Places, NV * Shape::Input::kBytes / 2>(
+        panel, (cols + 3) / 4 - b * Shape::kGroups, block);
     Format::template multiply_block<NV>(staged, rows, block, tile);
-    panel += 2 * kGroups * kPairBytes;
+    panel += kPanelBytes;
     staged += Format::block_bytes(rows);
   }
 }
 
-template <class Format>
+// Picks the code for the number of vectors that the columns fill, two by two.
+template <class Format, int NV = Format::Shape::kColumns / 16>
 void multiply_columns(int64_t rows, int64_t cols, const Blocks& blocks, const void* staged, const void* panel,
-                      int64_t columns, float* tile, void* scratch) {
-  rows = (rows + kRowsTogether - 1) / kRowsTogether * kRowsTogether;
-  const auto *weights = static_cast<const char*>(staged), *from = static_cast<const char*>(panel);
-  auto* block = static_cast<char*>(scratch);
-  switch ((columns + 31) / 32) {
-    case 1:
-      return multiply_panel<Format, 2>(rows, cols, blocks, weights, from, tile, block);
-    case 2:
-      return multiply_panel<Format, 4>(rows, cols, blocks, weights, from, tile, block);
-    case 3:
-      return multiply_panel<Format, 6>(rows, cols, blocks, weights, from, tile, block);
-    default:
-      return multiply_panel<Format, 8>(rows, cols, blocks, weights, from, tile, block);
+                      int64_t columns, float* tile, void* block) {
+  if constexpr (NV > 2) {
+    if (columns <= 16 * (NV - 2))
+      return multiply_columns<Format, NV - 2>(rows, cols, blocks, staged, panel, columns, tile, block);
   }
+  rows = (rows + kRowsTogether - 1) / kRowsTogether * kRowsTogether;
+  multiply_panel<Format, NV>(rows, cols, blocks, static_cast<const char*>(staged),
+                             static_cast<const char*>(panel), tile, static_cast<char*>(block));
 }
 
 }  // namespace

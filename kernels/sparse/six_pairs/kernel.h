@@ -43,20 +43,22 @@ struct BitmaskRows {
   int64_t scales_stride = 0;
 };
 
-// Of 48 inputs each; the last may be shorter.
-inline constexpr int64_t kBlockInputs = 48;
+// Of block_inputs inputs each; the last may be shorter.
 struct Blocks {
   int64_t first, count;
 };
 
-// Chunks are at most 256 rows, and a multiple of this.
+// Chunks are a multiple of this.
 inline constexpr int64_t kRowsTogether = 4;
 
 template <class Rows>
 struct SixPairsKernel {
   const char* name;
   WeightType type;
+  bool in_bytes;  // X is rounded to bytes, and the tile holds int32_t
   PanelCode panel;
+  int64_t chunk_rows;      // that share a block of pairs, at most
+  int64_t block_inputs;    // of a block
   int64_t segment_blocks;  // that are staged together in place, at most
   int64_t block_bytes;     // scratch memory for a block of pairs, aligned to 64 as everything is
   int64_t (*staged_bytes)(int64_t rows, int64_t blocks);  // rows: a multiple of kRowsTogether

@@ -8,14 +8,14 @@ namespace {
 
 struct DensePlaces {
   static constexpr int64_t kDistance = 6;
-  static constexpr int64_t kRows = kGroups * kDistance;
+  static constexpr int64_t kRows = Bf16Shape::kGroups * kDistance;
   static constexpr int64_t place(int i, int j) { return i == 0 ? j - 1 : i + j; }
 };
 
 // What a row keeps of a block; behind the last pair zeros, which may be multiplied.
 struct PairList {
-  uint32_t pairs[2 * kGroups];
-  uint8_t places[2 * kGroups];
+  uint32_t pairs[2 * Bf16Shape::kGroups];
+  uint8_t places[2 * Bf16Shape::kGroups];
   uint8_t unused[8];
 };
 static_assert(sizeof(PairList) == 128);
@@ -101,10 +101,13 @@ PRUNE_INLINE int64_t append_groups(uint32_t mask, const char* values, const Colu
 // sets of the cache.
 template <class Values>
 struct ListFormat {
+  using Shape = Bf16Shape;
   using Places = DensePlaces;
+  static constexpr int64_t kMarkBytes = Shape::kMarkBytes;
   // Lists are twice as large: so many stay in the second-level cache for all panels.
   static constexpr int64_t kSegmentBlocks = 16;
-  static constexpr int64_t kMostRows = 256, kMostSteps = kGroups;
+  static constexpr int64_t kMostRows = 256, kMostSteps = Shape::kGroups;
+  static constexpr int64_t kChunkRows = kMostRows;
   // How many of a row's values the blocks before took, behind row_offsets.
   static constexpr int64_t kStateBytes = kMostRows * sizeof(int64_t);
 
@@ -121,6 +124,10 @@ struct ListFormat {
       next[r] = stage_row(w, blocks, r, next[r], rows, first);
     }
     for (int64_t b = 0; b < blocks.count; ++b) sort_rows(first + b * block_bytes(rows), rows);
+  }
+
+  static void begin(const char* state, int64_t rows, float* tile) {
+    zero_sums<ListFormat>(state, rows, tile);
   }
 
   template <int NV>
@@ -161,7 +168,7 @@ struct ListFormat {
       if (row < w.rows)
         mask = load_mask(w.bitmask + row * mask_bytes + b * kMarkBytes, mask_bytes - b * kMarkBytes);
       const auto low = static_cast<uint32_t>(mask), high = static_cast<uint32_t>(mask >> 32);
-      const int64_t column = b * kBlockInputs;
+      const int64_t column = b * Shape::kInputs;
       int64_t count = append_groups<Values>(low, values, scales, column, 0, 0, list);
       values += __builtin_popcount(low) * Values::kBytes;
       count = append_groups<Values>(high, values, scales, column + 32, 8, count, list);
@@ -189,7 +196,7 @@ struct ListFormat {
     const PairList* list[2] = {lists + rows[0], lists + rows[1]};
     __m512 acc[2][NV];
 #pragma GCC unroll 2
-    for (int r = 0; r < 2; ++r) load_sums(tile + rows[r] * kColumns, acc[r]);
+    for (int r = 0; r < 2; ++r) load_sums(tile + rows[r] * Shape::kColumns, acc[r]);
     for (int64_t s = 0; s < steps; ++s) {
 #pragma GCC unroll 2
       for (int r = 0; r < 2; ++r) {
@@ -199,12 +206,14 @@ struct ListFormat {
         __builtin_memcpy(&places, list[r]->places + 2 * s, sizeof places);
         const __m512i both = _mm512_set1_epi64(static_cast<int64_t>(pairs));
         const int64_t first = places & 0xff, second = places >> 8;
-        multiply_pair(_mm512_shuffle_epi32(both, _MM_PERM_CCAA), block + (first << kPairShift), acc[r]);
-        multiply_pair(_mm512_shuffle_epi32(both, _MM_PERM_DDBB), block + (second << kPairShift), acc[r]);
+        multiply_pair(_mm512_shuffle_epi32(both, _MM_PERM_CCAA), block + (first << Shape::kPairShift),
+                      acc[r]);
+        multiply_pair(_mm512_shuffle_epi32(both, _MM_PERM_DDBB), block + (second << Shape::kPairShift),
+                      acc[r]);
       }
     }
 #pragma GCC unroll 2
-    for (int r = 0; r < 2; ++r) store_sums(acc[r], tile + rows[r] * kColumns);
+    for (int r = 0; r < 2; ++r) store_sums(acc[r], tile + rows[r] * Shape::kColumns);
   }
 };
 

@@ -76,11 +76,19 @@ PRUNE_INLINE ColumnScales scales_of(const Rows& w, int64_t row) {
 
 // The index nibble of a group is i + 4 j: at 4, 8, 9, 12, 13 or 14. Seven is the least distance of groups at
 // which no two pairs meet, and being odd it spreads them over all sets of the cache.
+template <int64_t Groups>
 struct NibblePlaces {
   static constexpr int64_t kDistance = 7;
-  static constexpr int64_t kRows = (kGroups - 1) * kDistance + 15;
+  static constexpr int64_t kRows = (Groups - 1) * kDistance + 15;
   static constexpr int64_t place(int i, int j) { return i + 4 * j; }
 };
+
+// Where the pair of group g of a word of nibbles lies, behind the place of pair 0 of that group.
+template <int Shift>
+PRUNE_INLINE uint64_t place_of(uint64_t word, int g) {
+  const int up = Shift - 4 * g;
+  return (up > 0 ? word << (up > 0 ? up : 0) : word >> (up > 0 ? 0 : -up)) & uint64_t{15} << Shift;
+}
 
 // A block of the staged rows: the pairs of each, then the indices of each. The line behind it keeps blocks
 // from meeting in the same sets of the cache.
@@ -90,7 +98,10 @@ struct StagedPairs {
 
 template <class Values>
 struct Nm24Format {
-  using Places = NibblePlaces;
+  using Shape = Bf16Shape;
+  using Places = NibblePlaces<Shape::kGroups>;
+  static constexpr int64_t kGroups = Shape::kGroups;
+  static constexpr int64_t kChunkRows = 256;
   // All: a few wide strips of a row at a time are slower to read than what is staged is to read again.
   static constexpr int64_t kSegmentBlocks = int64_t{1} << 32;
   static constexpr int64_t kStateBytes = 0;  // before the staged blocks
@@ -109,13 +120,17 @@ struct Nm24Format {
     }
   }
 
+  static void begin(const char* state, int64_t rows, float* tile) {
+    zero_sums<Nm24Format>(state, rows, tile);
+  }
+
   template <int NV>
   static void multiply_block(const char* staged, int64_t rows, const char* block, float* tile) {
     constexpr int kRows = NV <= 4 ? 4 : 2;  // enough sums that none waits for the one before
     const auto* pairs = reinterpret_cast<const StagedPairs*>(staged);
     const auto* indices = reinterpret_cast<const uint64_t*>(pairs + rows);
     for (int64_t r = 0; r < rows; r += kRows)
-      multiply_rows<kRows, NV>(pairs + r, indices + r, block, tile + r * kColumns);
+      multiply_rows<kRows, NV>(pairs + r, indices + r, block, tile + r * Shape::kColumns);
   }
 
  private:
@@ -127,8 +142,8 @@ struct Nm24Format {
     for (int64_t b = blocks.first; b < blocks.first + blocks.count; ++b) {
       const int64_t left = w.cols / 4 - b * kGroups, groups = left < kGroups ? left : kGroups;
       _mm512_store_si512(pairs, Values::load(values + b * (2 * kGroups * Values::kBytes), 2 * groups, scales,
-                                             b * kBlockInputs));
-      const uint64_t word = load_indices(indices + b * kMarkBytes, groups);
+                                             b * Shape::kInputs));
+      const uint64_t word = load_indices(indices + b * Shape::kMarkBytes, groups);
       __builtin_memcpy(words, &word, sizeof word);
       pairs += block_bytes(rows);
       words += block_bytes(rows);
@@ -163,21 +178,20 @@ struct Nm24Format {
     for (int r = 0; r < R; ++r) {
       pairs[r] = _mm512_load_si512(weights + r);
       word[r] = indices[r];
-      load_sums(tile + r * kColumns, acc[r]);
+      load_sums(tile + r * Shape::kColumns, acc[r]);
     }
 #pragma GCC unroll 12
     for (int g = 0; g < kGroups; ++g) {
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
-        const int up = kPairShift - 4 * g;
-        const uint64_t place = (up > 0 ? word[r] << (up > 0 ? up : 0) : word[r] >> (up > 0 ? 0 : -up)) &
-                               uint64_t{15} << kPairShift;
-        multiply_pair(_mm512_permutexvar_epi32(_mm512_set1_epi32(g), pairs[r]),
-                      block + g * Places::kDistance * kPairBytes + place, acc[r]);
+        multiply_pair(
+            _mm512_permutexvar_epi32(_mm512_set1_epi32(g), pairs[r]),
+            block + g * Places::kDistance * Shape::kPairBytes + place_of<Shape::kPairShift>(word[r], g),
+            acc[r]);
       }
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) store_sums(acc[r], tile + r * kColumns);
+    for (int r = 0; r < R; ++r) store_sums(acc[r], tile + r * Shape::kColumns);
   }
 };
 

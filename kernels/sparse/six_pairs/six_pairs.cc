@@ -13,12 +13,9 @@ namespace {
 
 // Rows that share a block of pairs: enough to pay for making it, few enough that their sums stay in the
 // second-level cache and that every thread has some.
-int64_t choose_chunk_rows(int64_t rows) {
-  const int64_t most = 256;
+int64_t choose_chunk_rows(int64_t rows, int64_t most) {
   return std::min(most, (rows + kRowsTogether - 1) / kRowsTogether * kRowsTogether);
 }
-
-int64_t blocks_of(int64_t cols) { return (cols + kBlockInputs - 1) / kBlockInputs; }
 
 int64_t scales_stride(const Weights& w) { return w.scale_group == 0 ? 0 : scales_per_row(w); }
 
@@ -74,9 +71,12 @@ class SixPairs final : public ManyRows {
   int64_t rows_in(int64_t chunk) const { return std::min(chunk_rows_, weights_.rows - chunk * chunk_rows_); }
 
   static int64_t segment_blocks(const W& w, const SixPairsKernel<Rows>& kernel) {
-    return std::min(kernel.segment_blocks, blocks_of(w.cols));
+    return std::min(kernel.segment_blocks, blocks_of(w, kernel));
   }
-  int64_t block_count() const { return blocks_of(weights_.cols); }
+  static int64_t blocks_of(const W& w, const SixPairsKernel<Rows>& kernel) {
+    return (w.cols + kernel.block_inputs - 1) / kernel.block_inputs;
+  }
+  int64_t block_count() const { return blocks_of(weights_, kernel_); }
   Blocks blocks_in(int64_t segment) const {
     if (!in_place_) return {0, block_count()};
     const int64_t step = segment_blocks(weights_, kernel_), first = segment * step;
@@ -120,12 +120,14 @@ template <class Rows, class W>
 std::unique_ptr<const Layout> make(const std::vector<Entry<Rows>>& kernels, const W& weights,
                                    const PrepareOptions& options) {
   for (const auto& [kernel, needs] : kernels) {
-    const bool wanted = options.kernel.empty() || options.kernel == kernel->name;
-    const bool takes =
-        kernel->type == weights.type && (weights.scale_group == 0 || kernel->stage_scaled != nullptr);
+    const bool wanted =
+        options.kernel.empty() ? options.int8_inputs || !kernel->in_bytes : options.kernel == kernel->name;
+    const bool takes = kernel->type == weights.type &&
+                       (!kernel->in_bytes || weights.cols <= kMostByteInputs) &&
+                       (weights.scale_group == 0 || kernel->stage_scaled != nullptr);
     if (wanted && takes && isa::runs_on(needs, options.isa))
-      return std::make_unique<SixPairs<W, Rows>>(weights, *kernel, choose_chunk_rows(weights.rows),
-                                                 options.in_place);
+      return std::make_unique<SixPairs<W, Rows>>(
+          weights, *kernel, choose_chunk_rows(weights.rows, kernel->chunk_rows), options.in_place);
   }
   return nullptr;
 }

@@ -17,8 +17,9 @@ namespace prune::kernels {
 
 struct BsrTileKernel {
   const char* name;
-  // Values and panel in bf16, inputs in pairs: values[b][j / 2][r][j % 2]; block_cols must be even.
-  bool bf16;
+  // 1: values and panel in float. 2: in bf16. 4: int8 values and a panel of bytes, the tile holds int32_t.
+  // values[b][j / i][r][j % i] of i inputs together, which block_cols must be a multiple of.
+  int32_t inputs_together;
   int32_t strip_rows;  // a multiple of 4; block heights are multiples of this
   PanelCode panel;
   // tile[r][c] = sum over blocks b and inputs j of values[b][j][r] panel[columns[b] * block_cols + j][c], for

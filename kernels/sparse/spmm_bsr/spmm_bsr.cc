@@ -33,12 +33,12 @@ constexpr Int8AsBf16 kInt8AsBf16;
 class Strips {
  public:
   // Cuts nothing yet: cut() does, wherever the caller wants it. The arrays of `w` must outlive this.
-  Strips(const BsrWeights& w, int64_t strip_rows, WeightType stored, bool pairs)
+  Strips(const BsrWeights& w, int64_t strip_rows, WeightType stored, int32_t inputs_together)
       : weights_(w),
         strip_rows_(strip_rows),
         strips_per_block_(w.block_rows / strip_rows),
         stored_(stored),
-        pairs_(pairs) {}
+        inputs_together_(inputs_together) {}
 
   // Cuts everything and needs the arrays no more.
   void own() {
@@ -99,10 +99,13 @@ class Strips {
     const auto* bf16 = static_cast<const uint16_t*>(weights_.values) + first;
     const auto* i8 = static_cast<const int8_t*>(weights_.values) + first;
     const bool as_bf16 = stored_ == WeightType::kBf16;
-    if (pairs_ && weights_.type == WeightType::kBf16)
+    if (inputs_together_ == 4)
+      return cut_as<4>(
+          i8, [](int8_t w) { return w; }, to);
+    if (inputs_together_ == 2 && weights_.type == WeightType::kBf16)
       return cut_as<2>(
           bf16, [](uint16_t w) { return w; }, to);
-    if (pairs_ && weights_.type == WeightType::kI8)
+    if (inputs_together_ == 2)
       return cut_as<2>(
           i8, [](int8_t w) { return kInt8AsBf16.bits[static_cast<uint8_t>(w)]; }, to);
     if (weights_.type == WeightType::kF32)
@@ -133,14 +136,14 @@ class Strips {
   int64_t strip_rows_;
   int64_t strips_per_block_;
   WeightType stored_;
-  bool pairs_;
+  int32_t inputs_together_;
   std::vector<int64_t> indptr_;  // these three are empty before own()
   std::vector<int32_t> columns_;
   Buffer values_;
 };
 
-Strips cut_strips(const BsrWeights& w, int64_t strip_rows, WeightType stored, bool pairs) {
-  Strips strips(w, strip_rows, stored, pairs);
+Strips cut_strips(const BsrWeights& w, int64_t strip_rows, WeightType stored, int32_t inputs_together) {
+  Strips strips(w, strip_rows, stored, inputs_together);
   strips.own();
   return strips;
 }
@@ -152,7 +155,7 @@ std::vector<float> copy_scales(const Weights& w) {
 class BsrFew final : public FewRows {
  public:
   BsrFew(const BsrWeights& w, const BsrFewKernel& kernel)
-      : BsrFew(w, kernel, cut_strips(w, kernel.strip_rows, w.type, /*pairs=*/false)) {}
+      : BsrFew(w, kernel, cut_strips(w, kernel.strip_rows, w.type, /*inputs_together=*/1)) {}
 
   const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override { return strips_.bytes() + frame_bytes(); }
@@ -186,14 +189,30 @@ class BsrFew final : public FewRows {
   Strips strips_;
 };
 
+WeightType stored_type(const BsrTileKernel& kernel) {
+  return kernel.inputs_together == 4   ? WeightType::kI8
+         : kernel.inputs_together == 2 ? WeightType::kBf16
+                                       : WeightType::kF32;
+}
+
+// A bf16 kernel would round float weights; bf16 and int8 weights it holds exactly. One in bytes rounds X,
+// which the caller must want.
+bool takes(const BsrTileKernel& kernel, const BsrWeights& w, const PrepareOptions& options) {
+  if (w.block_rows % kernel.strip_rows != 0 || w.block_cols % kernel.inputs_together != 0) return false;
+  if (!options.kernel.empty() && options.kernel != kernel.name) return false;
+  if (kernel.inputs_together == 4) {
+    return w.type == WeightType::kI8 && w.cols <= kMostByteInputs &&
+           (options.int8_inputs || !options.kernel.empty());
+  }
+  return kernel.inputs_together == 1 || w.type != WeightType::kF32;
+}
+
 // In place, a thread cuts a chunk for every batch; else all are cut once.
 class BsrTiles final : public ManyRows {
  public:
   BsrTiles(const BsrWeights& w, const BsrTileKernel& kernel, bool in_place)
-      : BsrTiles(
-            w, kernel,
-            Strips(w, kernel.strip_rows, kernel.bf16 ? WeightType::kBf16 : WeightType::kF32, kernel.bf16),
-            in_place) {}
+      : BsrTiles(w, kernel, Strips(w, kernel.strip_rows, stored_type(kernel), kernel.inputs_together),
+                 in_place) {}
 
   const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override { return (in_place_ ? stored_bytes_ : strips_.bytes()) + frame_bytes(); }
@@ -289,11 +308,7 @@ std::unique_ptr<const Layout> make_bsr_tiles(const BsrWeights& weights, const Pr
 #undef PRUNE_BSR_FEW_KERNEL
   };
   for (const auto& entry : kKernels) {
-    if (!isa::runs_on(entry.needs, options.isa) || weights.block_rows % entry.kernel->strip_rows != 0)
-      continue;
-    // A bf16 kernel would round float weights; bf16 and int8 weights it holds exactly.
-    if (entry.kernel->bf16 && (weights.type == WeightType::kF32 || weights.block_cols % 2 != 0)) continue;
-    if (!options.kernel.empty() && options.kernel != entry.kernel->name) continue;
+    if (!isa::runs_on(entry.needs, options.isa) || !takes(*entry.kernel, weights, options)) continue;
     return std::make_unique<BsrTiles>(weights, *entry.kernel, options.in_place);
   }
   return nullptr;

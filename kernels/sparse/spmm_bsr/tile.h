@@ -9,11 +9,16 @@
 namespace prune::kernels {
 namespace {
 
-// How the weights of an input, or of a pair of inputs in bf16, multiply its row of the panel.
+// How the weights of an input, of two in bf16 or of four in bytes multiply its row of the panel. Sums begin
+// at what Begins makes of the strip's values, `steps` times R of 32 bits.
 template <class V>
 struct FloatProduct {
   using Reg = typename V::Reg;
   static constexpr int kInputs = 1;
+  struct Begins {
+    PRUNE_INLINE Begins(const float* /*values*/, int64_t /*steps*/, int /*rows*/) {}
+    PRUNE_INLINE Reg of_row(int /*r*/) const { return V::zero(); }
+  };
   static PRUNE_INLINE Reg multiply(Reg x, Reg w, Reg acc) { return V::fma(w, x, acc); }
 };
 
@@ -37,13 +42,14 @@ PRUNE_INLINE void multiply_input(const float* values, typename V::Reg (&x)[NV],
 // One strip of R rows against NV vectors of columns. `steps` is the inputs, or pairs of inputs, of a block.
 template <class V, class Product, int R, int NV, int Stride>
 PRUNE_INLINE void multiply_strip(const float* values, const int32_t* block_columns, int64_t blocks,
-                                 int64_t steps, const float* panel, float* tile) {
+                                 int64_t steps, const typename Product::Begins& begins, const float* panel,
+                                 float* tile) {
   using Reg = typename V::Reg;
   Reg acc[R][NV];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) acc[r][v] = V::zero();
+    for (int v = 0; v < NV; ++v) acc[r][v] = begins.of_row(r);
   }
   for (int64_t b = 0; b < blocks; ++b) {
     const float* row = panel + block_columns[b] * steps * Stride;
@@ -74,6 +80,7 @@ void multiply_tile(const void* packed_values, const int32_t* block_columns, int6
   const float* values = static_cast<const float*>(packed_values);
   const float* panel = static_cast<const float*>(packed);
   const int64_t vectors = (columns + V::kWidth - 1) / V::kWidth, steps = block_cols / Product::kInputs;
+  const typename Product::Begins begins(values, blocks * steps, R);
   for (int64_t v = 0; v < vectors;) {
     const float* x = panel + v * V::kWidth;
     float* out = tile + v * V::kWidth;
@@ -81,13 +88,13 @@ void multiply_tile(const void* packed_values, const int32_t* block_columns, int6
     // NOLINTBEGIN(bugprone-branch-clone): NV is 2 on some processors
     // Four left of three-vector tiles go as two and two: one vector alone would wait for its own sums.
     if (left >= NV && left != NV + 1) {
-      multiply_strip<V, Product, R, NV, Stride>(values, block_columns, blocks, steps, x, out);
+      multiply_strip<V, Product, R, NV, Stride>(values, block_columns, blocks, steps, begins, x, out);
       v += NV;
     } else if (left >= 2) {
-      multiply_strip<V, Product, R, 2, Stride>(values, block_columns, blocks, steps, x, out);
+      multiply_strip<V, Product, R, 2, Stride>(values, block_columns, blocks, steps, begins, x, out);
       v += 2;
     } else {
-      multiply_strip<V, Product, R, 1, Stride>(values, block_columns, blocks, steps, x, out);
+      multiply_strip<V, Product, R, 1, Stride>(values, block_columns, blocks, steps, begins, x, out);
       v += 1;
     }
     // NOLINTEND(bugprone-branch-clone)
@@ -97,7 +104,7 @@ void multiply_tile(const void* packed_values, const int32_t* block_columns, int6
 template <class V, class Product, int R, int NV, int Tiles>
 constexpr BsrTileKernel make_bsr_tile_kernel(const char* name, const PanelCode& panel) {
   return {.name = name,
-          .bf16 = Product::kInputs == 2,
+          .inputs_together = Product::kInputs,
           .strip_rows = R,
           .panel = panel,
           .multiply = multiply_tile<V, Product, R, NV, NV * Tiles * V::kWidth>};
