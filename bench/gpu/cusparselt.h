@@ -20,9 +20,10 @@ class CusparseLtProduct {
   CusparseLtProduct(const CusparseLtProduct&) = delete;
   bool found() const { return library_ != nullptr; }
 
-  // Microseconds of the product with the 16-bit 2:4 matrix at `dense`, weights rotated past the L2.
-  double time(int m, int n, int k, cudaDataType type, const void* dense, const void* x, void* y,
-              size_t rotated, int replays, cudaStream_t stream) const {
+  // Microseconds of the product with the 2:4 matrix at `dense`, weights rotated past the L2; weights and x
+  // are of type `in`, y of `out`.
+  double time(int m, int n, int k, cudaDataType in, cudaDataType out, const void* dense, const void* x,
+              void* y, size_t rotated, int replays, cudaStream_t stream) const {
     cusparseLtHandle_t handle;
     cusparseLtMatDescriptor_t w, xd, yd;
     cusparseLtMatmulDescriptor_t operation;
@@ -31,15 +32,15 @@ class CusparseLtProduct {
     constexpr unsigned kAlign = 16;
     call("cusparseLtInit", &cusparseLtInit, &handle);
     call("cusparseLtStructuredDescriptorInit", &cusparseLtStructuredDescriptorInit, &handle, &w, m, k, k,
-         kAlign, type, CUSPARSE_ORDER_ROW, CUSPARSELT_SPARSITY_50_PERCENT);
+         kAlign, in, CUSPARSE_ORDER_ROW, CUSPARSELT_SPARSITY_50_PERCENT);
     // X^T [k x n] and Y^T [m x n], column-major: X and Y as they lie.
-    call("cusparseLtDenseDescriptorInit", &cusparseLtDenseDescriptorInit, &handle, &xd, k, n, k, kAlign, type,
+    call("cusparseLtDenseDescriptorInit", &cusparseLtDenseDescriptorInit, &handle, &xd, k, n, k, kAlign, in,
          CUSPARSE_ORDER_COL);
-    call("cusparseLtDenseDescriptorInit", &cusparseLtDenseDescriptorInit, &handle, &yd, m, n, m, kAlign, type,
+    call("cusparseLtDenseDescriptorInit", &cusparseLtDenseDescriptorInit, &handle, &yd, m, n, m, kAlign, out,
          CUSPARSE_ORDER_COL);
     call("cusparseLtMatmulDescriptorInit", &cusparseLtMatmulDescriptorInit, &handle, &operation,
          CUSPARSE_OPERATION_NON_TRANSPOSE, CUSPARSE_OPERATION_NON_TRANSPOSE, &w, &xd, &yd, &yd,
-         CUSPARSE_COMPUTE_32F);
+         in == CUDA_R_8I ? CUSPARSE_COMPUTE_32I : CUSPARSE_COMPUTE_32F);
     call("cusparseLtMatmulAlgSelectionInit", &cusparseLtMatmulAlgSelectionInit, &handle, &selection,
          &operation, CUSPARSELT_MATMUL_ALG_DEFAULT);
     call("cusparseLtMatmulPlanInit", &cusparseLtMatmulPlanInit, &handle, &plan, &operation, &selection);

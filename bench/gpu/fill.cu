@@ -2,6 +2,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
 namespace prune::bench {
 namespace {
@@ -30,6 +31,12 @@ struct Normal {
   __device__ void operator()(__half& to, uint64_t i, uint64_t seed) const {
     to = __float2half(deviation * normal(i, seed));
   }
+  __device__ void operator()(__nv_fp8_e4m3& to, uint64_t i, uint64_t seed) const {
+    to = __nv_fp8_e4m3(deviation * normal(i, seed));
+  }
+  __device__ void operator()(int8_t& to, uint64_t i, uint64_t seed) const {
+    to = int8_t(fminf(fmaxf(rintf(deviation * normal(i, seed)), -127.0f), 127.0f));
+  }
 };
 struct Uniform {
   float low, high;
@@ -47,6 +54,12 @@ struct Nibbles {
   }
 };
 
+struct ZeroTwo {
+  __device__ void operator()(uint32_t& to, uint64_t i, uint64_t seed) const {
+    const uint32_t pairs[6] = {0x0000ffff, 0x00ff00ff, 0xff0000ff, 0x00ffff00, 0xff00ff00, 0xffff0000};
+    to &= pairs[mix(i, seed) % 6];
+  }
+};
 struct Bits {
   uint32_t threshold;  // of 16 bits
   __device__ void operator()(uint8_t& to, uint64_t i, uint64_t seed) const {
@@ -102,6 +115,15 @@ void fill_bf16(void* to, size_t count, float deviation, uint64_t seed, cudaStrea
 }
 void fill_f16(void* to, size_t count, float deviation, uint64_t seed, cudaStream_t stream) {
   launch<__half>(to, count, seed, Normal{deviation}, stream);
+}
+void fill_int8(void* to, size_t count, float deviation, uint64_t seed, cudaStream_t stream) {
+  launch<int8_t>(to, count, seed, Normal{deviation}, stream);
+}
+void fill_e4m3(void* to, size_t count, float deviation, uint64_t seed, cudaStream_t stream) {
+  launch<__nv_fp8_e4m3>(to, count, seed, Normal{deviation}, stream);
+}
+void zero_two_of_four(void* bytes, size_t count, uint64_t seed, cudaStream_t stream) {
+  launch<uint32_t>(bytes, count / 4, seed, ZeroTwo{}, stream);
 }
 void fill_float(float* to, size_t count, float low, float high, uint64_t seed, cudaStream_t stream) {
   launch<float>(to, count, seed, Uniform{low, high}, stream);

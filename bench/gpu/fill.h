@@ -11,10 +11,14 @@ namespace prune::bench {
 // 16-bit floats, roughly normal with the given deviation.
 void fill_bf16(void* to, size_t count, float deviation, uint64_t seed, cudaStream_t stream);
 void fill_f16(void* to, size_t count, float deviation, uint64_t seed, cudaStream_t stream);
+void fill_int8(void* to, size_t count, float deviation, uint64_t seed, cudaStream_t stream);
+void fill_e4m3(void* to, size_t count, float deviation, uint64_t seed, cudaStream_t stream);
 void fill_float(float* to, size_t count, float low, float high, uint64_t seed, cudaStream_t stream);
 void fill_bytes(void* to, size_t count, uint64_t seed, cudaStream_t stream);
 // Two random legal 2:4 nibbles a byte.
 void fill_nibbles(void* to, size_t count, uint64_t seed, cudaStream_t stream);
+// Bytes to zero, two of every four, the others left as they are.
+void zero_two_of_four(void* bytes, size_t count, uint64_t seed, cudaStream_t stream);
 // Bits, each set with this probability.
 void fill_bits(void* to, size_t bytes, double density, uint64_t seed, cudaStream_t stream);
 

@@ -71,8 +71,8 @@ Peers measure_peers(const Shape& s, int tokens, const Operands& o, cudaStream_t 
   const char* path = std::getenv("PRUNE_CUSPARSELT_LIBRARY");
   static const CusparseLtProduct library(path ? path : "");
   if (library.found()) {
-    peers.cusparselt_us = library.time(s.m, tokens, s.k, CUDA_R_16BF, o.zeros_in_place.get(), o.x.get(),
-                                       o.y.get(), kRotated, kReplays, stream);
+    peers.cusparselt_us = library.time(s.m, tokens, s.k, CUDA_R_16BF, CUDA_R_16BF, o.zeros_in_place.get(),
+                                       o.x.get(), o.y.get(), kRotated, kReplays, stream);
   }
 #endif
   return peers;

@@ -58,39 +58,59 @@ class Rotation {
   DeviceMemory memory_;
 };
 
+// `calls` calls in one graph, to be replayed. They ran once before.
+class CallGraph {
+ public:
+  CallGraph(cudaStream_t stream, int calls, const std::function<void(int)>& call)
+      : stream_(stream), calls_(calls) {
+    call(0);
+    cuda(cudaStreamSynchronize(stream));
+    cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    for (int i = 0; i < calls; ++i) call(i);
+    cuda(cudaStreamEndCapture(stream, &graph_));
+    cuda(cudaGraphInstantiate(&exec_, graph_, 0));
+    cuda(cudaEventCreate(&begin_));
+    cuda(cudaEventCreate(&end_));
+    cuda(cudaStreamSynchronize(stream));
+  }
+  CallGraph(const CallGraph&) = delete;
+  ~CallGraph() {
+    cudaEventDestroy(begin_);
+    cudaEventDestroy(end_);
+    cudaGraphExecDestroy(exec_);
+    cudaGraphDestroy(graph_);
+  }
+
+  // Microseconds a call, of one replay.
+  double replay() const {
+    cuda(cudaEventRecord(begin_, stream_));
+    cuda(cudaGraphLaunch(exec_, stream_));
+    cuda(cudaEventRecord(end_, stream_));
+    cuda(cudaEventSynchronize(end_));
+    float milliseconds;
+    cuda(cudaEventElapsedTime(&milliseconds, begin_, end_));
+    return double(milliseconds) * 1e3 / calls_;
+  }
+
+ private:
+  cudaStream_t stream_;
+  int calls_;
+  cudaGraph_t graph_ = nullptr;
+  cudaGraphExec_t exec_ = nullptr;
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+};
+
 // Microseconds a call: `calls` of them in one graph, the median of `replays` replays, after a rest: what ran
 // before must not have used up the power that the chip may draw on average.
 inline double time_graph(cudaStream_t stream, int calls, int replays, const std::function<void(int)>& call) {
-  call(0);
-  cuda(cudaStreamSynchronize(stream));
-  cudaGraph_t graph;
-  cudaGraphExec_t exec;
-  cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-  for (int i = 0; i < calls; ++i) call(i);
-  cuda(cudaStreamEndCapture(stream, &graph));
-  cuda(cudaGraphInstantiate(&exec, graph, 0));
-  cudaEvent_t begin, end;
-  cuda(cudaEventCreate(&begin));
-  cuda(cudaEventCreate(&end));
-  cuda(cudaStreamSynchronize(stream));
+  const CallGraph graph(stream, calls, call);
   std::this_thread::sleep_for(std::chrono::milliseconds(30));
-  cuda(cudaGraphLaunch(exec, stream));
-  std::vector<float> times;
-  for (int i = 0; i < replays; ++i) {
-    cuda(cudaEventRecord(begin, stream));
-    cuda(cudaGraphLaunch(exec, stream));
-    cuda(cudaEventRecord(end, stream));
-    cuda(cudaEventSynchronize(end));
-    float milliseconds;
-    cuda(cudaEventElapsedTime(&milliseconds, begin, end));
-    times.push_back(milliseconds);
-  }
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
-  cudaGraphExecDestroy(exec);
-  cudaGraphDestroy(graph);
+  graph.replay();
+  std::vector<double> times;
+  times.reserve(size_t(replays));
+  for (int i = 0; i < replays; ++i) times.push_back(graph.replay());
   std::nth_element(times.begin(), times.begin() + replays / 2, times.end());
-  return times[replays / 2] * 1e3 / calls;
+  return times[size_t(replays / 2)];
 }
 
 // One line of results, as Google Benchmark's JSON has it; cpu_time is the time on the GPU too.

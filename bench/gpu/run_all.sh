@@ -4,14 +4,15 @@
 #   bench/gpu/run_all.sh [RESULTS]        from anywhere; RESULTS is a folder, default build/gpu-results
 # Writes the logs, a JSON file for each benchmark program (as Google Benchmark does), and summary.txt, which it also prints.
 # Exits 1 when a test, a sanitizer or the check of the machine code fails. cuSPARSELt is measured when it is found: CUSPARSELT names
-# its folder (include/, lib/); the wheel that comes with PyTorch is found by itself. cuSPARSE is the loader's, or PRUNE_CUSPARSE_LIBRARY's.
+# its folder (include/, lib/); the wheel that comes with PyTorch is found by itself. cuSPARSE and
+# cuBLASLt are the loader's, or PRUNE_CUSPARSE_LIBRARY's and PRUNE_CUBLASLT_LIBRARY's.
 set -u
 cd "$(dirname "$0")/../.."
 results=$(mkdir -p "${1:-build/gpu-results}" && cd "${1:-build/gpu-results}" && pwd)
 build=${BUILD:-build/gpu-make}
 rm -f "$results/failed"
 tests="pack24 decode24 gemm24 decode_bsr decode_bitmask decode_csr gemm_bsr transposable"
-benches="decode24 gemm24 decode_bsr decode_bitmask decode_csr gemm_bsr passes"
+benches="decode24 gemm24 gemm24_8bit decode_bsr decode_bitmask decode_csr gemm_bsr passes"
 
 if [ -z "${CUSPARSELT:-}" ] && command -v python3 > /dev/null; then
   CUSPARSELT=$(python3 -c 'import nvidia.cusparselt as p; print(list(p.__path__)[0])' 2> /dev/null)
@@ -39,6 +40,8 @@ machine_code() {  # the sparse instructions that are meant, and nothing in local
   grep -h 'C75' "$build"/kernels/sparse/*/*.o.log && bad=1
   for pair in spmm_nm/decode24_sm90a:HMMA.SP.16832.F32 spmm_nm/gemm24_sm80:HMMA.SP.16832.F32 \
     spmm_nm/gemm24_sm90a:HGMMA.SP.64x256x32.F32 spmm_nm/gemm24_sm90a:HGMMA.SP.64x16x32.F32 \
+    spmm_nm/gemm24_sm90a:IGMMA.SP.64x256x64.S8.S8 spmm_nm/gemm24_sm90a:QGMMA.SP.64x256x64.F32.E4M3.E4M3 \
+    spmm_nm/gemm24_sm90a:QGMMA.SP.64x128x64.F32.E4M3.E4M3 spmm_nm/gemm24_sm80:IMMA.SP.16864.S8.S8 \
     spmm_bsr/decode_bsr:HMMA.16816.F32 spmm_bitmask/decode_bitmask:HMMA.16816.F32 spmm_csr/decode_csr:FFMA \
     spmm_bsr/gemm_bsr_sm90a:HGMMA.64x256x16.F32; do
     sass=$(cuobjdump --dump-sass "$build/kernels/sparse/${pair%%:*}.o")

@@ -12,7 +12,11 @@ namespace prune::bench {
 
 inline const char* name_of(kernels::cuda::Weight24 weight) {
   using kernels::cuda::Weight24;
-  return weight == Weight24::k16 ? "bf16" : weight == Weight24::kInt8 ? "int8" : "int4";
+  return weight == Weight24::k16       ? "bf16"
+         : weight == Weight24::kInt8   ? "int8"
+         : weight == Weight24::kInt4   ? "int4"
+         : weight == Weight24::kInt8x8 ? "int8x8"
+                                       : "fp8x8";
 }
 
 inline void must(const kernels::cuda::Status& status) {
@@ -49,6 +53,10 @@ class Weights24 {
     DeviceMemory values(groups * 4), indices(groups), scales(groups), refused(8);
     if (weight == kernels::cuda::Weight24::k16) {
       fill_bf16(values.get(), groups * 2, 0.05f, 1, stream);
+    } else if (weight == kernels::cuda::Weight24::kFp8x8) {
+      fill_e4m3(values.get(), groups * 2, 1, 1, stream);
+    } else if (weight == kernels::cuda::Weight24::kInt8x8) {
+      fill_int8(values.get(), groups * 2, 32, 1, stream);
     } else {
       fill_bytes(values.get(), groups * 2, 1, stream);
     }

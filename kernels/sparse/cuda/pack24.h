@@ -14,7 +14,7 @@ namespace prune::kernels::cuda {
 // The neutral 2:4 format, row-major.
 template <class Byte>
 struct Neutral24 {
-  Byte* values = nullptr;   // 16-bit [rows, cols/2]; int8 [rows, cols/2]; int4 [rows, cols/4]: a group's two
+  Byte* values = nullptr;   // 16-bit [rows, cols/2]; 8-bit [rows, cols/2]; int4 [rows, cols/4]: a group's two
                             // values, low nibble first
   Byte* indices = nullptr;  // U8 [rows, cols/8]: a nibble idx0 + 4 * idx1 a group, low nibble first
   Byte* scales = nullptr;   // int4 only: bfloat16 [rows, ceil(cols/128)]

@@ -7,7 +7,7 @@
 
 namespace prune::kernels::cuda {
 
-enum class Element { kBf16, kF16 };
+enum class Element { kBf16, kF16 };  // of x and of y
 
 // y [tokens, rows] = x [tokens, cols] W^T, both row-major; each operation's contract says what it takes.
 struct ProductCall {

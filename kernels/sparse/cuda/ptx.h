@@ -36,6 +36,16 @@ __device__ inline void mma_sparse_16x8x32(float (&d)[4], const uint32_t (&a)[4],
   }
 }
 
+// d += A(16 x 64, 2:4) * B(64 x 8) of bytes with signs; all lanes supply metadata.
+__device__ inline void mma_sparse_16x8x64(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[4],
+                                          uint32_t metadata) {
+  asm("mma.sp::ordered_metadata.sync.aligned.m16n8k64.row.col.s32.s8.s8.s32 "
+      "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9,%10,%11},{%0,%1,%2,%3},%12,0;"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]),
+        "r"(metadata));
+}
+
 // d += A(16 x 16) * B(16 x 8), all of it dense.
 template <class T>
 __device__ inline void mma_16x8x16(float (&d)[4], const uint4& a, const uint2& b) {
@@ -63,6 +73,11 @@ __device__ inline uint2 load_once(const uint2* from) {
   uint2 v;
   asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(from));
   return v;
+}
+
+// Brings the line of an address into the L2.
+__device__ inline void prefetch(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address) : "memory");
 }
 
 // Four 8 x 8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8.

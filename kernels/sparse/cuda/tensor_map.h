@@ -5,9 +5,13 @@
 
 #include <cstdint>
 
-#include "kernels/sparse/cuda/status.h"
+#include "kernels/sparse/cuda/product_call.h"
 
 namespace prune::kernels::cuda {
+
+inline CUtensorMapDataType map_type(Element element) {
+  return element == Element::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+}
 
 // The driver's encoder of tensor maps, found through the runtime so that no driver library is linked.
 class TensorMaps {
@@ -25,15 +29,15 @@ class TensorMaps {
     encode_ = reinterpret_cast<Encode>(symbol);
   }
 
-  // A row-major [rows, cols] matrix of 16-bit elements (IEEE half or bfloat16), `stride` elements from row to
-  // row, in boxes of box_rows rows by 64 columns with the 128-byte swizzle.
-  Status make(bool half, const void* data, int64_t rows, int64_t cols, int64_t stride, int box_rows,
-              CUtensorMap* map) const {
+  // A row-major [rows, cols] matrix of 8- or 16-bit elements, `stride` elements from row to row, in boxes of
+  // box_rows rows by 128 bytes with the 128-byte swizzle.
+  Status make(CUtensorMapDataType type, const void* data, int64_t rows, int64_t cols, int64_t stride,
+              int box_rows, CUtensorMap* map) const {
     if (!status_.ok()) return status_;
-    const CUtensorMapDataType type =
-        half ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
-    const cuuint64_t size[2] = {cuuint64_t(cols), cuuint64_t(rows)}, strides[1] = {cuuint64_t(stride) * 2};
-    const cuuint32_t box[2] = {64, cuuint32_t(box_rows)}, step[2] = {1, 1};
+    const cuuint32_t bytes = type == CU_TENSOR_MAP_DATA_TYPE_UINT8 ? 1 : 2;
+    const cuuint64_t size[2] = {cuuint64_t(cols), cuuint64_t(rows)},
+                     strides[1] = {cuuint64_t(stride) * bytes};
+    const cuuint32_t box[2] = {128 / bytes, cuuint32_t(box_rows)}, step[2] = {1, 1};
     const CUresult result = encode_(map, type, 2, const_cast<void*>(data), size, strides, box, step,
                                     CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                                     CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);

@@ -5,6 +5,7 @@
 #include <cuda.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
 #include <cstdint>
 
@@ -88,34 +89,55 @@ __device__ inline void store_matrix_x4_transposed(uint32_t address, uint32_t a, 
   ",%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95" \
   ",%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111" \
   ",%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
-#define PRUNE_SUMS_4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
-#define PRUNE_SUMS_8(i) PRUNE_SUMS_4(i), PRUNE_SUMS_4(i + 4)
-#define PRUNE_SUMS_16(i) PRUNE_SUMS_8(i), PRUNE_SUMS_8(i + 8)
-#define PRUNE_SUMS_32(i) PRUNE_SUMS_16(i), PRUNE_SUMS_16(i + 16)
-#define PRUNE_SUMS_64(i) PRUNE_SUMS_32(i), PRUNE_SUMS_32(i + 32)
-#define PRUNE_SUMS_128(i) PRUNE_SUMS_64(i), PRUNE_SUMS_64(i + 64)
+#define PRUNE_SUMS_4(c, i) c(d[i]), c(d[i + 1]), c(d[i + 2]), c(d[i + 3])
+#define PRUNE_SUMS_8(c, i) PRUNE_SUMS_4(c, i), PRUNE_SUMS_4(c, i + 4)
+#define PRUNE_SUMS_16(c, i) PRUNE_SUMS_8(c, i), PRUNE_SUMS_8(c, i + 8)
+#define PRUNE_SUMS_32(c, i) PRUNE_SUMS_16(c, i), PRUNE_SUMS_16(c, i + 16)
+#define PRUNE_SUMS_64(c, i) PRUNE_SUMS_32(c, i), PRUNE_SUMS_32(c, i + 32)
+#define PRUNE_SUMS_128(c, i) PRUNE_SUMS_64(c, i), PRUNE_SUMS_64(c, i + 64)
 // clang-format on
 
-#define PRUNE_WGMMA_SPARSE(tokens, sums, type, a0, a1, a2, a3, descriptor, selectors, predicate)      \
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " predicate                                          \
-               ", 0;\n"                                                                               \
-               "wgmma.mma_async.sp.sync.aligned.m64n" #tokens "k32.f32." type "." type                \
-               " {" PRUNE_NAMES_##sums "}, {" a0 "," a1 "," a2 "," a3 "}, " descriptor ", " selectors \
-                                       ", 0, p, 1, 1, 0;\n}"                                          \
-               : PRUNE_SUMS_##sums(0)                                                                 \
+// `types`: columns of a step, then those of sums and operands; `c`: where sums live; `flags`: what follows
+// the predicate.
+#define PRUNE_WGMMA_SPARSE(tokens, sums, types, c, flags, a0, a1, a2, a3, descriptor, selectors, predicate) \
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " predicate                                                \
+               ", 0;\n"                                                                                     \
+               "wgmma.mma_async.sp.sync.aligned.m64n" #tokens types " {" PRUNE_NAMES_##sums                 \
+               "}, {" a0 "," a1 "," a2 "," a3 "}, " descriptor ", " selectors ", 0, p" flags ";\n}"         \
+               : PRUNE_SUMS_##sums(c, 0)                                                                    \
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(metadata), "r"(accumulate))
 
-// d (64 x tokens, single precision) = or += A(64 x 32, 2:4, registers) * B(32 x tokens, shared memory). Lanes
-// 0 and 1 of each quad supply the metadata. The number of sums, tokens / 2 a thread, names the instruction.
-#define PRUNE_DEFINE_WGMMA_SPARSE(tokens, sums, ...)                                                         \
-  template <class T>                                                                                         \
-  __device__ inline void wgmma_sparse(float(&d)[sums], const uint32_t(&a)[4], uint64_t b, uint32_t metadata, \
-                                      int accumulate) {                                                      \
-    if constexpr (__is_same(T, __half)) {                                                                    \
-      PRUNE_WGMMA_SPARSE(tokens, sums, "f16", __VA_ARGS__);                                                  \
-    } else {                                                                                                 \
-      PRUNE_WGMMA_SPARSE(tokens, sums, "bf16", __VA_ARGS__);                                                 \
-    }                                                                                                        \
+// e4m3 operands whose sums stay in the tensor cores to the end.
+struct FastE4m3 {
+  uint8_t bits;
+};
+
+// What products of T are summed in.
+template <class T>
+struct SumOf {
+  using Type = float;
+};
+template <>
+struct SumOf<int8_t> {
+  using Type = int32_t;
+};
+
+// d (64 x tokens) = or += A(64 x K, 2:4, registers) * B(K x tokens, shared memory), K = 32 columns of 16-bit
+// or 64 of 8-bit operands. Of 16 bits, lanes 0 and 1 of each quad supply the metadata; of 8, all. The number
+// of sums, tokens / 2 a thread, names the instruction.
+#define PRUNE_DEFINE_WGMMA_SPARSE(tokens, sums, ...)                                                        \
+  template <class T>                                                                                        \
+  __device__ inline void wgmma_sparse(typename SumOf<T>::Type(&d)[sums], const uint32_t(&a)[4], uint64_t b, \
+                                      uint32_t metadata, int accumulate) {                                  \
+    if constexpr (__is_same(T, __half)) {                                                                   \
+      PRUNE_WGMMA_SPARSE(tokens, sums, "k32.f32.f16.f16", "+f", ", 1, 1, 0", __VA_ARGS__);                  \
+    } else if constexpr (__is_same(T, __nv_bfloat16)) {                                                     \
+      PRUNE_WGMMA_SPARSE(tokens, sums, "k32.f32.bf16.bf16", "+f", ", 1, 1, 0", __VA_ARGS__);                \
+    } else if constexpr (__is_same(T, __nv_fp8_e4m3) || __is_same(T, FastE4m3)) {                           \
+      PRUNE_WGMMA_SPARSE(tokens, sums, "k64.f32.e4m3.e4m3", "+f", ", 1, 1", __VA_ARGS__);                   \
+    } else {                                                                                                \
+      PRUNE_WGMMA_SPARSE(tokens, sums, "k64.s32.s8.s8", "+r", "", __VA_ARGS__);                             \
+    }                                                                                                       \
   }
 PRUNE_DEFINE_WGMMA_SPARSE(16, 8, "%8", "%9", "%10", "%11", "%12", "%13", "%14")
 PRUNE_DEFINE_WGMMA_SPARSE(32, 16, "%16", "%17", "%18", "%19", "%20", "%21", "%22")
@@ -128,7 +150,7 @@ PRUNE_DEFINE_WGMMA_SPARSE(256, 128, "%128", "%129", "%130", "%131", "%132", "%13
 #define PRUNE_WGMMA(tokens, sums, type, a0, a1, a2, a3, descriptor)                                         \
   asm volatile("wgmma.mma_async.sync.aligned.m64n" #tokens "k16.f32." type "." type " {" PRUNE_NAMES_##sums \
                "}, {" a0 "," a1 "," a2 "," a3 "}, " descriptor ", 1, 1, 1, 0;"                              \
-               : PRUNE_SUMS_##sums(0)                                                                       \
+               : PRUNE_SUMS_##sums("+f", 0)                                                                 \
                : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(b))
 
 // d (64 x tokens, single precision) += A(64 x 16, registers) * B(16 x tokens, shared memory).

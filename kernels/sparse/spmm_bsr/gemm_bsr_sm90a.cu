@@ -290,9 +290,10 @@ Status gemm_bsr(const SlabsBsr& matrix, int tile_tokens, const ProductCall& call
   const bool half = call.element == Element::kF16;
   const TensorMaps maps;
   CUtensorMap x_map, y_map;
-  Status s =
-      maps.make(half, call.x, call.tokens, matrix.cols, call.x_stride, tile_tokens / matrix.cluster, &x_map);
-  if (s.ok()) s = maps.make(half, call.y, call.tokens, matrix.rows, call.y_stride, 32, &y_map);
+  Status s = maps.make(map_type(call.element), call.x, call.tokens, matrix.cols, call.x_stride,
+                       tile_tokens / matrix.cluster, &x_map);
+  if (s.ok())
+    s = maps.make(map_type(call.element), call.y, call.tokens, matrix.rows, call.y_stride, 32, &y_map);
   if (!s.ok()) return s;
   const Arguments args{matrix.step_starts,
                        matrix.slab_starts,

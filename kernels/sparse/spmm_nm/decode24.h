@@ -7,9 +7,10 @@
 // precision, and s[r] the row's scale (int8 weights only). Pruned weights never touch x: a NaN there stays
 // out of the sum. Kept zeros do.
 //
-// Needs: 1 <= tokens <= 64; cols a multiple of 64; any rows; x and the stream 16-byte aligned, x_stride a
-// multiple of 8; a device of compute capability 9.0 (thread-block clusters and the bulk copy engine). The sum
-// of an output is always taken in the same order: equal inputs and plan give equal bits.
+// Needs: weights k16, kInt8 or kInt4; 1 <= tokens <= 64; cols a multiple of 64; any rows; x and the stream
+// 16-byte aligned, x_stride a multiple of 8; a device of compute capability 9.0 (thread-block clusters and
+// the bulk copy engine). The sum of an output is always taken in the same order: equal inputs and plan give
+// equal bits.
 //
 // How: a cluster of blocks shares rows and splits the columns; each warp streams its tiles of frag24.h
 // through a private ring in shared memory, filled by the copy engine, into mma.sp; partial sums meet in the
@@ -30,7 +31,7 @@ struct Matrix24 {
   int rows = 0;
   int cols = 0;
   const void* stream = nullptr;       // frag24.h
-  const float* row_scales = nullptr;  // int8: [rows]
+  const float* row_scales = nullptr;  // 8-bit weights: [rows]
 };
 
 // A matrix shape and a number of tokens, within decode24's contract.

@@ -510,7 +510,8 @@ Status decode_limits(DeviceLimits* limits) {
 }
 
 Status decode24(const Matrix24& matrix, const DecodePlan& plan, const ProductCall& call) {
-  if (matrix.rows < 1 || matrix.cols < 64 || matrix.cols % 64 != 0) return {Reason::kShape};
+  if (matrix.rows < 1 || matrix.cols < 64 || matrix.cols % 64 != 0 || both_8_bits(matrix.weight))
+    return {Reason::kShape};
   if (call.tokens < 1 || call.tokens > kMaxDecodeTokens || call.x_stride < matrix.cols ||
       call.y_stride < matrix.rows) {
     return {Reason::kShape};

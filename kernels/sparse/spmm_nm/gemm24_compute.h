@@ -8,7 +8,8 @@
 namespace prune::kernels::cuda {
 namespace {
 
-// What one warp takes from 32 rows by 128 columns: 16 rows (`half` 0 or 1), four steps of 32 columns.
+// What one warp takes from a tile: 16 rows (`half` 0 or 1), four steps of 32 columns, or of 64 where x has
+// eight bits.
 template <Weight24 kWeight, class T>
 struct WarpWeights {
   uint32_t a[4][4];
@@ -16,7 +17,7 @@ struct WarpWeights {
   uint32_t scales;  // int4 only: bfloat16 of rows g and g + 8
 
   __device__ void load(uint32_t tile, int half, int lane) {
-    if constexpr (kWeight == Weight24::k16) {
+    if constexpr (value_bytes24(kWeight) == 4096) {
 #pragma unroll
       for (int s = 0; s < 4; ++s) {
         const uint4 v = ptx::load_shared_16(tile + (4 * half + s) * 512 + lane * 16);
@@ -42,9 +43,10 @@ struct WarpWeights {
                    : "r"(tile + value_bytes24(kWeight) + kMetadataBytes24 + (lane >> 2) * 8 + half * 4)
                    : "memory");
     }
-    // Lanes 0 and 1 of a quad supply the metadata; the stream keeps that of the lower rows at lanes 2 and 3.
-    const uint4 e =
-        ptx::load_shared_16(tile + value_bytes24(kWeight) + ((lane & ~3) + 2 * half + (lane & 1)) * 16);
+    // Of 16-bit products lanes 0 and 1 of a quad supply the metadata; the stream keeps that of the lower rows
+    // at lanes 2 and 3.
+    const int piece = both_8_bits(kWeight) ? 32 * half + lane : (lane & ~3) + 2 * half + (lane & 1);
+    const uint4 e = ptx::load_shared_16(tile + value_bytes24(kWeight) + piece * 16);
     metadata[0] = e.x, metadata[1] = e.y, metadata[2] = e.z, metadata[3] = e.w;
   }
   __device__ float scale(int lower) const {

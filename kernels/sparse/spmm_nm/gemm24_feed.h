@@ -2,6 +2,7 @@
 // that feed it. Device code, sm_90a.
 #pragma once
 
+#include "kernels/sparse/cuda/finish.h"
 #include "kernels/sparse/cuda/wgmma.h"
 #include "kernels/sparse/spmm_nm/gemm24_layout.h"
 
@@ -12,12 +13,9 @@ constexpr int kGroupTokenTiles = 8;  // token tiles that neighbours in time work
 
 struct Arguments {
   const uint8_t* stream;
-  void* y;
-  const float* row_scales;
-  int64_t y_stride;
-  int rows;
-  int tokens;
-  int tiles_k;     // column tiles of the stream, 128 columns each
+  Finish finish;
+  bool plain;      // nothing but row scales on the way to a y of 16 bits
+  int tiles_k;     // column tiles of the stream
   int row_tiles;   // row tiles of the stream, 32 rows each
   int row_blocks;  // clusters' worth of rows
   int token_tiles;
@@ -102,7 +100,7 @@ __device__ void bring_weights(const Arguments& args, const Place& place, uint32_
   }
 }
 
-// and two bring x, every other 64 columns each.
+// and two bring x, every other half of a column tile each.
 template <Weight24 kWeight, int kTokens>
 __device__ void bring_x(const Arguments& args, const Place& place, const CUtensorMap* x_map, uint32_t shared,
                         int half) {
@@ -122,7 +120,7 @@ __device__ void bring_x(const Arguments& args, const Place& place, const CUtenso
     const int token = OutputTile(args, index).token_tile * kTokens;
     for (int k = place.first; k < place.first + place.count; ++k) {
       const uint32_t full = shared + L::x_full(ring.slot), to = shared + L::kX + ring.slot * L::kXBytes;
-      const int col = k * kTileCols24 + half * kGemmXCols;
+      const int col = (2 * k + half) * L::kXCols;
       ptx::barrier_wait(shared + L::x_empty(ring.slot), ring.parity ^ 1);
       ptx::barrier_expect(full, L::kXBytes);
       if (args.log_share == 0) {

@@ -10,8 +10,9 @@ namespace prune::kernels::cuda {
 
 inline constexpr int kGemmRows = 128;  // rows of a block
 inline constexpr int kGemmRowTiles = kGemmRows / kTileRows24;
-inline constexpr int kGemmXCols = 64;  // columns of x in one box: 128 bytes, the width of the swizzle
-inline constexpr int kGemmWarps = 8;   // warps that multiply: two warp groups, 64 rows each
+inline constexpr int kGemmXRowBytes =
+    128;                              // of x in one box, half of a tile's columns: the width of the swizzle
+inline constexpr int kGemmWarps = 8;  // warps that multiply: two warp groups, 64 rows each
 inline constexpr int kGemmFeeders = 4;
 inline constexpr int kGemmThreads = 32 * (kGemmWarps + kGemmFeeders);
 inline constexpr int kGemmSharedBytes = 227 << 10;
@@ -19,8 +20,9 @@ inline constexpr int kGemmSharedBytes = 227 << 10;
 template <Weight24 kWeight, int kTokens>
 struct GemmLayout {
   static constexpr int kTileBytes = tile_bytes24(kWeight);
-  static constexpr int kWeightBytes = kGemmRowTiles * kTileBytes;  // 128 rows by 128 columns
-  static constexpr int kXBytes = kTokens * kGemmXCols * 2;
+  static constexpr int kWeightBytes = kGemmRowTiles * kTileBytes;  // 128 rows by a tile's columns
+  static constexpr int kXCols = tile_cols24(kWeight) / 2;
+  static constexpr int kXBytes = kTokens * kGemmXRowBytes;
   static constexpr int kStoreBytes = std::min(kTokens, 32) * 128;  // two a warp group, group_sums.h
   static constexpr int kStages = (kGemmSharedBytes - 4 * kStoreBytes - 1024) / (kWeightBytes + 2 * kXBytes);
   static constexpr int kXSlots = kTokens == 256 ? 4 : std::min(2 * kStages, 24);

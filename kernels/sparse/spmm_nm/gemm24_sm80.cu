@@ -1,13 +1,14 @@
 // 2:4 products of many tokens through mma.sp: for every device from compute capability 8.0 on.
 //
 // A block of four warps owns 128 rows by 128 (or 64) tokens, a warp 64 rows by half of the tokens. Weights (a
-// stream's tiles, frag24.h) and x come 128 columns at a time by asynchronous copies into two stages: one is
-// multiplied while the other fills. Rows of x are swizzled in pieces of 16 bytes, so that ldmatrix meets no
-// bank twice. Sums leave through shared memory, where a token's rows are put side by side.
+// stream's tiles, frag24.h) and x come a tile's columns at a time by asynchronous copies into two stages: one
+// is multiplied while the other fills. Rows of x are swizzled in pieces of 16 bytes, so that ldmatrix meets
+// no bank twice. Sums leave through shared memory, where a token's rows are put side by side. 16-bit and
+// 8-bit operands differ in nothing but the instruction and its metadata.
 #include <algorithm>
 
-#include "kernels/sparse/spmm_nm/decode24_compute.h"
-#include "kernels/sparse/spmm_nm/gemm24.h"
+#include "kernels/sparse/cuda/ptx.h"
+#include "kernels/sparse/spmm_nm/gemm24_call.h"
 
 namespace prune::kernels::cuda {
 namespace {
@@ -15,32 +16,29 @@ namespace {
 constexpr int kRows = 128;
 constexpr int kRowTiles = kRows / kTileRows24;
 constexpr int kThreads = 128;
-constexpr int kTileBytes = tile_bytes24(Weight24::k16);
-constexpr int kWeightBytes = kRowTiles * kTileBytes;
-constexpr int kXRowBytes = kTileCols24 * 2;
+constexpr int kXRowBytes = 256;  // of a tile's columns
 constexpr int kStages = 2;
-constexpr int kOutRowBytes =
-    kRows * 2 + 16;                 // a token's sums on their way out; the gap spreads them over the banks
+constexpr int kOutRow = kRows + 4;  // a token's sums on their way out; the gap spreads them over the banks
 constexpr int kBandTokenTiles = 8;  // token tiles that neighbours in time work on, for the L2
 
-template <int kTokens>
-constexpr int stage_bytes() {
-  return kWeightBytes + kTokens * kXRowBytes;
-}
-template <int kTokens>
-constexpr int shared_bytes() {
-  return std::max(kStages * stage_bytes<kTokens>(), kTokens * kOutRowBytes);
-}
+// By the type of x.
+template <class T>
+constexpr Weight24 kWeight = sizeof(T) == 1 ? Weight24::kInt8x8 : Weight24::k16;
+template <class T>
+constexpr int kTileBytes = tile_bytes24(kWeight<T>);
+template <class T>
+constexpr int kWeightBytes = kRowTiles* kTileBytes<T>;
+template <class T, int kTokens>
+constexpr int kStageBytes = kWeightBytes<T> + kTokens* kXRowBytes;
+template <class T, int kTokens>
+constexpr int kSharedBytes = std::max(kStages* kStageBytes<T, kTokens>, kTokens* kOutRow * 4);
 
 struct Arguments {
   const uint8_t* stream;
-  const uint16_t* x;
-  uint16_t* y;
+  const void* x;
   int64_t x_stride;
-  int64_t y_stride;
-  int rows;
+  Finish finish;
   int cols;
-  int tokens;
   int tiles_k;
   int row_tiles;
   int row_blocks;
@@ -58,40 +56,75 @@ __device__ inline void copies_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
 }
 
-template <int kTokens>
+template <class T, int kTokens>
 __device__ void fetch_stage(const Arguments& args, uint32_t stage, int row_tile0, int token0, int k) {
   // Rows past the end: any, they are not stored.
 #pragma unroll
   for (int i = 0; i < kRowTiles; ++i) {
     const int64_t row_tile = min(row_tile0 + i, args.row_tiles - 1);
-    const uint8_t* tile = args.stream + (row_tile * args.tiles_k + k) * kTileBytes;
-    for (int at = int(threadIdx.x) * 16; at < kTileBytes; at += kThreads * 16)
-      copy_16(stage + i * kTileBytes + at, tile + at, true);
+    const uint8_t* tile = args.stream + (row_tile * args.tiles_k + k) * kTileBytes<T>;
+    for (int at = int(threadIdx.x) * 16; at < kTileBytes<T>; at += kThreads * 16)
+      copy_16(stage + i * kTileBytes<T> + at, tile + at, true);
   }
   constexpr int kChunks = kXRowBytes / 16;
-  const int chunk = int(threadIdx.x) % kChunks, col = k * kTileCols24 + chunk * 8;
+  const int chunk = int(threadIdx.x) % kChunks,
+            col = k * tile_cols24(kWeight<T>) + chunk * (16 / int(sizeof(T)));
 #pragma unroll
   for (int n = int(threadIdx.x) / kChunks; n < kTokens; n += kThreads / kChunks) {
-    const bool there = token0 + n < args.tokens && col < args.cols;
-    const uint16_t* from = args.x + (there ? (token0 + n) * args.x_stride + col : 0);
-    copy_16(stage + kWeightBytes + n * kXRowBytes + ((chunk ^ (n & 7)) << 4), from, there);
+    const bool there = token0 + n < args.finish.tokens && col < args.cols;
+    const T* from = static_cast<const T*>(args.x) + (there ? (token0 + n) * args.x_stride + col : 0);
+    copy_16(stage + kWeightBytes<T> + n * kXRowBytes + ((chunk ^ (n & 7)) << 4), from, there);
   }
   copies_commit();
 }
 
 // Sums of a warp: 64 rows by 8 * kBlocks tokens, [16 rows][8 tokens][c] as mma.sp has them.
-template <int kBlocks>
-using WarpSums = float[4][kBlocks][4];
+template <class T, int kBlocks>
+using WarpSums = std::conditional_t<sizeof(T) == 1, int32_t, float>[4][kBlocks][4];
+
+// The metadata of a warp's two row tiles, as lanes load it, and the product of 16 rows by a step.
+template <class T>
+struct Metadata {
+  uint32_t word[2][4];  // [row tile][step]
+
+  __device__ void load(uint32_t tiles, int lane) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+      take(word[i], ptx::load_shared_16(tiles + i * kTileBytes<T> + value_bytes24(kWeight<T>) + lane * 16));
+  }
+  template <int m>
+  __device__ void multiply(float (&sums)[4], const uint32_t (&a)[4], const uint32_t (&tokens)[4],
+                           int step) const {
+    ptx::mma_sparse_16x8x32<T, (m & 1)>(sums, a, tokens, word[m >> 1][step]);
+  }
+  __device__ static void take(uint32_t (&to)[4], const uint4& v) {
+    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+  }
+};
+template <>
+struct Metadata<int8_t> {
+  uint32_t word[4][4];  // [16 rows][step]
+
+  __device__ void load(uint32_t tiles, int lane) {
+#pragma unroll
+    for (int m = 0; m < 4; ++m) {
+      Metadata<__half>::take(
+          word[m], ptx::load_shared_16(tiles + (m >> 1) * kTileBytes<int8_t> +
+                                       value_bytes24(Weight24::kInt8x8) + (m & 1) * 512 + lane * 16));
+    }
+  }
+  template <int m>
+  __device__ void multiply(int32_t (&sums)[4], const uint32_t (&a)[4], const uint32_t (&tokens)[4],
+                           int step) const {
+    ptx::mma_sparse_16x8x64(sums, a, tokens, word[m][step]);
+  }
+};
 
 // sums += a stage's product. `tiles`: this warp's two row tiles; `x`: its first token's row.
 template <class T, int kBlocks>
-__device__ inline void multiply_stage(WarpSums<kBlocks>& sums, uint32_t tiles, uint32_t x, int lane) {
-  uint32_t metadata[2][4];
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const uint4 e = ptx::load_shared_16(tiles + i * kTileBytes + value_bytes24(Weight24::k16) + lane * 16);
-    metadata[i][0] = e.x, metadata[i][1] = e.y, metadata[i][2] = e.z, metadata[i][3] = e.w;
-  }
+__device__ inline void multiply_stage(WarpSums<T, kBlocks>& sums, uint32_t tiles, uint32_t x, int lane) {
+  Metadata<T> metadata;
+  metadata.load(tiles, lane);
   const int token = lane & 7;
 #pragma unroll
   for (int s = 0; s < 4; ++s) {
@@ -99,24 +132,23 @@ __device__ inline void multiply_stage(WarpSums<kBlocks>& sums, uint32_t tiles, u
 #pragma unroll
     for (int m = 0; m < 4; ++m) {
       const uint4 v =
-          ptx::load_shared_16(tiles + (m >> 1) * kTileBytes + (4 * (m & 1) + s) * 512 + lane * 16);
+          ptx::load_shared_16(tiles + (m >> 1) * kTileBytes<T> + (4 * (m & 1) + s) * 512 + lane * 16);
       a[m][0] = v.x, a[m][1] = v.y, a[m][2] = v.z, a[m][3] = v.w;
     }
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
       uint32_t tokens[4];
       ptx::load_matrix_x4(tokens, x + (8 * b + token) * kXRowBytes + (((4 * s + (lane >> 3)) ^ token) << 4));
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        ptx::mma_sparse_16x8x32<T, 0>(sums[2 * i][b], a[2 * i], tokens, metadata[i][s]);
-        ptx::mma_sparse_16x8x32<T, 1>(sums[2 * i + 1][b], a[2 * i + 1], tokens, metadata[i][s]);
-      }
+      metadata.template multiply<0>(sums[0][b], a[0], tokens, s);
+      metadata.template multiply<1>(sums[1][b], a[1], tokens, s);
+      metadata.template multiply<2>(sums[2][b], a[2], tokens, s);
+      metadata.template multiply<3>(sums[3][b], a[3], tokens, s);
     }
   }
 }
 
 template <class T, int kTokens>
-__device__ void store_sums(const Arguments& args, const WarpSums<kTokens / 16>& sums, uint8_t* storage,
+__device__ void store_sums(const Finish& finish, const WarpSums<T, kTokens / 16>& sums, float* storage,
                            int row0, int token0, int warp_row, int warp_token, int lane) {
   __syncthreads();  // the stages are read
 #pragma unroll
@@ -127,16 +159,25 @@ __device__ void store_sums(const Arguments& args, const WarpSums<kTokens / 16>& 
       for (int c = 0; c < 4; ++c) {
         const int n = warp_token + 8 * b + 2 * (lane & 3) + (c & 1),
                   r = warp_row + 16 * m + (lane >> 2) + 8 * (c >> 1);
-        *reinterpret_cast<T*>(storage + n * kOutRowBytes + r * 2) = T(sums[m][b][c]);
+        storage[n * kOutRow + r] = float(sums[m][b][c]);
       }
     }
   }
   __syncthreads();
-  for (int i = int(threadIdx.x); i < kTokens * (kRows / 8); i += kThreads) {
-    const int n = i / (kRows / 8), r = i % (kRows / 8) * 8;
-    if (token0 + n < args.tokens && row0 + r < args.rows) {
-      *reinterpret_cast<uint4*>(args.y + (token0 + n) * args.y_stride + row0 + r) =
-          *reinterpret_cast<const uint4*>(storage + n * kOutRowBytes + r * 2);
+  constexpr int kAhead = 4;  // tokens that a warp has in hand
+  const int r = lane * 4;
+  const FourRows rows(finish, row0 + r);
+#pragma unroll 1
+  for (int first = int(threadIdx.x) / 32; first < kTokens; first += kThreads / 32 * kAhead) {
+    FourRows::Operands operands[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) operands[i] = rows.fetch(token0 + first + i * (kThreads / 32));
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int n = first + i * (kThreads / 32);
+      float v[4];
+      load_4(storage + n * kOutRow + r, v);
+      rows.store(v, token0 + n, operands[i]);
     }
   }
 }
@@ -153,25 +194,26 @@ __global__ void __launch_bounds__(kThreads) gemm24_mma(const Arguments args) {
   const int width = min(kBandTokenTiles, args.token_tiles - band * kBandTokenTiles);
   const int row0 = in_band / width * kRows, token0 = (band * kBandTokenTiles + in_band % width) * kTokens;
 
-  WarpSums<kTokens / 16> sums = {};
-  fetch_stage<kTokens>(args, shared, row0 / kTileRows24, token0, 0);
+  WarpSums<T, kTokens / 16> sums = {};
+  fetch_stage<T, kTokens>(args, shared, row0 / kTileRows24, token0, 0);
   for (int k = 0; k < args.tiles_k; ++k) {
     copies_wait<0>();
     __syncthreads();  // this stage is here, and everyone has read the other
     if (k + 1 < args.tiles_k)
-      fetch_stage<kTokens>(args, shared + ((k + 1) & 1) * stage_bytes<kTokens>(), row0 / kTileRows24, token0,
-                           k + 1);
-    const uint32_t stage = shared + (k & 1) * stage_bytes<kTokens>();
-    multiply_stage<T, kTokens / 16>(sums, stage + warp_row / kTileRows24 * kTileBytes,
-                                    stage + kWeightBytes + warp_token * kXRowBytes, lane);
+      fetch_stage<T, kTokens>(args, shared + ((k + 1) & 1) * kStageBytes<T, kTokens>, row0 / kTileRows24,
+                              token0, k + 1);
+    const uint32_t stage = shared + (k & 1) * kStageBytes<T, kTokens>;
+    multiply_stage<T, kTokens / 16>(sums, stage + warp_row / kTileRows24 * kTileBytes<T>,
+                                    stage + kWeightBytes<T> + warp_token * kXRowBytes, lane);
   }
-  store_sums<T, kTokens>(args, sums, storage, row0, token0, warp_row, warp_token, lane);
+  store_sums<T, kTokens>(args.finish, sums, reinterpret_cast<float*>(storage), row0, token0, warp_row,
+                         warp_token, lane);
 }
 
 template <class T, int kTokens>
 Status launch(Arguments args, cudaStream_t stream) {
-  args.token_tiles = int(tiles_along24(args.tokens, kTokens));
-  constexpr int kBytes = shared_bytes<kTokens>();
+  args.token_tiles = int(tiles_along24(args.finish.tokens, kTokens));
+  constexpr int kBytes = kSharedBytes<T, kTokens>;
   const auto kernel = gemm24_mma<T, kTokens>;
   const cudaError_t code = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   if (code != cudaSuccess) return from_cuda(code);
@@ -179,36 +221,31 @@ Status launch(Arguments args, cudaStream_t stream) {
   return from_cuda(cudaGetLastError());
 }
 
+template <class T>
+Status launch_for(int tile_tokens, const Arguments& args, cudaStream_t stream) {
+  if (tile_tokens == 128) return launch<T, 128>(args, stream);
+  if (tile_tokens == 64) return launch<T, 64>(args, stream);
+  return {Reason::kPlan};
+}
+
 }  // namespace
 
-Status gemm24_mma(const Matrix24& matrix, int tile_tokens, const ProductCall& call) {
-  if (matrix.weight != Weight24::k16 || matrix.rows < 8 || matrix.rows % 8 != 0 || matrix.cols < 64 ||
-      matrix.cols % 64 != 0 || call.tokens < 1 || call.x_stride < matrix.cols ||
-      call.y_stride < matrix.rows) {
-    return {Reason::kShape};
-  }
-  if (!aligned16(matrix.stream) || !aligned16(call.x) || !aligned16(call.y) || call.x_stride % 8 != 0 ||
-      call.y_stride % 8 != 0) {
-    return {Reason::kAlignment};
-  }
+Status gemm24_mma(const Matrix24& matrix, int tile_tokens, const ProductCall& call,
+                  const Epilogue& epilogue) {
+  if (matrix.weight != Weight24::k16 && matrix.weight != Weight24::kInt8x8) return {Reason::kShape};
+  if (const Status s = check_gemm24(matrix, call, epilogue); !s.ok()) return s;
   Arguments args{};
   args.stream = static_cast<const uint8_t*>(matrix.stream);
-  args.x = static_cast<const uint16_t*>(call.x);
-  args.y = static_cast<uint16_t*>(call.y);
+  args.x = call.x;
   args.x_stride = call.x_stride;
-  args.y_stride = call.y_stride;
-  args.rows = matrix.rows;
+  args.finish = finish_of(matrix, call, epilogue);
   args.cols = matrix.cols;
-  args.tokens = call.tokens;
-  args.tiles_k = int(tiles_along24(matrix.cols, kTileCols24));
+  args.tiles_k = int(tiles_along24(matrix.cols, tile_cols24(matrix.weight)));
   args.row_tiles = int(tiles_along24(matrix.rows, kTileRows24));
   args.row_blocks = int(tiles_along24(matrix.rows, kRows));
-  const bool half = call.element == Element::kF16;
-  if (tile_tokens == 128)
-    return half ? launch<__half, 128>(args, call.stream) : launch<__nv_bfloat16, 128>(args, call.stream);
-  if (tile_tokens == 64)
-    return half ? launch<__half, 64>(args, call.stream) : launch<__nv_bfloat16, 64>(args, call.stream);
-  return {Reason::kPlan};
+  if (matrix.weight == Weight24::kInt8x8) return launch_for<int8_t>(tile_tokens, args, call.stream);
+  return call.element == Element::kF16 ? launch_for<__half>(tile_tokens, args, call.stream)
+                                       : launch_for<__nv_bfloat16>(tile_tokens, args, call.stream);
 }
 
 }  // namespace prune::kernels::cuda

@@ -2,34 +2,57 @@
 
 #include "kernels/sparse/cuda/cluster_launch.h"
 #include "kernels/sparse/cuda/tensor_map.h"
-#include "kernels/sparse/spmm_nm/gemm24.h"
+#include "kernels/sparse/spmm_nm/gemm24_call.h"
 #include "kernels/sparse/spmm_nm/gemm24_sums.h"
 
 namespace prune::kernels::cuda {
 namespace {
 
-// sums += weights * x for 128 columns of x, which lie in two slots. `issued` runs when the products are under
-// way, before they are done.
+// Sums as the tensor cores keep them, in GroupSums' order.
+template <class T, int kTokens>
+using Products = typename ptx::SumOf<T>::Type[kTokens / 2];
+
+// Whether a tile's products are summed by themselves first: those of int4 have a scale of their own, and of
+// e4m3 the tensor cores keep some 14 bits of a sum, so no more than a tile's 128 products are left to them.
+template <Weight24 kWeight, class T>
+constexpr bool kApart = kWeight == Weight24::kInt4 || __is_same(T, __nv_fp8_e4m3);
+constexpr int kApartTokens = 128;  // at most at a time, for the registers' sake
+
+// into = or += weights * x for a tile's columns of x, which lie in two slots. `issued` runs when the products
+// are under way, before they are done.
+template <Weight24 kWeight, class T, class Into, class Issued>
+__device__ inline void multiply_steps(Into& into, bool add, const WarpWeights<kWeight, T>& weights,
+                                      const uint64_t (&x)[2], uint64_t token_offset, const Issued& issued) {
+  ptx::wgmma_fence();
+#pragma unroll
+  for (int s = 0; s < 4; ++s)
+    ptx::wgmma_sparse<T>(into, weights.a[s], x[s / 2] + token_offset + (s % 2) * (64 >> 4),
+                         weights.metadata[s], add || s > 0);
+  ptx::wgmma_commit();
+  issued();
+  ptx::wgmma_wait<0>();
+}
+
+// sums += weights * x.
 template <Weight24 kWeight, class T, int kTokens, class Issued>
-__device__ inline void multiply_tile(GroupSums<kTokens>& sums, const WarpWeights<kWeight, T>& weights,
+__device__ inline void multiply_tile(Products<T, kTokens>& sums, const WarpWeights<kWeight, T>& weights,
                                      const uint64_t (&x)[2], const Issued& issued) {
-  const auto multiply = [&](GroupSums<kTokens>& into, bool add) {
-    ptx::wgmma_fence();
+  if constexpr (kApart<kWeight, T>) {
+    constexpr int kPart = std::min(kTokens, kApartTokens);
 #pragma unroll
-    for (int s = 0; s < 4; ++s)
-      ptx::wgmma_sparse<T>(into, weights.a[s], x[s / 2] + (s % 2) * (64 >> 4), weights.metadata[s],
-                           add || s > 0);
-    ptx::wgmma_commit();
-    issued();
-    ptx::wgmma_wait<0>();
-  };
-  if constexpr (kWeight == Weight24::kInt4) {
-    GroupSums<kTokens> group;
-    multiply(group, false);
+    for (int first = 0; first < kTokens; first += kPart) {
+      GroupSums<kPart> part;
+      multiply_steps(part, false, weights, x, first * kGemmXRowBytes >> 4, [&] {
+        if (first == 0) issued();
+      });
 #pragma unroll
-    for (int i = 0; i < kTokens / 2; ++i) sums[i] = fmaf(weights.scale(i >> 1 & 1), group[i], sums[i]);
+      for (int i = 0; i < kPart / 2; ++i) {
+        float& sum = sums[first / 2 + i];
+        sum = kWeight == Weight24::kInt4 ? fmaf(weights.scale(i >> 1 & 1), part[i], sum) : sum + part[i];
+      }
+    }
   } else {
-    multiply(sums, true);
+    multiply_steps(sums, true, weights, x, 0, issued);
   }
 }
 
@@ -59,7 +82,7 @@ class TileStream {
 
   // Operands in registers may not change while a product runs, so a warp group waits for its products before
   // it loads again; the other warp groups' keep the tensor cores busy meanwhile.
-  __device__ void multiply(GroupSums<kTokens>& sums) {
+  __device__ void multiply(Products<T, kTokens>& sums) {
     WarpWeights<kWeight, T> weights;
     ptx::barrier_wait(shared_ + L::weights_full(weights_.slot), weights_.parity);
     weights.load(shared_ + L::kWeights + weights_.slot * L::kWeightBytes +
@@ -100,6 +123,20 @@ class TileStream {
   RingPlace<L::kWeightSlots> weights_;
 };
 
+// A warp group's sums to a y of 16 bits.
+template <class T, int kTokens>
+__device__ inline void store_plain(const Arguments& args, const GroupSums<kTokens>& sums,
+                                   const CUtensorMap* y_map, uint32_t buffers, const Role& role, int row,
+                                   int token) {
+  if constexpr (sizeof(T) == 2) {
+    store_sums<T, kTokens>(sums, y_map, buffers, role.group, row, token, role.warp, role.lane);
+  } else if (args.finish.half) {
+    store_sums<__half, kTokens>(sums, y_map, buffers, role.group, row, token, role.warp, role.lane);
+  } else {
+    store_sums<__nv_bfloat16, kTokens>(sums, y_map, buffers, role.group, row, token, role.warp, role.lane);
+  }
+}
+
 template <Weight24 kWeight, class T, int kTokens>
 __device__ void multiply(const Arguments& args, const Place& place, const CUtensorMap* y_map,
                          uint8_t* storage, int warp_index) {
@@ -111,12 +148,16 @@ __device__ void multiply(const Arguments& args, const Place& place, const CUtens
       args, place, role, shared, (outputs - place.cluster + args.clusters - 1) / args.clusters * place.count);
   uint32_t parity = 0;
   for (int index = place.cluster; index < outputs; index += args.clusters) {
-    GroupSums<kTokens> sums = {};
-    for (int k = 0; k < place.count; ++k) stream.multiply(sums);
     const OutputTile tile(args, index);
     const int row = place.row(args, tile.row_block), token = tile.token_tile * kTokens;
-    if constexpr (kWeight == Weight24::kInt8)
-      scale_rows<kTokens>(args, sums, row + role.group * 64 + role.warp * 16 + (role.lane >> 2));
+    prefetch_residual<kTokens>(args.finish, row + warp_index * 16, token, role.lane);
+    Products<T, kTokens> products = {};
+    for (int k = 0; k < place.count; ++k) stream.multiply(products);
+    GroupSums<kTokens> sums;
+#pragma unroll
+    for (int i = 0; i < kTokens / 2; ++i) sums[i] = float(products[i]);
+    if (args.plain && args.finish.row_scales)
+      scale_rows<kTokens>(args.finish, sums, row + warp_index * 16 + (role.lane >> 2));
     if (args.split > 1) {
       exchange_sums<kWeight, T, kTokens>(args, place, storage, sums, row, token, warp_index, role.lane,
                                          parity);
@@ -124,10 +165,13 @@ __device__ void multiply(const Arguments& args, const Place& place, const CUtens
       __syncwarp();
       if (index + args.clusters < outputs && role.lane < 1 << args.log_share)
         ptx::barrier_arrive_remote(shared + L::kTaken, (place.split_rank << args.log_share) + role.lane);
-    } else {
+    } else if (args.plain) {
       static_assert(L::kStoreBytes == kStoreBytes<kTokens>);
-      store_sums<T, kTokens>(sums, y_map, shared + L::kStore + role.group * 2 * L::kStoreBytes, role.group,
-                             row + role.group * 64, token, role.warp, role.lane);
+      store_plain<T, kTokens>(args, sums, y_map, shared + L::kStore + role.group * 2 * L::kStoreBytes, role,
+                              row + role.group * 64, token);
+    } else {
+      float* buffer = reinterpret_cast<float*>(storage + L::kStore + warp_index * L::kStoreBytes / 2);
+      finish_sums<kTokens>(args.finish, sums, buffer, row + warp_index * 16, token, role.lane);
     }
   }
   if (role.warp == 0 && role.lane == 0) ptx::store_wait_all();
@@ -207,16 +251,23 @@ Kernel kernel_for(Weight24 weight, int tile_tokens) {
   if (weight == Weight24::kInt8) return kernel_for<Weight24::kInt8, T>(tile_tokens);
   return kernel_for<Weight24::kInt4, T>(tile_tokens);
 }
+Kernel kernel_for(Weight24 weight, const GemmPlan& plan, Element element) {
+  if (weight == Weight24::kInt8x8) return kernel_for<Weight24::kInt8x8, int8_t>(plan.tile_tokens);
+  if (weight == Weight24::kFp8x8) {
+    return plan.fast_sums ? kernel_for<Weight24::kFp8x8, ptx::FastE4m3>(plan.tile_tokens)
+                          : kernel_for<Weight24::kFp8x8, __nv_fp8_e4m3>(plan.tile_tokens);
+  }
+  return element == Element::kF16 ? kernel_for<__half>(weight, plan.tile_tokens)
+                                  : kernel_for<__nv_bfloat16>(weight, plan.tile_tokens);
+}
 
-Arguments arguments_of(const Matrix24& matrix, const GemmPlan& plan, const ProductCall& call) {
+Arguments arguments_of(const Matrix24& matrix, const GemmPlan& plan, const ProductCall& call,
+                       const Epilogue& epilogue) {
   Arguments args;
   args.stream = static_cast<const uint8_t*>(matrix.stream);
-  args.y = call.y;
-  args.row_scales = matrix.row_scales;
-  args.y_stride = call.y_stride;
-  args.rows = matrix.rows;
-  args.tokens = call.tokens;
-  args.tiles_k = int(tiles_along24(matrix.cols, kTileCols24));
+  args.finish = finish_of(matrix, call, epilogue);
+  args.plain = epilogue.plain();
+  args.tiles_k = int(tiles_along24(matrix.cols, tile_cols24(matrix.weight)));
   args.row_tiles = int(tiles_along24(matrix.rows, kTileRows24));
   args.row_blocks = int(tiles_along24(matrix.rows, kGemmRows * plan.share));
   args.token_tiles = int(tiles_along24(call.tokens, plan.tile_tokens));
@@ -241,34 +292,32 @@ bool plan_fits(const Matrix24& matrix, const GemmPlan& plan) {
   const auto power = [](int n, int most) { return n >= 1 && n <= most && (n & (n - 1)) == 0; };
   return power(plan.tile_tokens, matrix.weight == Weight24::kInt4 ? 128 : 256) && plan.tile_tokens >= 16 &&
          power(plan.share, 4) && plan.tile_tokens >= 8 * plan.share && plan.split >= 1 &&
-         plan.share * plan.split <= 8 && plan.split <= tiles_along24(matrix.cols, kTileCols24);
+         plan.share * plan.split <= 8 && plan.split <= tiles_along24(matrix.cols, tile_cols24(matrix.weight));
+}
+
+// The tensors that the copy engine walks over: all of x, and y unless its outputs leave otherwise.
+Status make_maps(const Matrix24& matrix, const GemmPlan& plan, const ProductCall& call, bool plain,
+                 CUtensorMap* x_map, CUtensorMap* y_map) {
+  const TensorMaps maps;
+  const CUtensorMapDataType x_type =
+      both_8_bits(matrix.weight) ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : map_type(call.element);
+  const Status s = maps.make(x_type, call.x, call.tokens, matrix.cols, call.x_stride,
+                             plan.tile_tokens / plan.share, x_map);
+  if (!s.ok() || !plain) return s;
+  return maps.make(map_type(call.element), call.y, call.tokens, matrix.rows, call.y_stride,
+                   std::min(plan.tile_tokens, 32), y_map);
 }
 
 }  // namespace
 
-Status gemm24(const Matrix24& matrix, const GemmPlan& plan, const ProductCall& call) {
-  if (matrix.rows < 8 || matrix.rows % 8 != 0 || matrix.cols < 64 || matrix.cols % 64 != 0)
-    return {Reason::kShape};
-  if (call.tokens < 1 || call.x_stride < matrix.cols || call.y_stride < matrix.rows) return {Reason::kShape};
-  if (matrix.weight == Weight24::kInt8 && matrix.row_scales == nullptr) return {Reason::kShape};
-  if (!aligned16(matrix.stream) || !aligned16(call.x) || !aligned16(call.y) || call.x_stride % 8 != 0 ||
-      call.y_stride % 8 != 0) {
-    return {Reason::kAlignment};
-  }
+Status gemm24(const Matrix24& matrix, const GemmPlan& plan, const ProductCall& call,
+              const Epilogue& epilogue) {
+  if (const Status s = check_gemm24(matrix, call, epilogue); !s.ok()) return s;
   if (!plan_fits(matrix, plan)) return {Reason::kPlan};
-  CUtensorMap x_map, y_map;
-  const TensorMaps maps;
-  Status s = maps.make(call.element == Element::kF16, call.x, call.tokens, matrix.cols, call.x_stride,
-                       plan.tile_tokens / plan.share, &x_map);
-  if (s.ok()) {
-    s = maps.make(call.element == Element::kF16, call.y, call.tokens, matrix.rows, call.y_stride,
-                  std::min(plan.tile_tokens, 32), &y_map);
-  }
-  if (!s.ok()) return s;
-  const Kernel kernel = call.element == Element::kF16
-                            ? kernel_for<__half>(matrix.weight, plan.tile_tokens)
-                            : kernel_for<__nv_bfloat16>(matrix.weight, plan.tile_tokens);
-  return launch(kernel, arguments_of(matrix, plan, call), x_map, y_map, call);
+  CUtensorMap x_map{}, y_map{};
+  if (const Status s = make_maps(matrix, plan, call, epilogue.plain(), &x_map, &y_map); !s.ok()) return s;
+  return launch(kernel_for(matrix.weight, plan, call.element), arguments_of(matrix, plan, call, epilogue),
+                x_map, y_map, call);
 }
 
 }  // namespace prune::kernels::cuda

@@ -9,14 +9,122 @@
 namespace prune::kernels::cuda {
 namespace {
 
-// int8: sums times the scales of their rows.
+// Sums times the scales of their rows.
 template <int kTokens>
-__device__ inline void scale_rows(const Arguments& args, GroupSums<kTokens>& sums, int row) {
-  const float upper = row < args.rows ? args.row_scales[row] : 0.0f,
-              lower = row + 8 < args.rows ? args.row_scales[row + 8] : 0.0f;
+__device__ inline void scale_rows(const Finish& finish, GroupSums<kTokens>& sums, int row) {
+  const float upper = row < finish.rows ? finish.row_scales[row] : 0.0f,
+              lower = row + 8 < finish.rows ? finish.row_scales[row + 8] : 0.0f;
 #pragma unroll
   for (int i = 0; i < kTokens / 2; ++i) sums[i] *= i & 2 ? lower : upper;
 }
+
+// Asks the L2 for a warp's part of the residual, 16 rows by kTokens tokens, long before it is needed.
+template <int kTokens>
+__device__ inline void prefetch_residual(const Finish& finish, int row, int token, int lane) {
+  const Epilogue& e = finish.epilogue;
+  if (!e.residual || row >= finish.rows) return;
+  const int bytes = e.single ? 4 : 2;
+  for (int n = token + lane; n < min(token + kTokens, finish.tokens); n += 32) {
+    ptx::prefetch(static_cast<const uint8_t*>(e.residual) + (n * e.residual_stride + row) * bytes);
+    if (e.single && row + 8 < finish.rows)
+      ptx::prefetch(static_cast<const float*>(e.residual) + n * e.residual_stride + row + 8);
+  }
+}
+
+// A warp's 16 rows by kTokens tokens to y with everything that the epilogue asks for. They pass through
+// `buffer`, 64 bytes for each of kStoreTokens tokens, where lanes find four rows of a token side by side.
+// Tokens are renumbered there, and rows swapped, so that no bank is met twice.
+template <int kTokens>
+__device__ void finish_sums(const Finish& finish, const GroupSums<kTokens>& sums, float* buffer, int row,
+                            int token, int lane) {
+  constexpr int kBlocks = kStoreTokens<kTokens> / 8, kPieces = kTokens / (8 * kBlocks);
+  const int g = lane >> 2, t = lane & 3;
+  // Tokens 2t and 2t + 1 of eight become numbers `first` and first + 2.
+  float* to = buffer + ((2 * t & 4) | (t & 1)) * 16 + (g ^ (t >> 1) * 8);
+  float* to_below = to + (t & 2 ? -8 : 8);  // rows g + 8
+  const int from_token = (g & 4) | (g & 1) << 1 | (g >> 1 & 1);
+  const FourRows rows(finish, row + (4 * t ^ (from_token & 4) * 2));
+  const auto fetch = [&](FourRows::Operands(&operands)[kBlocks], int piece) {
+#pragma unroll
+    for (int j = 0; j < kBlocks; ++j)
+      operands[j] = rows.fetch(token + (piece * kBlocks + j) * 8 + from_token);
+  };
+  FourRows::Operands operands[kBlocks];
+  fetch(operands, 0);
+#pragma unroll 1
+  for (int piece = 0; piece < kPieces; ++piece) {
+    FourRows::Operands next[kBlocks];  // on their way while this piece is at work
+    if (piece + 1 < kPieces) fetch(next, piece + 1);
+    __syncwarp();
+#pragma unroll
+    for (int p = 0; p < kPieces; ++p) {
+      if (p != piece) continue;
+#pragma unroll
+      for (int j = 0; j < kBlocks; ++j) {
+        const float* d = sums + (p * kBlocks + j) * 4;
+        to[j * 128] = d[0], to[j * 128 + 32] = d[1];
+        to_below[j * 128] = d[2], to_below[j * 128 + 32] = d[3];
+      }
+    }
+    __syncwarp();
+#pragma unroll
+    for (int j = 0; j < kBlocks; ++j) {
+      float v[4];
+      load_4(buffer + j * 128 + lane * 4, v);
+      rows.store(v, token + (piece * kBlocks + j) * 8 + from_token, operands[j]);
+      operands[j] = next[j];
+    }
+  }
+}
+
+// One block's share of the sums of a cluster: pieces, 16 rows by 8 tokens, of `split` blocks, added up in
+// order.
+struct SharedPieces {
+  const uint8_t* parts;  // [source][piece][lane] of 16 bytes
+  int split;
+  int most;   // pieces of a block
+  int rank;   // whose share
+  int row;    // the block's first
+  int token;  // likewise
+
+  __device__ int piece(int local) const { return local * split + rank; }
+  __device__ int row_of(int local) const { return row + piece(local) % kGemmWarps * 16; }
+  __device__ int token_of(int local) const { return token + piece(local) / kGemmWarps * 8; }
+
+  // To a y of type Y, rounded and nothing else.
+  template <class Y>
+  __device__ void store(const Finish& finish, int local, int lane) const {
+    const float4* from = reinterpret_cast<const float4*>(parts) + local * 32 + lane;
+    float sum[4] = {};
+    for (int source = 0; source < split; ++source) {
+      const float4 part = from[source * most * 32];
+      sum[0] += part.x, sum[1] += part.y, sum[2] += part.z, sum[3] += part.w;
+    }
+#pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      const int r = row_of(local) + (lane >> 2) + 8 * (c >> 1),
+                n = token_of(local) + 2 * (lane & 3) + (c & 1);
+      if (r < finish.rows && n < finish.tokens)
+        static_cast<Y*>(finish.y)[n * finish.y_stride + r] = Y(sum[c]);
+    }
+  }
+
+  // With all that the epilogue asks for: a lane takes four rows of a token, the same place of four lanes'
+  // parts.
+  __device__ void finish(const Finish& finish, int local, int lane) const {
+    const int t = lane & 3, n = lane >> 2;
+    const float* from = reinterpret_cast<const float*>(parts) + local * 128 + (t & 1) * 64 + (n >> 1) * 4 +
+                        (n & 1) + (t >> 1) * 2;
+    const FourRows rows(finish, row_of(local) + 4 * t);
+    const FourRows::Operands operands = rows.fetch(token_of(local) + n);
+    float sum[4] = {};
+    for (int source = 0; source < split; ++source) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sum[i] += from[source * most * 128 + 16 * i];
+    }
+    rows.store(sum, token_of(local) + n, operands);
+  }
+};
 
 // Where blocks split the columns: every block gets its share of the sums of all, and
 // writes it to y. Sums travel as asynchronous stores that count bytes at the receiver; they land where x was,
@@ -46,21 +154,15 @@ __device__ void exchange_sums(const Arguments& args, const Place& place, const u
   const int pieces = (kTokens - place.split_rank + split - 1) / split;
   if (warp == 0 && lane == 0) ptx::barrier_expect(shared + L::kExchanged, uint32_t(split * pieces * 512));
   ptx::barrier_wait(shared + L::kExchanged, parity);
-  const float4* parts = reinterpret_cast<const float4*>(storage + L::kExchange) + lane;
-  T* y = static_cast<T*>(args.y);
-  for (local = warp; local < pieces; local += kGemmWarps) {
-    float sum[4] = {};
-    for (int from = 0; from < split; ++from) {
-      const float4 part = parts[(from * most_pieces + local) * 32];
-      sum[0] += part.x, sum[1] += part.y, sum[2] += part.z, sum[3] += part.w;
-    }
-    const int piece = local * split + place.split_rank;
-#pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      const int r = row + piece % kGemmWarps * 16 + (lane >> 2) + 8 * (c >> 1),
-                n = token + piece / kGemmWarps * 8 + 2 * (lane & 3) + (c & 1);
-      if (r < args.rows && n < args.tokens) y[n * args.y_stride + r] = T(sum[c]);
-    }
+  const SharedPieces mine_of_all{storage + L::kExchange, split, most_pieces, place.split_rank, row, token};
+  if (!args.plain) {
+    for (local = warp; local < pieces; local += kGemmWarps) mine_of_all.finish(args.finish, local, lane);
+  } else if (sizeof(T) == 2 ? __is_same(T, __half) : args.finish.half) {
+    for (local = warp; local < pieces; local += kGemmWarps)
+      mine_of_all.store<__half>(args.finish, local, lane);
+  } else {
+    for (local = warp; local < pieces; local += kGemmWarps)
+      mine_of_all.store<__nv_bfloat16>(args.finish, local, lane);
   }
 }
 

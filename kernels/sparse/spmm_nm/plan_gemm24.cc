@@ -24,7 +24,8 @@ int clusters_at_once(const DeviceLimits& limits, int size) {
 // and seven numbers of tokens, measured on an H100 (bench/gpu/gemm24_bench --sweep): the first choice is
 // within 1% of the best on average, 19% at worst.
 double estimate(const DecodeShape& shape, const DeviceLimits& limits, const GemmPlan& plan) {
-  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24)), cluster = plan.share * plan.split;
+  const int tiles_k = int(tiles_along24(shape.cols, tile_cols24(shape.weight))),
+            cluster = plan.share * plan.split;
   const int outputs =
       int(tiles_along24(shape.rows, kGemmRows * plan.share) * tiles_along24(shape.tokens, plan.tile_tokens));
   const int at_once = std::min(outputs, clusters_at_once(limits, cluster));
@@ -32,7 +33,7 @@ double estimate(const DecodeShape& shape, const DeviceLimits& limits, const Gemm
   if (plan.split > kMaxMeasuredSplit && rounds > 1) return kNever;
   const int tiles = rounds * ((tiles_k + plan.split - 1) / plan.split);
   const double multiply = 0.29 + 0.0041 * plan.tile_tokens;
-  const double x_bytes = 2.0 * kTileCols24 * plan.tile_tokens / plan.share;  // mostly from the L2
+  const double x_bytes = 2.0 * kGemmXRowBytes * plan.tile_tokens / plan.share;  // mostly from the L2
   const double memory =
       (kGemmRowTiles * tile_bytes24(shape.weight) + 0.2 * x_bytes) * at_once * cluster / 2.9e6;
   const double round = plan.split > 1 ? 1.3 + 0.03 * plan.tile_tokens : 0.4;  // sums on their way
@@ -43,7 +44,7 @@ double estimate(const DecodeShape& shape, const DeviceLimits& limits, const Gemm
 
 std::vector<GemmPlan> gemm_candidates(const DecodeShape& shape) {
   std::vector<GemmPlan> plans;
-  const int tiles_k = int(tiles_along24(shape.cols, kTileCols24));
+  const int tiles_k = int(tiles_along24(shape.cols, tile_cols24(shape.weight)));
   int widest = shape.weight == Weight24::kInt4 ? 128 : 256;
   while (widest > 16 && widest / 2 >= shape.tokens) widest /= 2;
   for (const int tile : {widest, widest / 2}) {

@@ -5,6 +5,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 #include <cuda_runtime.h>
 
 #include <bit>
@@ -13,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace prune::test {
@@ -81,13 +83,17 @@ template <class T>
 T from_double(double v) {
   return T(float(v));
 }
+// What holds a T's bits.
 template <class T>
-double to_double(uint16_t bits) {
+using Bits =
+    std::conditional_t<sizeof(T) == 1, uint8_t, std::conditional_t<sizeof(T) == 2, uint16_t, uint32_t>>;
+template <class T>
+double to_double(Bits<T> bits) {
   return double(float(std::bit_cast<T>(bits)));
 }
 template <class T>
-uint16_t bits_of(T v) {
-  return std::bit_cast<uint16_t>(v);
+Bits<T> bits_of(T v) {
+  return std::bit_cast<Bits<T>>(v);
 }
 
 // Runs body(random, quick) and reports. With "quick" as argument: fewer sizes, for runs under a sanitizer.

@@ -18,10 +18,10 @@ struct HostMatrix24 {
   std::vector<uint8_t> values;  // bytes of the neutral format
   std::vector<uint8_t> indices;
   std::vector<uint16_t> scales;   // int4
-  std::vector<float> row_scales;  // int8
+  std::vector<float> row_scales;  // 8-bit
 
   int value_bytes_per_row() const {
-    return weight == Weight24::k16 ? cols : weight == Weight24::kInt8 ? cols / 2 : cols / 4;
+    return weight == Weight24::k16 ? cols : weight == Weight24::kInt4 ? cols / 4 : cols / 2;
   }
   int scales_per_row() const { return (cols + 127) / 128; }
 
@@ -37,13 +37,17 @@ struct HostMatrix24 {
       __builtin_memcpy(&bits, bytes + (group * 2 + which) * 2, 2);
       return to_double<T>(bits);
     }
-    if (weight == Weight24::kInt8) return double(int8_t(bytes[group * 2 + which])) * double(row_scales[row]);
+    if (weight != Weight24::kInt4) {
+      const uint8_t byte = bytes[group * 2 + which];
+      const double v = weight == Weight24::kFp8x8 ? to_double<__nv_fp8_e4m3>(byte) : double(int8_t(byte));
+      return v * double(row_scales[row]);
+    }
     const int q = (bytes[group] >> (4 * which) & 15) - 8;
     return q * to_double<__nv_bfloat16>(scales[size_t(row) * scales_per_row() + group / 32]);
   }
 };
 
-// 16-bit matrices hold groups with two, one and no non-zeros, and -0.
+// Floating-point matrices hold groups with two, one and no non-zeros, and -0.
 template <class T>
 HostMatrix24 random_matrix24(Weight24 weight, int rows, int cols, Random& random) {
   HostMatrix24 m{weight, rows, cols, {}, {}, {}, {}};
@@ -59,6 +63,12 @@ HostMatrix24 random_matrix24(Weight24 weight, int rows, int cols, Random& random
     }
   } else {
     for (uint8_t& byte : m.values) byte = uint8_t(random.bits());
+    if (weight == Weight24::kFp8x8) {
+      for (uint8_t& byte : m.values) {
+        const int kind = byte & 15;
+        byte = kind == 0 ? 0 : kind == 1 ? 0x80 : bits_of(from_double<__nv_fp8_e4m3>(random.uniform()));
+      }
+    }
     for (int i = 0; i < rows; ++i) m.row_scales.push_back(float(0.01 + 0.005 * random.uniform()));
     for (int i = 0; i < rows * m.scales_per_row(); ++i) {
       m.scales.push_back(bits_of(from_double<__nv_bfloat16>(0.1 + 0.05 * random.uniform())));

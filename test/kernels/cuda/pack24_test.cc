@@ -8,7 +8,10 @@ using namespace kernels::cuda;
 
 constexpr uint64_t kNone = ~uint64_t(0);
 const char* name_of(Weight24 weight) {
-  return weight == Weight24::k16 ? "16" : weight == Weight24::kInt8 ? "int8" : "int4";
+  return weight == Weight24::k16     ? "16"
+         : weight == Weight24::kInt8 ? "int8"
+         : weight == Weight24::kInt4 ? "int4"
+                                     : "8x8";
 }
 
 std::string label(const char* what, Weight24 weight, int rows, int cols) {
@@ -152,7 +155,7 @@ int main() {
   using namespace prune::test;
   cuda(cudaFree(nullptr));
   Random random(1);
-  for (const Weight24 weight : {Weight24::k16, Weight24::kInt8, Weight24::kInt4}) {
+  for (const Weight24 weight : {Weight24::k16, Weight24::kInt8, Weight24::kInt4, Weight24::kInt8x8}) {
     for (const int rows : {1, 8, 32, 33, 200}) {
       for (const int cols : {64, 128, 192, 1088}) neutral_round_trip(weight, rows, cols, random);
     }

@@ -11,7 +11,7 @@ struct Expected {
 };
 
 template <class T>
-Expected reference(const HostMatrix24& m, const std::vector<uint16_t>& x, int stride, int tokens) {
+Expected reference(const HostMatrix24& m, const std::vector<Bits<T>>& x, int stride, int tokens) {
   Expected e{std::vector<double>(size_t(tokens) * m.rows), std::vector<double>(size_t(tokens) * m.rows)};
 #pragma omp parallel for
   for (int r = 0; r < m.rows; ++r) {
@@ -31,10 +31,19 @@ Expected reference(const HostMatrix24& m, const std::vector<uint16_t>& x, int st
   return e;
 }
 
-// x with NaN between the rows, which must not be read; and, on demand, NaN, infinity and -0 among the values.
 template <class T>
-std::vector<uint16_t> random_x(int tokens, int cols, int stride, bool special, Random& random) {
-  std::vector<uint16_t> x(size_t(tokens) * stride, bits_of(from_double<T>(NAN)));
+std::vector<Bits<T>> random_integers(size_t size, Random& random) {
+  std::vector<Bits<T>> values(size);
+  for (Bits<T>& bits : values) bits = Bits<T>(random.bits());
+  return values;
+}
+
+// x with NaN between the rows, which must not be read; and, on demand, NaN, infinity and -0 among the values.
+// int8 has none of these.
+template <class T>
+std::vector<Bits<T>> random_x(int tokens, int cols, int stride, bool special, Random& random) {
+  if (std::is_integral_v<T>) return random_integers<T>(size_t(tokens) * stride, random);
+  std::vector<Bits<T>> x(size_t(tokens) * stride, bits_of(from_double<T>(NAN)));
   for (int n = 0; n < tokens; ++n) {
     for (int k = 0; k < cols; ++k) x[size_t(n) * stride + k] = bits_of(from_double<T>(random.uniform()));
   }
@@ -48,18 +57,24 @@ std::vector<uint16_t> random_x(int tokens, int cols, int stride, bool special, R
 
 inline constexpr uint16_t kUntouched = 0xa5a5;  // what y holds before, and between its rows after
 
-// Outputs that are off by more than 2^-8 (bfloat16) or 2^-10 (half) of the sum of magnitudes, not NaN or
-// infinite where they should be, or written between the rows. *where tells of the first few.
+// A share of the sum of magnitudes that a result may be off: what rounding to T costs.
 template <class T>
-int count_wrong(const std::vector<uint16_t>& y, int stride, const Expected& expected, int rows, int tokens,
-                std::string* where = nullptr) {
-  const double tolerance = __is_same(T, __half) ? 1.0 / 1024 : 1.0 / 256;
+constexpr double kTolerance = __is_same(T, __half) ? 1.0 / 1024 : 1.0 / 256;
+
+// Outputs that are off by more than `tolerance` of the sum of magnitudes, not NaN or infinite where they
+// should be, or written between the rows. *where tells of the first few.
+template <class T>
+int count_wrong(const std::vector<Bits<T>>& y, int stride, const Expected& expected, int rows, int tokens,
+                std::string* where = nullptr, double tolerance = kTolerance<T>) {
+  Bits<T> untouched;
+  __builtin_memset(&untouched, kUntouched & 0xff, sizeof untouched);
   int wrong = 0;
+#pragma omp parallel for reduction(+ : wrong)
   for (int n = 0; n < tokens; ++n) {
     for (int r = 0; r < stride; ++r) {
-      const uint16_t bits = y[size_t(n) * stride + r];
+      const Bits<T> bits = y[size_t(n) * stride + r];
       if (r >= rows) {
-        wrong += bits != kUntouched;
+        wrong += bits != untouched;
         continue;
       }
       const double value = to_double<T>(bits), want = expected.sum[size_t(n) * rows + r];
@@ -68,7 +83,9 @@ int count_wrong(const std::vector<uint16_t>& y, int stride, const Expected& expe
                         : std::isnan(want) ? std::isnan(value)
                                            : value == want;
       if (good) continue;
-      if (++wrong <= 4 && where)
+      ++wrong;
+#pragma omp critical
+      if (where && where->size() < 400)
         *where += " [token " + std::to_string(n) + " row " + std::to_string(r) + ": " +
                   std::to_string(value) + ", not " + std::to_string(want) + "]";
     }
