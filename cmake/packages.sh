@@ -12,8 +12,9 @@ packages="g++ cmake ninja-build libeigen3-dev libdnnl-dev libfmt-dev libboost-pr
   libbenchmark-dev libgtest-dev libgmock-dev nlohmann-json3-dev libjs-chart.js libpcre2-dev libutf8proc-dev
   libsentencepiece-dev"
 # Check the format and the code; independent implementations in the tests; counting system calls; the package
-# as its users meet it.
-test_packages="clang-format-14 clang-tidy-14 libomp-14-dev python3 python3-numpy strace pkg-config"
+# as its users meet it; kernels of ARM64.
+test_packages="clang-format-14 clang-tidy-14 libomp-14-dev python3 python3-numpy strace pkg-config
+  g++-aarch64-linux-gnu qemu-user-static"
 # Build with the second compiler, its sanitizers and its fuzzer; the dashboard's page in a browser, and another's tool on what it
 # exports, whose tests are skipped where these are missing.
 check_packages="clang-14 libclang-rt-14-dev chromium chromium-driver libbenchmark-tools python3-scipy"

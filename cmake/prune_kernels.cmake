@@ -5,6 +5,11 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
 else()
   set(PRUNE_X86_KERNELS OFF)
 endif()
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+  set(PRUNE_ARM64_KERNELS ON)
+else()
+  set(PRUNE_ARM64_KERNELS OFF)
+endif()
 
 set(PRUNE_FLAGS_avx2 -mavx2 -mfma -mbmi -mbmi2 -mpopcnt)
 set(PRUNE_FLAGS_avx512 ${PRUNE_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
@@ -13,7 +18,7 @@ set(PRUNE_FLAGS_avx512bf16 ${PRUNE_FLAGS_avx512} -mavx512vbmi -mavx512vbmi2 -mav
 # For code that keeps tiles in registers. gcc moves pointers that it runs out of registers for to vector
 # registers; reading one back waits behind the multiply-adds that are queued for the vector unit.
 set(PRUNE_FLAGS_TILES "")
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND PRUNE_X86_KERNELS)
   set(PRUNE_FLAGS_TILES -mtune=znver3 -mtune-ctrl=^inter_unit_moves_to_vec,^inter_unit_moves_from_vec)
 endif()
 
@@ -24,7 +29,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 endif()
 
 # prune_kernel(target op [TILES] [isa ...]): adds op/generic.cc where there is one, and op/<isa>.cc with the flags of
-# that instruction set where the processor is an x86-64. Nothing but kernels may be built with such flags.
+# that instruction set where the processor may have it: neon on ARM64, the others on x86-64. Nothing but kernels may be built with such flags.
 function(prune_kernel target op)
   cmake_parse_arguments(arg "TILES" "" "" ${ARGN})
   set(tuning "")
@@ -34,10 +39,10 @@ function(prune_kernel target op)
   if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${op}/generic.cc)
     target_sources(${target} PRIVATE ${op}/generic.cc)
   endif()
-  if(PRUNE_X86_KERNELS)
-    foreach(isa ${arg_UNPARSED_ARGUMENTS})
+  foreach(isa ${arg_UNPARSED_ARGUMENTS})
+    if((isa STREQUAL neon AND PRUNE_ARM64_KERNELS) OR (NOT isa STREQUAL neon AND PRUNE_X86_KERNELS))
       target_sources(${target} PRIVATE ${op}/${isa}.cc)
       set_source_files_properties(${op}/${isa}.cc PROPERTIES COMPILE_OPTIONS "${PRUNE_FLAGS_${isa}};${tuning}")
-    endforeach()
-  endif()
+    endif()
+  endforeach()
 endfunction()

@@ -41,6 +41,8 @@ uint32_t detected() {
       flags |= kAvx512Bf16;
     }
   }
+#elif defined(__aarch64__)
+  flags |= kNeon;
 #endif
   return flags;
 }
@@ -53,11 +55,13 @@ uint32_t limit(uint32_t flags, std::string_view level, bool* known) {
   *known = true;
   if (level == "generic") return kGeneric;
   if (level == "avx2") return flags & kAvx2;
+  if (level == "neon") return flags & kNeon;
   *known = level == "avx512";
   return flags;
 }
 
 const char* level_name(uint32_t flags) {
+  if (flags & kNeon) return "neon";
   if (flags & ~uint32_t{kAvx2}) return "avx512";
   return flags == kAvx2 ? "avx2" : "generic";
 }

@@ -13,12 +13,13 @@ enum Flags : uint32_t {
   kAvx512 = 1u << 1,  // AVX-512 F, BW, DQ, VL (implies kAvx2)
   // The AVX-512 of processors that multiply bf16: VBMI, VBMI2, VNNI and BF16 together (implies kAvx512).
   kAvx512Bf16 = 1u << 2,
+  kNeon = 1u << 3,  // of every ARM64 processor
 };
 
 // What the processor and the operating system offer, whatever the environment says.
 uint32_t detected();
 
-// detected(), lowered by the environment variable PRUNE_ISA=generic|avx2|avx512. Read once, at the first
+// detected(), lowered by the environment variable PRUNE_ISA=generic|avx2|avx512|neon. Read once, at the first
 // call.
 uint32_t supported();
 
@@ -29,7 +30,7 @@ std::string_view rejected_override();
 // What a PRUNE_ISA of `level` leaves of `flags`; sets *known to whether the level is a known one.
 uint32_t limit(uint32_t flags, std::string_view level, bool* known);
 
-// "generic", "avx2" or "avx512": the level that contains `flags`, as benchmark names spell it.
+// "generic", "avx2", "avx512" or "neon": the level that contains `flags`, as benchmark names spell it.
 const char* level_name(uint32_t flags);
 
 // Whether a kernel that needs `needs` runs where `have` is present.

@@ -15,9 +15,12 @@ TEST(Isa, LevelsLimit) {
   EXPECT_TRUE(known);
   EXPECT_EQ(limit(kAll, "avx512", &known), kAll);
   EXPECT_TRUE(known);
+  EXPECT_EQ(limit(kNeon, "neon", &known), kNeon);
+  EXPECT_TRUE(known);
   // A level never adds what the processor lacks.
   EXPECT_EQ(limit(kAvx2, "avx512", &known), kAvx2);
   EXPECT_EQ(limit(kGeneric, "avx2", &known), kGeneric);
+  EXPECT_EQ(limit(kAll, "neon", &known), kGeneric);
 }
 
 TEST(Isa, UnknownLevelIsReportedAndIgnored) {
@@ -38,6 +41,7 @@ TEST(Isa, LevelNames) {
   EXPECT_STREQ(level_name(kGeneric), "generic");
   EXPECT_STREQ(level_name(kAvx2), "avx2");
   EXPECT_STREQ(level_name(kAll), "avx512");
+  EXPECT_STREQ(level_name(kNeon), "neon");
 }
 
 }  // namespace
