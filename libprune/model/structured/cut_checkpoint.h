@@ -3,8 +3,8 @@
 
 #include <cstddef>
 #include <map>
+#include <span>
 #include <string>
-#include <vector>
 
 #include "libprune/model/decoder/decoder.h"
 #include "libprune/model/repacking.h"
@@ -13,7 +13,7 @@
 namespace prune {
 
 // Bytes of tensors in the shape that the cut leaves them, by their names in the dense model.
-using ChangedTensors = std::map<std::string, std::vector<std::byte>>;
+using ChangedTensors = std::map<std::string, std::span<const std::byte>>;
 
 struct CutFiles {
   uint64_t model_bytes = 0;  // of the shards, before and after

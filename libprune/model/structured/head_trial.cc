@@ -11,6 +11,27 @@ namespace {
 
 constexpr int64_t kTrials = 16;  // of a layer, but two at least each time that a head goes
 
+// All sets of `keep` of the first `count` numbers; none where there are more than `most`.
+std::vector<Units> all_sets(int64_t count, int64_t keep, size_t most) {
+  std::vector<bool> is_in(size_t(count), false);
+  std::fill_n(is_in.begin(), keep, true);
+  std::vector<Units> sets;
+  do {
+    if (sets.size() == most) return {};
+    Units& set = sets.emplace_back();
+    for (int64_t i = 0; i < count; ++i) {
+      if (is_in[size_t(i)]) set.push_back(i);
+    }
+  } while (std::prev_permutation(is_in.begin(), is_in.end()));
+  return sets;
+}
+
+std::vector<Units> sets_without_one(const Units& all) {
+  std::vector<Units> sets;
+  for (const int64_t unit : all) std::erase(sets.emplace_back(all), unit);
+  return sets;
+}
+
 Units columns_of_groups(const Units& groups, int64_t width) {
   Units columns;
   for (const int64_t group : groups) {
@@ -21,7 +42,7 @@ Units columns_of_groups(const Units& groups, int64_t width) {
 
 // The refitted projection, in the dense one's shape.
 struct Candidate {
-  int64_t without = 0;
+  Units kept;
   FloatMatrix weight;
   std::vector<float> bias;
   double error = 0;
@@ -40,26 +61,25 @@ class HeadTrial {
     });
   }
 
-  int64_t least_missed(const Units& kept, size_t trials) {
+  Units best_of(const std::vector<Units>& sets, size_t trials) {
     std::vector<Candidate> candidates;
-    for (const int64_t group : kept) candidates.push_back(without(kept, group));
+    candidates.reserve(sets.size());
+    for (const Units& kept : sets) candidates.push_back(with(kept));
     std::ranges::stable_sort(candidates, {}, &Candidate::error);
     candidates.resize(std::min(candidates.size(), trials));
-    int64_t best = candidates.front().without;
+    Units best = candidates.front().kept;
     double least = std::numeric_limits<double>::infinity();
     for (Candidate& candidate : candidates) {
       const double loss = loss_with(candidate);
-      if (loss < least) best = candidate.without;
+      if (loss < least) best = candidate.kept;
       least = std::min(least, loss);
     }
     return best;
   }
 
  private:
-  Candidate without(const Units& kept, int64_t group) const {
-    Units rest = kept;
-    std::erase(rest, group);
-    const Units columns = columns_of_groups(rest, task_.group);
+  Candidate with(const Units& kept) const {
+    const Units columns = columns_of_groups(kept, task_.group);
     const Linear& dense = layer_.output;
     Linear left;
     left.out = dense.out;
@@ -68,7 +88,7 @@ class HeadTrial {
     left.bias = dense.bias;
     refit(left, moments_, columns, task_);
     const double error = projection_error(dense, left, columns, moments_);
-    Candidate candidate{group, FloatMatrix(dense.out, dense.in), std::move(left.bias), error};
+    Candidate candidate{kept, FloatMatrix(dense.out, dense.in), std::move(left.bias), error};
     View<float> weight = view(candidate.weight.data(), dense.out, dense.in);
     weight.setZero();
     for (size_t j = 0; j < columns.size(); ++j)
@@ -112,8 +132,10 @@ Units choose_heads_by_trial(TextTrial& trial, DecoderLayer& layer, const FloatMa
   HeadTrial heads(trial, layer, hidden, later, moments, task);
   Units kept(size_t(layer.output.in / task.group));
   std::iota(kept.begin(), kept.end(), int64_t(0));
+  if (const auto sets = all_sets(int64_t(kept.size()), task.keep, kTrials); !sets.empty())
+    return heads.best_of(sets, sets.size());
   const auto trials = size_t(std::max<int64_t>(2, kTrials / (int64_t(kept.size()) - task.keep)));
-  while (int64_t(kept.size()) > task.keep) std::erase(kept, heads.least_missed(kept, trials));
+  while (int64_t(kept.size()) > task.keep) kept = heads.best_of(sets_without_one(kept), trials);
   return kept;
 }
 

@@ -1,5 +1,6 @@
 #include "libprune/model/structured/projection.h"
 
+#include <numeric>
 #include <vector>
 
 #include <prune/layer_error.h>
@@ -20,13 +21,11 @@ Matrix<float> with_bias(const Linear& linear, Index fixed) {
   return weights;
 }
 
-// W G + follow C.
-Matrix<float> right_hand_side(const Matrix<float>& weights, const ProjectionMoments& moments, double follow) {
-  const ConstView<float> gram = moments.gram();
-  Matrix<float> rhs = moments.correction();
-  gemm({.m = weights.rows(), .n = gram.cols(), .k = gram.rows(), .beta = float(follow)}, weights.data(),
-       weights.cols(), gram.data(), gram.cols(), rhs.data(), rhs.cols());
-  return rhs;
+// sum = W M + share sum.
+void add_product(const Matrix<float>& weights, const ConstView<float>& moments, double share,
+                 Matrix<float>& sum) {
+  gemm({.m = weights.rows(), .n = moments.cols(), .k = moments.rows(), .beta = float(share)}, weights.data(),
+       weights.cols(), moments.data(), moments.cols(), sum.data(), sum.cols());
 }
 
 // The layer's problem with all that it refers to.
@@ -37,7 +36,8 @@ struct Problem {
   Problem(const Linear& projection, const ProjectionMoments& moments, double follow)
       : weights(with_bias(projection, moments.fixed())), target{view(weights), std::nullopt, 0} {
     if (follow == 0 || moments.correction().size() == 0) return;
-    rhs = right_hand_side(weights, moments, follow);
+    rhs = moments.correction();
+    add_product(weights, moments.gram(), follow, rhs);  // W G + follow C
     target.rhs.emplace(view(rhs));
   }
   Problem(const Problem&) = delete;
@@ -92,6 +92,16 @@ void refit(Linear& projection, const ProjectionMoments& moments, const Units& co
   view(projection.weight.data(), projection.out, projection.in) = weights.leftCols(projection.in);
   for (Index i = 0; moments.fixed() > 0 && i < projection.out; ++i)
     projection.bias[size_t(i)] = weights(i, projection.in);
+}
+
+void refit_reader(Linear& reader, const ConstView<float>& gram, const Matrix<float>& wanted, double damping) {
+  const Matrix<float> dense = with_bias(reader, 0);
+  Matrix<float> rhs(dense.rows(), dense.cols());
+  add_product(dense, view(wanted), 0, rhs);
+  std::vector<Index> all(size_t(dense.cols()));
+  std::iota(all.begin(), all.end(), Index(0));
+  view(reader.weight.data(), reader.out, reader.in) =
+      update::refit_columns(gram, {.dense = view(dense), .rhs = view(rhs)}, all, damping);
 }
 
 double projection_error(const Linear& dense, const Linear& left, const Units& columns,

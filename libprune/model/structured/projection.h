@@ -56,6 +56,11 @@ Units choose_groups(const Linear& projection, const ProjectionMoments& moments, 
 void refit(Linear& projection, const ProjectionMoments& moments, const Units& columns,
            const ProjectionTask& task);
 
+// Least squares on all inputs for outputs with moments B = W `wanted` [in, in] with them:
+//
+//   W' = W + (B - W G) (G + damping mean(diag G) I)^-1.  The bias stays.
+void refit_reader(Linear& reader, const ConstView<float>& gram, const Matrix<float>& wanted, double damping);
+
 // The relative squared error of the outputs on the same inputs, of the projection that is left.
 double projection_error(const Linear& dense, const Linear& left, const Units& columns,
                         const ProjectionMoments& moments);

@@ -25,7 +25,7 @@ ProjectionBytes projection_bytes(int64_t out, int64_t in, int64_t experts, bool 
 
 // Of weights that change, in the file's types, as large as they stay.
 uint64_t changed_bytes(const Checkpoint& checkpoint, const DecoderConfig& config,
-                       const StructuredMethod& method, const ModelShape& shape) {
+                       const StructuredMethod& method, const ModelShape& shape, bool follows) {
   if (!method.refits) return 0;
   uint64_t bytes = 0, parameters = 0;
   for (const SafetensorsFile& shard : checkpoint.shards()) {
@@ -35,11 +35,12 @@ uint64_t changed_bytes(const Checkpoint& checkpoint, const DecoderConfig& config
     }
   }
   const LayerSize& size = shape.size;
-  uint64_t changed = uint64_t(shape.layers) * uint64_t(layer_parameters(resized(config, size)));
-  if (!method.reconstructs)
-    changed = uint64_t(shape.layers * config.width) *
-              uint64_t(size.heads * config.head_dim + size.experts * size.channels);
-  return changed * bytes / parameters;
+  const auto layers = uint64_t(shape.layers);
+  const auto projections =
+      uint64_t(config.width * (size.heads * config.head_dim + size.experts * size.channels));
+  const uint64_t changed =
+      method.reconstructs || follows ? uint64_t(layer_parameters(resized(config, size))) : projections;
+  return layers * changed * bytes / parameters;
 }
 
 }  // namespace
@@ -59,7 +60,8 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const StructuredOpt
   estimate.states = streams * stream;
   for (uint64_t s = 0, left = calibration.memory; s < streams; ++s)
     stream <= left ? left -= stream : estimate.spilled += stream;
-  estimate.pruned = changed_bytes(checkpoint, config, method, shape);
+  estimate.pruned = changed_bytes(checkpoint, config, method, shape, follows);
+  estimate.spilled += estimate.pruned;
   // Dense and as it is left. Of two that are trained also gradients, two moments and the weights before.
   estimate.layers = (method.reconstructs ? 12 : 2) * layer_bytes(config);
 

@@ -7,7 +7,7 @@
 
 namespace prune {
 
-// Of a method that needs calibration, see MemoryEstimate; changed weights are held to the end. Throws
+// Of a method that needs calibration, see MemoryEstimate. Throws
 // Error(kInput) where the architecture is not supported, Error(kUsage) as calibration_length().
 MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const StructuredOptions& options,
                                const ModelShape& shape);

@@ -69,7 +69,8 @@ StructuredPruner::StructuredPruner(const Decoder& decoder, const StructuredOptio
       test_(test),
       follow_(method_.refits ? options.calibration.follow.value_or(kUsualFollow) : 0),
       rope_(decoder.config().rope, text.length),
-      scratch_(options.calibration.memory, std::move(folder)) {}
+      scratch_(options.calibration.memory, folder),
+      results_(std::make_unique<Scratch>(0, std::move(folder))) {}
 
 StructuredResult StructuredPruner::run(const ModelShape& shape, const Units& gone,
                                        ProgressCounter& progress) {
@@ -95,7 +96,8 @@ StructuredResult StructuredPruner::run(const ModelShape& shape, const Units& gon
                  decoder_.layer_name(index));
   }
   if (test_ > 0) result.nats = loss();
-  result.changed = std::move(changed_);
+  result.changed.insert(changed_.begin(), changed_.end());
+  result.memory = std::move(results_);
   return result;
 }
 
@@ -195,10 +197,42 @@ ProjectionTask StructuredPruner::task(int64_t group, int64_t keep) const {
           .follow = follow_};
 }
 
+// Whether they changed: they do not as long as the streams are one.
+bool StructuredPruner::refit_readers(std::span<Linear> readers, const Norm& norm) {
+  if (dense_.empty() || std::ranges::equal(pruned_, dense_)) return false;
+  const DecoderConfig& config = decoder_.config();
+  InputMoments moments(config.width, true);
+  const auto read = [&](std::span<const float> hidden, FloatMatrix& to) {
+    to.resize(int64_t(hidden.size()) / config.width, config.width);
+    if (config.norms_after) {
+      std::ranges::copy(hidden, to.data());
+    } else {
+      norm.apply(hidden.data(), to.data(), to.rows());
+    }
+  };
+  for_each_batch([&](std::span<float> pruned, std::span<float> dense, const Sequences& sequences, bool fits) {
+    if (!fits) return;
+    read(pruned, own_);
+    read(dense, wanted_);
+    moments.add(own_.data(), sequences.tokens(), wanted_.data());
+  });
+  moments.finish();
+  const Matrix<float> wanted = moments.blend(follow_);
+  for (Linear& reader : readers) refit_reader(reader, moments.gram(), wanted, task(1, 0).damping);
+  return true;
+}
+
+// What the dense layer makes of the pruned stream.
+void StructuredPruner::make_targets(const Layer& work, std::span<const float> pruned,
+                                    const Sequences& sequences) {
+  forward_layer(work.dense, rope_, sequences, pruned.data(), targets_of(pruned).data(), activations_);
+}
+
 // Attention as it is on both streams, then as it is left on the pruned one.
 void StructuredPruner::attention(Layer& work) {
   const DecoderConfig& config = decoder_.config();
   const bool is_cut = shape_.size.heads < config.heads;
+  const bool follows = refit_readers(work.left.qkv, work.dense.attention_norm);
   std::optional<ProjectionMoments> moments;
   if (is_cut || method_.refits) moments.emplace(work.dense.output, follow_ > 0);
   for_each_batch([&](std::span<float> pruned, std::span<float> dense, const Sequences& sequences, bool fits) {
@@ -208,8 +242,9 @@ void StructuredPruner::attention(Layer& work) {
       std::copy_n(dense_activations_.middle.data(), dense.size(), dense.data());
     }
     if (moments && fits) {
-      forward_qkv(work.dense, rope_, sequences, pruned.data(), activations_, {});
-      forward_attention(work.dense, sequences, pruned.data(), activations_, {});
+      if (method_.reconstructs || !work.gap.empty()) make_targets(work, pruned, sequences);
+      forward_qkv(work.left, rope_, sequences, pruned.data(), activations_, {});
+      forward_attention(work.left, sequences, pruned.data(), activations_, {});
       const float* correction = nullptr;
       if (!dense.empty()) {
         copy_to(sum_of_attention(config, activations_), own_);
@@ -217,8 +252,6 @@ void StructuredPruner::attention(Layer& work) {
         correction = own_.data();
       }
       moments->add(activations_.context.data(), correction, activations_.context.rows());
-      if (method_.reconstructs || !work.gap.empty())
-        forward_feed_forward(work.dense, activations_, targets_of(pruned).data(), {});
     }
   });
   if (moments) {
@@ -228,6 +261,9 @@ void StructuredPruner::attention(Layer& work) {
       choose_heads(work, *moments);
       columns = columns_of_heads(config, work.cut.heads);
       cut_qkv(work.left, config, work.cut);
+    }
+    for (Linear& reader : work.left.qkv) {
+      if (follows) store(work, reader);
     }
     if (method_.refits) {
       refit(work.left.output, *moments, columns, task(1, 0));
@@ -262,7 +298,7 @@ Units StructuredPruner::heads_by_trial(Layer& work, const ProjectionMoments& mom
   for (int64_t index = work.cut.layer + 1; index < decoder_.config().layers; ++index) {
     if (std::ranges::find(gone_, index) == gone_.end()) later.push_back(index);
   }
-  return choose_heads_by_trial(trial, work.dense, hidden, later, moments, heads);
+  return choose_heads_by_trial(trial, work.left, hidden, later, moments, heads);
 }
 
 void StructuredPruner::advance_attention(const Layer& work) {
@@ -303,6 +339,8 @@ void StructuredPruner::experts(Layer& work) {
 void StructuredPruner::feed_forward(Layer& work) {
   const DecoderConfig& config = decoder_.config();
   const bool follows = follow_ > 0 && !config.has_experts();
+  const bool readers_follow =
+      follows && refit_readers(work.left.experts[0].expanding, work.dense.feed_forward_norm);
   std::vector<ProjectionMoments> moments;
   if (shape_.size.channels < config.inner || method_.refits) {
     for (const FeedForward& expert : work.left.experts) moments.emplace_back(expert.contracting, follows);
@@ -333,6 +371,9 @@ void StructuredPruner::feed_forward(Layer& work) {
     }
   });
   for (size_t e = 0; e < moments.size(); ++e) cut_expert(work, e, moments[e]);
+  for (Linear& reader : work.left.experts[0].expanding) {
+    if (readers_follow) store(work, reader);
+  }
   work.left.config = &work.after_all;
   advance_feed_forward(work);
 }

@@ -7,6 +7,8 @@
 //   2. heads or channels are chosen, and the projection is refitted to X W^T + f E: it mends a part of what
 //      all layers before it, and the layers that went, did to the hidden state,
 //   3. the pruned stream passes the half that is left.
+// Before that, where there is a dense stream, the half's readers of the hidden state, q, k and v or gate and
+// up, are refitted to f F W^T + (1 - f) N W^T, F and N being the normed dense and pruned hidden state.
 // A layer before a gap, layers that go, is to give what the dense model has after the gap: its second half
 // aims at g + f (d - g), where d is the dense stream after the gap and g what the dense layer and the layers
 // of the gap make of the pruned stream. Where the method trains, the layer then learns to give the same
@@ -14,6 +16,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -33,6 +36,7 @@ namespace prune {
 
 struct StructuredResult {
   Cut cut;
+  std::unique_ptr<Scratch> memory;  // of the changed tensors
   ChangedTensors changed;
   std::vector<LayerReport> layers;
   double nats = 0;  // loss on the sequences that were kept for it; 0 without
@@ -61,6 +65,8 @@ class StructuredPruner {
   Units gap_after(int64_t index) const;
   void pass_gap(const Layer& work);
   void cut_layer(Layer& work);
+  bool refit_readers(std::span<Linear> readers, const Norm& norm);
+  void make_targets(const Layer& work, std::span<const float> pruned, const Sequences& sequences);
   void attention(Layer& work);
   void choose_heads(Layer& work, const ProjectionMoments& moments);
   Units heads_by_trial(Layer& work, const ProjectionMoments& moments, const ProjectionTask& heads);
@@ -104,7 +110,8 @@ class StructuredPruner {
   std::unique_ptr<Layer> previous_;   // where layers are trained
   LayerActivations activations_, dense_activations_;
   FloatMatrix own_, wanted_;
-  ChangedTensors changed_;
+  std::unique_ptr<Scratch> results_;
+  std::map<std::string, std::span<std::byte>> changed_;  // in results_
 };
 
 }  // namespace prune

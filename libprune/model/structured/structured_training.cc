@@ -85,10 +85,11 @@ void StructuredPruner::store(const Layer& work, Linear& linear) {
     const TensorInfo& tensor = decoder_.checkpoint().tensor(*ref);
     const std::vector<std::byte> before = cut_bytes(decoder_.checkpoint().data(*ref), tensor.shape,
                                                     size_t(bits(tensor.dtype) / 8), cuts.of(name));
-    std::vector<std::byte> after(before.size());
+    std::span<std::byte>& after = changed_[name];
+    if (after.empty()) after = results_->take_in_file(before.size());
     TensorReport unused;
     store_matrix({tensor.dtype, orientation, before, after}, values, unused);
-    changed_[name] = std::move(after);
+    results_->done_with(after);
   };
   keep(linear.weight_name, view(linear.weight.data(), linear.out, linear.in), linear.orientation);
   if (linear.bias.empty()) return;

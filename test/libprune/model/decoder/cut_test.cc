@@ -211,8 +211,8 @@ TEST(Cut, ResumedWithAnotherCutIsThatCut) {
   cut_channels(dense.config(), second);
   for (LayerCut& layer : second.layers) layer.channels[0].back() += 1;
   const TempFolder folder;
-  const ChangedTensors changed = {
-      {dense.layer_name(1) + ".input_layernorm.weight", std::vector<std::byte>(512)}};
+  const std::vector<std::byte> zeros(512);
+  const ChangedTensors changed = {{dense.layer_name(1) + ".input_layernorm.weight", zeros}};
   const auto write = [&](const Cut& cut, const char* name, bool stops) {
     const Progress progress = [&](uint64_t, uint64_t, std::string_view tensor) {
       if (stops && tensor == "model.norm.weight") throw Interrupted();  // of the last shard
