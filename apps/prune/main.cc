@@ -95,7 +95,7 @@ void occupy_standard_descriptors() {
 int run(const Arguments& arguments) {
   try {
     occupy_standard_descriptors();
-    install_interrupt_handlers();
+    watch_for_interrupts();
     install_bus_error_handler();
     check_environment();
     return dispatch(arguments);

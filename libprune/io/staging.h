@@ -129,9 +129,9 @@ class Staging {
 // Orderly interruption: long loops call check_interrupted(), and what they have staged is removed on the way
 // out.
 struct Interrupted {};
-// For the program, not for libraries: from here SIGINT and SIGTERM are noted, and the second one ends the
-// process.
-void install_interrupt_handlers();
+// For the program, not for libraries, before it starts threads: from here SIGINT, SIGTERM and SIGHUP are
+// noted, and the second one ends the process.
+void watch_for_interrupts();
 bool interrupted() noexcept;  // true once SIGINT or SIGTERM came
 void check_interrupted();     // throws Interrupted{}
 

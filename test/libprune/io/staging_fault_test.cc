@@ -12,10 +12,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <thread>
 
 #include "libprune/io/safetensors.h"
 #include "libprune/io/staging.h"
@@ -194,14 +196,20 @@ TEST(StagingFileSystem, without_exchange_is_served_in_two_steps) {
   }
 }
 
+// Sends a signal to this process and waits until it is noted.
+void interrupt_by(int signal) {
+  ::kill(::getpid(), signal);
+  while (!interrupted()) std::this_thread::yield();
+}
+
 TEST(StagingInterrupt, cleans_up) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const TempFolder folder;
     const int status = in_child([&] {
-      install_interrupt_handlers();
+      watch_for_interrupts();
       int steps = 0;
       run_job(folder / "out", {}, [&] {
-        if (++steps == 5) ::raise(signal);
+        if (++steps == 5) interrupt_by(signal);
       });
     });
     ASSERT_TRUE(WIFEXITED(status));
@@ -212,25 +220,53 @@ TEST(StagingInterrupt, cleans_up) {
 
 TEST(StagingInterrupt, a_second_signal_ends_the_process) {
   const int status = in_child([] {
-    install_interrupt_handlers();
-    ::raise(SIGINT);
-    ::raise(SIGINT);
+    watch_for_interrupts();
+    interrupt_by(SIGINT);
+    ::kill(::getpid(), SIGTERM);
+    ::pause();
   });
   ASSERT_TRUE(WIFSIGNALED(status));
-  EXPECT_EQ(WTERMSIG(status), SIGINT);
+  EXPECT_EQ(WTERMSIG(status), SIGTERM);
 }
 
 TEST(StagingInterrupt, is_noted_during_a_copy) {
   const TempFolder folder;
   write_file(folder / "from", "x");
   const int status = in_child([&] {
-    install_interrupt_handlers();
+    watch_for_interrupts();
     Staging staging(folder / "out", false, kJob, {});
-    ::raise(SIGINT);
+    interrupt_by(SIGINT);
     staging.copy(folder / "from", "to");
   });
   EXPECT_EQ(WEXITSTATUS(status), 130);
   EXPECT_FALSE(fs::exists(folder / ".out.partial"));
+}
+
+// A signal's frame in a thread that runs one of oneDNN's kernels would land on the heap.
+TEST(StagingInterrupt, reaches_no_thread_that_works) {
+  const int status = in_child([] {
+    watch_for_interrupts();
+    bool blocks = false;
+    std::thread([&] {
+      sigset_t mask;
+      pthread_sigmask(SIG_BLOCK, nullptr, &mask);
+      blocks = sigismember(&mask, SIGINT) && sigismember(&mask, SIGTERM) && sigismember(&mask, SIGHUP);
+    }).join();
+    if (!blocks) ::_exit(3);
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(StagingInterrupt, that_is_ignored_stays_so) {
+  const int status = in_child([] {
+    ::signal(SIGHUP, SIG_IGN);  // as nohup does
+    watch_for_interrupts();
+    ::kill(::getpid(), SIGHUP);
+    interrupt_by(SIGINT);
+    ::kill(::getpid(), SIGHUP);  // not the second
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  });
+  EXPECT_EQ(status, 0);
 }
 
 // A limit on the size of files stands for a full disk: both make a write fail in its middle.
