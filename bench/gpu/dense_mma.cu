@@ -10,7 +10,7 @@ namespace {
 namespace ptx = kernels::cuda::ptx;
 
 constexpr int kTile = 128;  // rows and tokens of a block: four warps of 64 by 64
-constexpr int kDepth = 64;  // columns of a stage, rows of 128 bytes
+constexpr int kDepth = 64;  // pairs of bytes of a row in a stage: a column of bfloat16, two of int8
 constexpr int kStages = 3;
 constexpr int kThreads = 128;
 constexpr int kOperandBytes = kTile * kDepth * 2;
@@ -24,7 +24,14 @@ __device__ inline void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, u
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-__device__ void fetch(uint32_t to, const __nv_bfloat16* from, int k) {
+// The same registers, twice the columns.
+__device__ inline void mma(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+__device__ void fetch(uint32_t to, const uint16_t* from, int k) {
   const int chunk = int(threadIdx.x) % 8;
 #pragma unroll
   for (int row = int(threadIdx.x) / 8; row < kTile; row += kThreads / 8) {
@@ -39,7 +46,8 @@ __device__ inline uint32_t address(uint32_t operand, int row, int chunk) {
   return operand + row * 128 + ((chunk ^ (row & 7)) << 4);
 }
 
-__device__ inline void multiply_stage(float (&sums)[4][8][4], uint32_t w, uint32_t x, int lane) {
+template <class Sum>
+__device__ inline void multiply_stage(Sum (&sums)[4][8][4], uint32_t w, uint32_t x, int lane) {
 #pragma unroll
   for (int s = 0; s < kDepth / 32; ++s) {
     uint32_t a[2][4][4];
@@ -62,8 +70,10 @@ __device__ inline void multiply_stage(float (&sums)[4][8][4], uint32_t w, uint32
   }
 }
 
+// k in pairs of bytes.
+template <class Sum>
 __global__ void __launch_bounds__(kThreads)
-    kernel(int m, int n, int k, const __nv_bfloat16* w, const __nv_bfloat16* x, __nv_bfloat16* y) {
+    kernel(int m, int n, int k, const uint16_t* w, const uint16_t* x, __nv_bfloat16* y) {
   extern __shared__ __align__(128) uint8_t storage[];
   const uint32_t shared = ptx::shared_address(storage);
   const int warp = int(threadIdx.x) / 32, lane = threadIdx.x & 31;
@@ -82,7 +92,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     asm volatile("cp.async.commit_group;" ::: "memory");
   };
-  float sums[4][8][4] = {};
+  Sum sums[4][8][4] = {};
   fetch_stage(0), fetch_stage(1);
   for (int i = 0; i < stages; ++i) {
     asm volatile("cp.async.wait_group 1;" ::: "memory");
@@ -101,7 +111,7 @@ __global__ void __launch_bounds__(kThreads)
         const int token = (warp >> 1) * 64 + 8 * b + 2 * (lane & 3) + (c & 1),
                   row = (warp & 1) * 64 + 16 * a + (lane >> 2) + 8 * (c >> 1);
         *reinterpret_cast<__nv_bfloat16*>(storage + token * kOutRowBytes + row * 2) =
-            __float2bfloat16(sums[a][b][c]);
+            __float2bfloat16(float(sums[a][b][c]));
       }
     }
   }
@@ -113,15 +123,23 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+template <class Sum>
+void launch(int m, int n, int pairs, const void* w, const void* x, void* y, cudaStream_t stream) {
+  constexpr int kBytes = kStages * kStageBytes;
+  cuda(cudaFuncSetAttribute(kernel<Sum>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
+  kernel<Sum><<<unsigned(m / kTile * (n / kTile)), kThreads, kBytes, stream>>>(
+      m, n, pairs, static_cast<const uint16_t*>(w), static_cast<const uint16_t*>(x),
+      static_cast<__nv_bfloat16*>(y));
+  cuda(cudaGetLastError());
+}
+
 }  // namespace
 
 void dense_mma(int m, int n, int k, const void* w, const void* x, void* y, cudaStream_t stream) {
-  constexpr int kBytes = kStages * kStageBytes;
-  cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
-  kernel<<<unsigned(m / kTile * (n / kTile)), kThreads, kBytes, stream>>>(
-      m, n, k, static_cast<const __nv_bfloat16*>(w), static_cast<const __nv_bfloat16*>(x),
-      static_cast<__nv_bfloat16*>(y));
-  cuda(cudaGetLastError());
+  launch<float>(m, n, k, w, x, y, stream);
+}
+void dense_mma_int8(int m, int n, int k, const void* w, const void* x, void* y, cudaStream_t stream) {
+  launch<int32_t>(m, n, k / 2, w, x, y, stream);
 }
 
 }  // namespace prune::bench

@@ -1,8 +1,8 @@
 // 2:4 products whose operands both have eight bits, int8 and e4m3, against dense cuBLASLt and cuSPARSELt of
 // the same type; weights rotated past the L2, graph replays, medians.
-//   gemm24_8bit_bench [--json FILE] [--shape OUTxIN]... [--tokens N]... [--sweep yes]
-// --sweep measures every plan and prints one line each. PRUNE_CUSPARSELT_LIBRARY names libcusparseLt where
-// the loader does not find it.
+//   gemm24_8bit_bench [--json FILE] [--shape OUTxIN]... [--tokens N]... [--sweep yes | --epilogues yes]
+// --sweep measures every plan, --epilogues what parts of an epilogue cost; both print one line each.
+// PRUNE_CUSPARSELT_LIBRARY names libcusparseLt where the loader does not find it.
 //
 // y is bfloat16 but for dense int8, where cuBLASLt has none: the faster of int32 and int8 counts. Of dense
 // e4m3 both kinds of sums are measured: the tensor cores' own to the end ("fast") and cuBLASLt's default.
@@ -11,6 +11,7 @@
 
 #include "bench/gpu/cublaslt.h"
 #include "bench/gpu/cusparselt.h"
+#include "bench/gpu/dense_mma.h"
 #include "bench/gpu/weights24.h"
 #include "kernels/sparse/spmm_nm/gemm24.h"
 
@@ -21,12 +22,13 @@ using namespace kernels::cuda;
 
 constexpr size_t kRotated = 200u << 20;
 constexpr int kReplays = 7;
-constexpr Shape kShapes[] = {{4096, 4096}, {14336, 4096}, {4096, 14336}, {8192, 8192}};
-constexpr int kTokens[] = {16, 64, 256, 1024, 4096, 8192};
+constexpr Shape kShapes[] = {{4096, 4096}, {14336, 4096}, {8192, 8192}};
+constexpr int kTokens[] = {64, 1024, 4096};
 
 struct Options {
   std::string json;
   bool sweep = false;
+  bool epilogues = false;
   std::vector<Shape> shapes;
   std::vector<int> tokens{std::begin(kTokens), std::end(kTokens)};
 };
@@ -126,18 +128,18 @@ Epilogue whole_epilogue(const Case& c, const Operands& o) {
   return {floats, floats, Activation::kSilu, o.residual.get(), c.shape.m, false};
 }
 
-std::string case_name(const Case& c, const char* kernel) {
+// "int8x8", "fp8x8", or "fp8x8-fast" where sums stay in the tensor cores to the end.
+std::string case_name(const Case& c, bool fast_sums, const char* isa, const char* kernel) {
   char name[160];
-  std::snprintf(name, sizeof name, "spmm_nm/%s/isa:sm90a/m:%d/k:%d/n:%d/sparsity:50/kernel:%s",
-                name_of(c.weight), c.shape.m, c.shape.k, c.tokens, kernel);
+  std::snprintf(name, sizeof name, "spmm_nm/%s%s/isa:%s/m:%d/k:%d/n:%d/sparsity:50/kernel:%s",
+                name_of(c.weight), fast_sums ? "-fast" : "", isa, c.shape.m, c.shape.k, c.tokens, kernel);
   return name;
 }
 
-// Not "speedup", which is to dense bfloat16 everywhere else.
 void add(JsonFile& json, const std::string& name, const Case& c, const Peers& peers, double us) {
   json.add({name,
             us,
-            {{"speedup_same_type", peers.dense_us / us},
+            {{"speedup", peers.dense_us / us},  // to dense of the same type
              {"speedup_cusparselt", peers.cusparselt_us / us},
              {"GFLOP/s", 2e-3 * c.shape.m * c.shape.k * c.tokens / us}}});
 }
@@ -149,7 +151,7 @@ void report_plan(const Case& c, const Peers& peers, const GemmPlan& plan, const 
   const double us = measure(c, weights, plan, {}, false, o, stream),
                epilogue_us = measure(c, weights, plan, whole_epilogue(c, o), false, o, stream),
                overlapped_us = measure(c, weights, plan, {}, true, o, stream);
-  const std::string name = case_name(c, "gemm24") + (plan.fast_sums ? "/sums:fast" : "");
+  const std::string name = case_name(c, plan.fast_sums, "sm90a", "gemm24");
   add(json, name, c, peers, us);
   add(json, name + "/epilogue:1", c, peers, epilogue_us);
   add(json, name + "/overlap:1", c, peers, overlapped_us);
@@ -163,16 +165,25 @@ void report_plan(const Case& c, const Peers& peers, const GemmPlan& plan, const 
   std::fflush(stdout);
 }
 
-// The kernel for older devices.
+// The kernel for older devices, and a dense one of its kind.
 void report_mma(const Case& c, const Peers& peers, const Weights24& weights, const Operands& o,
                 JsonFile& json, cudaStream_t stream) {
   const ProductCall call = call_of(c, o, false, stream);
   const double us = time_graph(stream, std::max(4, weights.count()), kReplays,
                                [&](int i) { must(gemm24_mma(weights[i], 128, call)); });
-  add(json, case_name(c, "gemm24_mma"), c, peers, us);
-  std::printf("mma.sp %s %5d x %5d n %4d  %8.2f us %5.0f TFLOP/s  cuBLASLt %.2fx\n", name_of(c.weight),
-              c.shape.m, c.shape.k, c.tokens, us, 2e-6 * c.shape.m * c.shape.k * c.tokens / us,
-              peers.dense_us / us);
+  const double dense_us = time_graph(stream, std::max(4, o.dense.count()), kReplays, [&](int i) {
+    dense_mma_int8(c.shape.m, c.tokens, c.shape.k, o.dense[i], o.x.get(), o.y.get(), stream);
+  });
+  const double gflop = 2e-3 * c.shape.m * c.shape.k * c.tokens;
+  json.add(
+      {case_name(c, false, "sm80", "gemm24_mma"),
+       us,
+       {{"speedup", peers.dense_us / us}, {"speedup_dense_mma", dense_us / us}, {"GFLOP/s", gflop / us}}});
+  std::printf(
+      "mma.sp %s %5d x %5d n %4d  dense mma.sync %8.2f us  2:4 %8.2f us %5.0f TFLOP/s  %.2fx  cuBLASLt "
+      "%.2fx\n",
+      name_of(c.weight), c.shape.m, c.shape.k, c.tokens, dense_us, us, gflop / us * 1e-3, dense_us / us,
+      peers.dense_us / us);
   std::fflush(stdout);
 }
 
@@ -184,7 +195,7 @@ void report(const Case& c, const Weights24& weights, const Operands& o, const De
   if (c.weight == Weight24::kFp8x8) {
     plan.fast_sums = true;
     report_plan(c, peers, plan, weights, o, json, stream);
-  } else if (c.tokens >= 1024) {
+  } else if (c.tokens >= 1024 && c.tokens % 128 == 0) {
     report_mma(c, peers, weights, o, json, stream);
   }
 }
@@ -194,6 +205,27 @@ void sweep(const Case& c, const Weights24& weights, const Operands& o, cudaStrea
     if (p.split > 4) continue;
     std::printf("sweep,%s,%d,%d,%d,%d,%d,%d,%.3f\n", name_of(c.weight), c.shape.m, c.shape.k, c.tokens,
                 p.tile_tokens, p.share, p.split, measure(c, weights, p, {}, false, o, stream));
+  }
+  std::fflush(stdout);
+}
+
+void report_epilogues(const Case& c, const Weights24& weights, const Operands& o, const DeviceLimits& limits,
+                      cudaStream_t stream) {
+  const GemmPlan plan = plan_gemm24({c.weight, c.shape.m, c.shape.k, c.tokens}, limits);
+  const Epilogue all = whole_epilogue(c, o);
+  Epilogue bias, tokens, silu, gelu, residual;
+  bias.bias = all.bias, tokens.token_scales = all.token_scales;
+  silu.activation = Activation::kSilu, gelu.activation = Activation::kGelu;
+  residual.residual = all.residual, residual.residual_stride = all.residual_stride;
+  const std::pair<const char*, const Epilogue*> parts[] = {
+      {"bias", &bias}, {"scales of tokens", &tokens}, {"silu", &silu},
+      {"gelu", &gelu}, {"residual", &residual},       {"scales, bias, silu, residual", &all}};
+  const double plain = measure(c, weights, plan, {}, false, o, stream);
+  std::printf("%s %5d x %5d n %4d  no epilogue %8.2f us\n", name_of(c.weight), c.shape.m, c.shape.k, c.tokens,
+              plain);
+  for (const auto& [name, epilogue] : parts) {
+    const double us = measure(c, weights, plan, *epilogue, false, o, stream);
+    std::printf("  %-30s %8.2f us %5.2f\n", name, us, us / plain);
   }
   std::fflush(stdout);
 }
@@ -212,6 +244,8 @@ void run(const Options& options) {
       for (const int tokens : options.tokens) {
         if (options.sweep) {
           sweep({weight, s, tokens}, weights, operands, stream);
+        } else if (options.epilogues) {
+          report_epilogues({weight, s, tokens}, weights, operands, limits, stream);
         } else {
           report({weight, s, tokens}, weights, operands, limits, json, stream);
         }
@@ -233,6 +267,7 @@ int main(int argc, char** argv) {
     for (int i = 1; i + 1 < argc; i += 2) {
       if (!std::strcmp(argv[i], "--json")) options.json = argv[i + 1];
       if (!std::strcmp(argv[i], "--sweep")) options.sweep = !std::strcmp(argv[i + 1], "yes");
+      if (!std::strcmp(argv[i], "--epilogues")) options.epilogues = !std::strcmp(argv[i + 1], "yes");
       if (!std::strcmp(argv[i], "--tokens")) tokens.push_back(std::max(1, std::atoi(argv[i + 1])));
     }
     if (!tokens.empty()) options.tokens = tokens;

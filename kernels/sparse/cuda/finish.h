@@ -17,9 +17,23 @@ struct Finish {
   int tokens;
   bool half;  // y is IEEE half, not bfloat16
   Epilogue epilogue;
+
+  // Whether y has 16 bits and nothing is read for each output or costs many instructions.
+  bool is_light() const {
+    const Activation a = epilogue.activation;
+    return !epilogue.single && !epilogue.residual &&
+           (a == Activation::kNone || a == Activation::kRelu || a == Activation::kSilu);
+  }
 };
 
 namespace {
+
+__device__ inline float relu(float x) { return x < 0 ? 0 : x; }  // NaN stays
+__device__ inline float silu(float x) { return __fdividef(x, 1 + __expf(-x)); }
+__device__ inline float gelu(float x) { return 0.5f * x * (1 + erff(x * 0.70710678f)); }
+__device__ inline float gelu_tanh(float x) {  // (1 + tanh(u)) / 2 = 1 / (1 + exp(-2 u))
+  return __fdividef(x, 1 + __expf(-1.5957691f * (x + 0.044715f * x * x * x)));
+}
 
 __device__ inline void activate(Activation activation, float (&v)[4]) {
   const auto each = [&v](const auto& of) {
@@ -30,14 +44,13 @@ __device__ inline void activate(Activation activation, float (&v)[4]) {
     case Activation::kNone:
       return;
     case Activation::kRelu:
-      return each([](float x) { return x < 0 ? 0 : x; });  // NaN stays
+      return each([](float x) { return relu(x); });
     case Activation::kSilu:
-      return each([](float x) { return __fdividef(x, 1 + __expf(-x)); });
+      return each([](float x) { return silu(x); });
     case Activation::kGelu:
-      return each([](float x) { return 0.5f * x * (1 + erff(x * 0.70710678f)); });
-    case Activation::kGeluTanh:  // (1 + tanh(u)) / 2 = 1 / (1 + exp(-2 u))
-      return each(
-          [](float x) { return __fdividef(x, 1 + __expf(-1.5957691f * (x + 0.044715f * x * x * x))); });
+      return each([](float x) { return gelu(x); });
+    case Activation::kGeluTanh:
+      return each([](float x) { return gelu_tanh(x); });
   }
 }
 

@@ -15,6 +15,7 @@ struct Arguments {
   const uint8_t* stream;
   Finish finish;
   bool plain;      // nothing but row scales on the way to a y of 16 bits
+  bool light;      // Finish::is_light
   int tiles_k;     // column tiles of the stream
   int row_tiles;   // row tiles of the stream, 32 rows each
   int row_blocks;  // clusters' worth of rows

@@ -38,6 +38,7 @@ struct Arguments {
   const void* x;
   int64_t x_stride;
   Finish finish;
+  bool plain;  // nothing but row scales on the way to a y of 16 bits
   int cols;
   int tiles_k;
   int row_tiles;
@@ -147,38 +148,87 @@ __device__ inline void multiply_stage(WarpSums<T, kBlocks>& sums, uint32_t tiles
   }
 }
 
-template <class T, int kTokens>
-__device__ void store_sums(const Finish& finish, const WarpSums<T, kTokens / 16>& sums, float* storage,
-                           int row0, int token0, int warp_row, int warp_token, int lane) {
-  __syncthreads();  // the stages are read
+// A warp's sums to shared memory as [token][kRow of Y], times the scales of their rows where there are some.
+template <class Y, int kRow, class T, int kBlocks>
+__device__ inline void stage_sums(const float* row_scales, int rows_left, const WarpSums<T, kBlocks>& sums,
+                                  Y* to, int lane) {
 #pragma unroll
   for (int m = 0; m < 4; ++m) {
 #pragma unroll
-    for (int b = 0; b < kTokens / 16; ++b) {
+    for (int half = 0; half < 2; ++half) {
+      const int r = 16 * m + (lane >> 2) + 8 * half;
+      const float scale = row_scales && r < rows_left ? row_scales[r] : 1;
 #pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        const int n = warp_token + 8 * b + 2 * (lane & 3) + (c & 1),
-                  r = warp_row + 16 * m + (lane >> 2) + 8 * (c >> 1);
-        storage[n * kOutRow + r] = float(sums[m][b][c]);
+      for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+        for (int c = 0; c < 2; ++c)
+          to[(8 * b + 2 * (lane & 3) + c) * kRow + r] = Y(float(sums[m][b][2 * half + c]) * scale);
       }
     }
   }
+}
+
+// Where a warp's sums begin in their block, and the block in y.
+struct WarpPlace {
+  int row0;
+  int token0;
+  int row;
+  int token;
+};
+
+// To a y of type Y, by row scales at most.
+template <class Y, class T, int kTokens>
+__device__ void store_plain(const Finish& finish, const WarpSums<T, kTokens / 16>& sums, Y* storage,
+                            const WarpPlace& place, int lane) {
+  constexpr int kRow = kRows + 8;  // the gap spreads tokens over the banks
+  const int row = place.row0 + place.row;
+  stage_sums<Y, kRow, T>(finish.row_scales ? finish.row_scales + row : nullptr, finish.rows - row, sums,
+                         storage + place.token * kRow + place.row, lane);
+  __syncthreads();
+  for (int i = int(threadIdx.x); i < kTokens * (kRows / 8); i += kThreads) {
+    const int n = i / (kRows / 8), r = i % (kRows / 8) * 8;
+    if (place.token0 + n < finish.tokens && place.row0 + r < finish.rows) {
+      *reinterpret_cast<uint4*>(static_cast<Y*>(finish.y) + (place.token0 + n) * finish.y_stride +
+                                place.row0 + r) = *reinterpret_cast<const uint4*>(storage + n * kRow + r);
+    }
+  }
+}
+
+// With all that the epilogue asks for.
+template <class T, int kTokens>
+__device__ void store_finished(const Finish& finish, const WarpSums<T, kTokens / 16>& sums, float* storage,
+                               const WarpPlace& place, int lane) {
+  stage_sums<float, kOutRow, T>(nullptr, 0, sums, storage + place.token * kOutRow + place.row, lane);
   __syncthreads();
   constexpr int kAhead = 4;  // tokens that a warp has in hand
   const int r = lane * 4;
-  const FourRows rows(finish, row0 + r);
+  const FourRows rows(finish, place.row0 + r);
 #pragma unroll 1
   for (int first = int(threadIdx.x) / 32; first < kTokens; first += kThreads / 32 * kAhead) {
     FourRows::Operands operands[kAhead];
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) operands[i] = rows.fetch(token0 + first + i * (kThreads / 32));
+    for (int i = 0; i < kAhead; ++i) operands[i] = rows.fetch(place.token0 + first + i * (kThreads / 32));
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       const int n = first + i * (kThreads / 32);
       float v[4];
       load_4(storage + n * kOutRow + r, v);
-      rows.store(v, token0 + n, operands[i]);
+      rows.store(v, place.token0 + n, operands[i]);
     }
+  }
+}
+
+template <class T, int kTokens>
+__device__ inline void store_sums(const Arguments& args, const WarpSums<T, kTokens / 16>& sums,
+                                  uint8_t* storage, const WarpPlace& place, int lane) {
+  __syncthreads();  // the stages are read
+  if (!args.plain) {
+    store_finished<T, kTokens>(args.finish, sums, reinterpret_cast<float*>(storage), place, lane);
+  } else if (sizeof(T) == 2 ? __is_same(T, __half) : args.finish.half) {
+    store_plain<__half, T, kTokens>(args.finish, sums, reinterpret_cast<__half*>(storage), place, lane);
+  } else {
+    store_plain<__nv_bfloat16, T, kTokens>(args.finish, sums, reinterpret_cast<__nv_bfloat16*>(storage),
+                                           place, lane);
   }
 }
 
@@ -206,8 +256,7 @@ __global__ void __launch_bounds__(kThreads) gemm24_mma(const Arguments args) {
     multiply_stage<T, kTokens / 16>(sums, stage + warp_row / kTileRows24 * kTileBytes<T>,
                                     stage + kWeightBytes<T> + warp_token * kXRowBytes, lane);
   }
-  store_sums<T, kTokens>(args.finish, sums, reinterpret_cast<float*>(storage), row0, token0, warp_row,
-                         warp_token, lane);
+  store_sums<T, kTokens>(args, sums, storage, {row0, token0, warp_row, warp_token}, lane);
 }
 
 template <class T, int kTokens>
@@ -239,6 +288,7 @@ Status gemm24_mma(const Matrix24& matrix, int tile_tokens, const ProductCall& ca
   args.x = call.x;
   args.x_stride = call.x_stride;
   args.finish = finish_of(matrix, call, epilogue);
+  args.plain = epilogue.plain();
   args.cols = matrix.cols;
   args.tiles_k = int(tiles_along24(matrix.cols, tile_cols24(matrix.weight)));
   args.row_tiles = int(tiles_along24(matrix.rows, kTileRows24));

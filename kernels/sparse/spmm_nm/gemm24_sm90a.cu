@@ -125,9 +125,9 @@ class TileStream {
 
 // A warp group's sums to a y of 16 bits.
 template <class T, int kTokens>
-__device__ inline void store_plain(const Arguments& args, const GroupSums<kTokens>& sums,
-                                   const CUtensorMap* y_map, uint32_t buffers, const Role& role, int row,
-                                   int token) {
+__device__ inline void store_16_bits(const Arguments& args, const GroupSums<kTokens>& sums,
+                                     const CUtensorMap* y_map, uint32_t buffers, const Role& role, int row,
+                                     int token) {
   if constexpr (sizeof(T) == 2) {
     store_sums<T, kTokens>(sums, y_map, buffers, role.group, row, token, role.warp, role.lane);
   } else if (args.finish.half) {
@@ -150,28 +150,29 @@ __device__ void multiply(const Arguments& args, const Place& place, const CUtens
   for (int index = place.cluster; index < outputs; index += args.clusters) {
     const OutputTile tile(args, index);
     const int row = place.row(args, tile.row_block), token = tile.token_tile * kTokens;
-    prefetch_residual<kTokens>(args.finish, row + warp_index * 16, token, role.lane);
+    prefetch_residual<kTokens>(args.finish, row + role.group * 64, token, role.warp * 32 + role.lane);
     Products<T, kTokens> products = {};
     for (int k = 0; k < place.count; ++k) stream.multiply(products);
     GroupSums<kTokens> sums;
 #pragma unroll
     for (int i = 0; i < kTokens / 2; ++i) sums[i] = float(products[i]);
-    if (args.plain && args.finish.row_scales)
-      scale_rows<kTokens>(args.finish, sums, row + warp_index * 16 + (role.lane >> 2));
+    const int warp_row = row + warp_index * 16 + (role.lane >> 2), group_row = row + role.group * 64;
     if (args.split > 1) {
+      if (args.plain && args.finish.row_scales) scale_rows<kTokens>(args.finish, sums, warp_row);
       exchange_sums<kWeight, T, kTokens>(args, place, storage, sums, row, token, warp_index, role.lane,
                                          parity);
       parity ^= 1;
       __syncwarp();
       if (index + args.clusters < outputs && role.lane < 1 << args.log_share)
         ptx::barrier_arrive_remote(shared + L::kTaken, (place.split_rank << args.log_share) + role.lane);
-    } else if (args.plain) {
+    } else if (args.light) {
       static_assert(L::kStoreBytes == kStoreBytes<kTokens>);
-      store_plain<T, kTokens>(args, sums, y_map, shared + L::kStore + role.group * 2 * L::kStoreBytes, role,
-                              row + role.group * 64, token);
+      finish_in_registers<kTokens>(args.finish, sums, warp_row, token, role.lane);
+      store_16_bits<T, kTokens>(args, sums, y_map, shared + L::kStore + role.group * 2 * L::kStoreBytes, role,
+                                group_row, token);
     } else {
-      float* buffer = reinterpret_cast<float*>(storage + L::kStore + warp_index * L::kStoreBytes / 2);
-      finish_sums<kTokens>(args.finish, sums, buffer, row + warp_index * 16, token, role.lane);
+      float* buffer = reinterpret_cast<float*>(storage + L::kStore + role.group * 2 * L::kStoreBytes);
+      finish_sums<kTokens>(args.finish, sums, buffer, group_row, token, role.group, role.warp, role.lane);
     }
   }
   if (role.warp == 0 && role.lane == 0) ptx::store_wait_all();
@@ -267,6 +268,7 @@ Arguments arguments_of(const Matrix24& matrix, const GemmPlan& plan, const Produ
   args.stream = static_cast<const uint8_t*>(matrix.stream);
   args.finish = finish_of(matrix, call, epilogue);
   args.plain = epilogue.plain();
+  args.light = args.finish.is_light();
   args.tiles_k = int(tiles_along24(matrix.cols, tile_cols24(matrix.weight)));
   args.row_tiles = int(tiles_along24(matrix.rows, kTileRows24));
   args.row_blocks = int(tiles_along24(matrix.rows, kGemmRows * plan.share));
@@ -296,14 +298,14 @@ bool plan_fits(const Matrix24& matrix, const GemmPlan& plan) {
 }
 
 // The tensors that the copy engine walks over: all of x, and y unless its outputs leave otherwise.
-Status make_maps(const Matrix24& matrix, const GemmPlan& plan, const ProductCall& call, bool plain,
-                 CUtensorMap* x_map, CUtensorMap* y_map) {
+Status make_maps(const Matrix24& matrix, const GemmPlan& plan, const ProductCall& call,
+                 const Epilogue& epilogue, CUtensorMap* x_map, CUtensorMap* y_map) {
   const TensorMaps maps;
   const CUtensorMapDataType x_type =
       both_8_bits(matrix.weight) ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : map_type(call.element);
   const Status s = maps.make(x_type, call.x, call.tokens, matrix.cols, call.x_stride,
                              plan.tile_tokens / plan.share, x_map);
-  if (!s.ok() || !plain) return s;
+  if (!s.ok() || epilogue.single) return s;
   return maps.make(map_type(call.element), call.y, call.tokens, matrix.rows, call.y_stride,
                    std::min(plan.tile_tokens, 32), y_map);
 }
@@ -315,7 +317,7 @@ Status gemm24(const Matrix24& matrix, const GemmPlan& plan, const ProductCall& c
   if (const Status s = check_gemm24(matrix, call, epilogue); !s.ok()) return s;
   if (!plan_fits(matrix, plan)) return {Reason::kPlan};
   CUtensorMap x_map{}, y_map{};
-  if (const Status s = make_maps(matrix, plan, call, epilogue.plain(), &x_map, &y_map); !s.ok()) return s;
+  if (const Status s = make_maps(matrix, plan, call, epilogue, &x_map, &y_map); !s.ok()) return s;
   return launch(kernel_for(matrix.weight, plan, call.element), arguments_of(matrix, plan, call, epilogue),
                 x_map, y_map, call);
 }

@@ -18,60 +18,90 @@ __device__ inline void scale_rows(const Finish& finish, GroupSums<kTokens>& sums
   for (int i = 0; i < kTokens / 2; ++i) sums[i] *= i & 2 ? lower : upper;
 }
 
-// Asks the L2 for a warp's part of the residual, 16 rows by kTokens tokens, long before it is needed.
+// What of an epilogue is worth doing to sums where they are (Finish::is_light), rows g and g + 8 a lane.
 template <int kTokens>
-__device__ inline void prefetch_residual(const Finish& finish, int row, int token, int lane) {
+__device__ inline void finish_in_registers(const Finish& finish, GroupSums<kTokens>& sums, int row, int token,
+                                           int lane) {
   const Epilogue& e = finish.epilogue;
-  if (!e.residual || row >= finish.rows) return;
-  const int bytes = e.single ? 4 : 2;
-  for (int n = token + lane; n < min(token + kTokens, finish.tokens); n += 32) {
-    ptx::prefetch(static_cast<const uint8_t*>(e.residual) + (n * e.residual_stride + row) * bytes);
-    if (e.single && row + 8 < finish.rows)
-      ptx::prefetch(static_cast<const float*>(e.residual) + n * e.residual_stride + row + 8);
+  if (finish.row_scales) scale_rows<kTokens>(finish, sums, row);
+  if (e.token_scales) {
+#pragma unroll
+    for (int j = 0; j < kTokens / 8; ++j) {
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        const int n = token + 8 * j + 2 * (lane & 3) + c;
+        const float scale = n < finish.tokens ? e.token_scales[n] : 0.0f;
+        sums[4 * j + c] *= scale, sums[4 * j + 2 + c] *= scale;
+      }
+    }
+  }
+  if (e.bias) {
+    const float upper = row < finish.rows ? e.bias[row] : 0.0f,
+                lower = row + 8 < finish.rows ? e.bias[row + 8] : 0.0f;
+#pragma unroll
+    for (int i = 0; i < kTokens / 2; ++i) sums[i] += i & 2 ? lower : upper;
+  }
+  if (e.activation == Activation::kRelu) {
+#pragma unroll
+    for (int i = 0; i < kTokens / 2; ++i) sums[i] = relu(sums[i]);
+  } else if (e.activation == Activation::kSilu) {
+#pragma unroll
+    for (int i = 0; i < kTokens / 2; ++i) sums[i] = silu(sums[i]);
   }
 }
 
-// A warp's 16 rows by kTokens tokens to y with everything that the epilogue asks for. They pass through
-// `buffer`, 64 bytes for each of kStoreTokens tokens, where lanes find four rows of a token side by side.
-// Tokens are renumbered there, and rows swapped, so that no bank is met twice.
+// Asks the L2 for a warp group's part of the residual, 64 rows by kTokens tokens, long before it is needed.
+template <int kTokens>
+__device__ inline void prefetch_residual(const Finish& finish, int row, int token, int thread) {
+  const Epilogue& e = finish.epilogue;
+  if (!e.residual || row >= finish.rows) return;
+  for (int n = token + thread; n < min(token + kTokens, finish.tokens); n += 128) {
+    const int64_t at = n * e.residual_stride + row;
+    ptx::prefetch(static_cast<const uint8_t*>(e.residual) + at * (e.single ? 4 : 2));
+    if (e.single && row + 32 < finish.rows) ptx::prefetch(static_cast<const float*>(e.residual) + at + 32);
+  }
+}
+
+// A warp group's 64 rows by kTokens tokens to y with everything that the epilogue asks for. They pass through
+// `buffer`, [kStoreTokens][64 rows], where 16 lanes find the rows of a token side by side. Rows are swapped
+// there, eight with eight, so that no bank is met twice.
 template <int kTokens>
 __device__ void finish_sums(const Finish& finish, const GroupSums<kTokens>& sums, float* buffer, int row,
-                            int token, int lane) {
-  constexpr int kBlocks = kStoreTokens<kTokens> / 8, kPieces = kTokens / (8 * kBlocks);
-  const int g = lane >> 2, t = lane & 3;
-  // Tokens 2t and 2t + 1 of eight become numbers `first` and first + 2.
-  float* to = buffer + ((2 * t & 4) | (t & 1)) * 16 + (g ^ (t >> 1) * 8);
-  float* to_below = to + (t & 2 ? -8 : 8);  // rows g + 8
-  const int from_token = (g & 4) | (g & 1) << 1 | (g >> 1 & 1);
-  const FourRows rows(finish, row + (4 * t ^ (from_token & 4) * 2));
-  const auto fetch = [&](FourRows::Operands(&operands)[kBlocks], int piece) {
+                            int token, int group, int warp, int lane) {
+  constexpr int kSteps = kStoreTokens<kTokens> / 8, kPieces = kTokens / (8 * kSteps);
+  const int g = lane >> 2, t = lane & 3, mine = 2 * warp + (lane >> 4);  // of eight tokens
+  float* to = buffer + 2 * t * 64;
+  const int upper = (16 * warp + g) ^ 8 * t, lower = upper ^ 8;
+  const float* from = buffer + mine * 64 + 4 * (lane & 15);
+  const FourRows rows(finish, row + 4 * ((lane & 15) ^ 2 * warp));
+  const auto token_of = [&](int piece, int step) { return token + (piece * kSteps + step) * 8 + mine; };
+  FourRows::Operands operands[kSteps];
 #pragma unroll
-    for (int j = 0; j < kBlocks; ++j)
-      operands[j] = rows.fetch(token + (piece * kBlocks + j) * 8 + from_token);
-  };
-  FourRows::Operands operands[kBlocks];
-  fetch(operands, 0);
+  for (int j = 0; j < kSteps; ++j) operands[j] = rows.fetch(token_of(0, j));
 #pragma unroll 1
   for (int piece = 0; piece < kPieces; ++piece) {
-    FourRows::Operands next[kBlocks];  // on their way while this piece is at work
-    if (piece + 1 < kPieces) fetch(next, piece + 1);
-    __syncwarp();
+    FourRows::Operands next[kSteps];  // on their way while this piece is at work
+    if (piece + 1 < kPieces) {
+#pragma unroll
+      for (int j = 0; j < kSteps; ++j) next[j] = rows.fetch(token_of(piece + 1, j));
+    }
+    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
 #pragma unroll
     for (int p = 0; p < kPieces; ++p) {
       if (p != piece) continue;
 #pragma unroll
-      for (int j = 0; j < kBlocks; ++j) {
-        const float* d = sums + (p * kBlocks + j) * 4;
-        to[j * 128] = d[0], to[j * 128 + 32] = d[1];
-        to_below[j * 128] = d[2], to_below[j * 128 + 32] = d[3];
+      for (int j = 0; j < kSteps; ++j) {
+        const float* d = sums + (p * kSteps + j) * 4;
+        to[j * 512 + upper] = d[0], to[j * 512 + 64 + upper] = d[1];
+        to[j * 512 + lower] = d[2], to[j * 512 + 64 + lower] = d[3];
       }
     }
-    __syncwarp();
+    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
 #pragma unroll
-    for (int j = 0; j < kBlocks; ++j) {
+    for (int j = 0; j < kSteps; ++j) {
       float v[4];
-      load_4(buffer + j * 128 + lane * 4, v);
-      rows.store(v, token + (piece * kBlocks + j) * 8 + from_token, operands[j]);
+      load_4(from + j * 512, v);
+      rows.store(v, token_of(piece, j), operands[j]);
       operands[j] = next[j];
     }
   }
