@@ -211,6 +211,7 @@ class GpuTable(ProgramTest):
                            gpu_case("decode24", 16, 15, 1.1), gpu_case("gemm24", 64, 20, 0.9),
                            gpu_case("decode24", 1, 2, 8, more="/overlap:1"),
                            gpu_case("decode24", 1, 3, 6, family="spmm_nm/int8"),
+                           gpu_case("gemm24", 1, 2, 2, family="spmm_nm/int8x8"),
                            gpu_case("decode24", 1, 4, 4, m=512))  # fmt: skip
         cases = self.chosen(self.packed("--pattern", "2:4", "--sparsity", 0.5), table, 1, 8, 16, 17, 64, 65)
         self.assertEqual([c["use"] for c in cases], ["decode24", "gemm24", "gemm24", "dense", "dense", "dense"])
