@@ -13,13 +13,6 @@
 namespace prune::app {
 namespace {
 
-#ifdef PRUNE_CUDA_KERNELS
-constexpr bool kCudaKernels = true;
-#else
-constexpr bool kCudaKernels = false;
-#endif
-constexpr int kOldestDriver = 13000;  // the runtime that the kernels are built with is of CUDA 13
-
 CommandLine make_line() {
   CommandLine line("prune devices [options]",
                    "Shows the processors and GPUs found here, and which kernels run on them.",
@@ -27,15 +20,6 @@ CommandLine make_line() {
                    "\nExamples:\n  prune devices\n  prune devices --json\n");
   add_running_options(line);
   return line;
-}
-
-// What a GPU can run of the kernels: docs/kernels-gpu.md.
-std::string kernels_for(const Gpu& gpu, int driver_version) {
-  if (!kCudaKernels) return "none: this build has no CUDA kernels";
-  if (driver_version < kOldestDriver) return "none: the driver is older than CUDA 13";
-  if (gpu.major == 9) return "all";
-  if (gpu.major >= 8) return "those for Ampere";
-  return "none: older than compute capability 8.0";
 }
 
 nlohmann::json to_json(const GpuDriver& driver, int threads) {
@@ -49,7 +33,7 @@ nlohmann::json to_json(const GpuDriver& driver, int threads) {
   }
   return {{"threads", threads},
           {"isa", kernels::isa::level_name(kernels::isa::supported())},
-          {"cuda_kernels", kCudaKernels},
+          {"cuda_kernels", has_cuda_kernels()},
           {"cuda_driver", driver.version ? nlohmann::json(cuda_version(driver.version)) : nlohmann::json()},
           {"gpu_fault", driver.fault.empty() ? nlohmann::json() : nlohmann::json(driver.fault)},
           {"gpus", gpus}};
@@ -66,8 +50,9 @@ std::string in_words(const GpuDriver& driver, int threads) {
   std::string text = table.text();
   if (!driver.fault.empty()) text += fmt::format("\nNo GPU: {}.\n", driver.fault);
   if (driver.version) text += fmt::format("NVIDIA driver: up to CUDA {}.\n", cuda_version(driver.version));
-  text += kCudaKernels ? "This build has the CUDA kernels.\n"
-                       : "This build has no CUDA kernels: configure with -DPRUNE_CUDA=ON where nvcc is.\n";
+  text += has_cuda_kernels()
+              ? "This build has the CUDA kernels.\n"
+              : "This build has no CUDA kernels: configure with -DPRUNE_CUDA=ON where nvcc is.\n";
   return text;
 }
 

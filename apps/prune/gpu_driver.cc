@@ -5,8 +5,17 @@
 #include <array>
 #include <memory>
 
+#include <prune/error.h>
+
 namespace prune::app {
 namespace {
+
+#ifdef PRUNE_CUDA_KERNELS
+constexpr bool kCudaKernels = true;
+#else
+constexpr bool kCudaKernels = false;
+#endif
+constexpr int kOldestDriver = 13000;  // the runtime that the kernels are built with is of CUDA 13
 
 // The few words of the driver's interface that are needed (CUDA Driver API, cuda.h): results are ints, 0 is
 // success, a device is a number.
@@ -69,6 +78,35 @@ GpuDriver ask_gpu_driver() {
   }
   for (int device = 0; device < count; ++device) answer.gpus.push_back(describe(driver, device));
   return answer;
+}
+
+bool has_cuda_kernels() { return kCudaKernels; }
+
+std::string kernels_for(const Gpu& gpu, int driver_version) {
+  if (!kCudaKernels) return "none: this build has no CUDA kernels";
+  if (driver_version < kOldestDriver) return "none: the driver is older than CUDA 13";
+  if (gpu.major == 9) return "all";
+  if (gpu.major >= 8) return "those for Ampere";
+  return "none: older than compute capability 8.0";
+}
+
+void require_gpu_kernels(const GpuDriver& driver) {
+  const std::string prefix = "--device cuda: ";
+  if (!driver.fault.empty())
+    throw_runtime(prefix + driver.fault + ": leave --device out to run on the processor");
+  if (driver.version < kOldestDriver) {
+    throw_runtime(prefix + "the NVIDIA driver knows CUDA up to " + cuda_version(driver.version) +
+                  ", the kernels need 13.0: update the driver");
+  }
+  if (!kCudaKernels) {
+    throw_runtime(
+        prefix +
+        "this build has no CUDA kernels: configure with -DPRUNE_CUDA=ON where nvcc is, and build again");
+  }
+  const std::string kernels = kernels_for(driver.gpus.front(), driver.version);
+  if (kernels.starts_with("none"))
+    throw_runtime(prefix + driver.gpus.front().name + " can run none of the kernels: it is" +
+                  kernels.substr(5));
 }
 
 std::string cuda_version(int version) {

@@ -24,6 +24,13 @@ struct GpuDriver {
 
 GpuDriver ask_gpu_driver();
 
+// Whether this build has the CUDA kernels.
+bool has_cuda_kernels();
+// What a GPU can run of them (docs/kernels-gpu.md): "all", "those for Ampere", or "none: " and why.
+std::string kernels_for(const Gpu& gpu, int driver_version);
+// Throws Error(kRuntime), saying what is missing, where the first GPU can run none.
+void require_gpu_kernels(const GpuDriver& driver);
+
 // "13.0"
 std::string cuda_version(int version);
 

@@ -19,9 +19,10 @@ namespace {
 std::string milliseconds(double seconds) { return fmt::format("{:.4f} ms", seconds * 1e3); }
 
 // The time that memory and arithmetic ask for at least, over the sparse one.
-double share_of_roof(const ProductTiming& c, const bench::Roof& roof) {
-  return std::max(c.bytes / roof.read_bandwidth(), c.products / roof.fma_peak()) / c.sparse.seconds;
+double share_of_roof(const ProductTiming& c, const ProductRoof& roof) {
+  return std::max(c.bytes / roof.bytes_per_second, c.products / roof.products_per_second) / c.sparse.seconds;
 }
+ProductRoof rates_of(const bench::Roof& roof) { return {roof.read_bandwidth(), roof.fma_peak()}; }
 
 std::string in_words(const ProductTiming& c) {
   const auto ratio = c.speedup();
@@ -29,7 +30,7 @@ std::string in_words(const ProductTiming& c) {
   return ratio ? fmt::format("{:.2f} {}", *ratio, spread) : "unsteady " + spread;
 }
 
-std::string bench_table(const std::vector<ProductTiming>& cases, const bench::Roof& roof) {
+std::string bench_table(const std::vector<ProductTiming>& cases, const ProductRoof& roof) {
   Table table(
       {"weight", "out x in", "type", "format", "rows", "dense", "sparse", "speed-up", "of the roof", "use"});
   for (const ProductTiming& c : cases) {
@@ -87,10 +88,9 @@ std::string fine_print(const std::vector<ProductTiming>& cases) {
                      join_distinct(dense), join_distinct(sparse), join_distinct(notes, ""));
 }
 
-nlohmann::json to_json(const ProductTiming& c, const bench::Roof& roof) {
+// What every device has.
+nlohmann::json to_json(const ProductTiming& c, const ProductRoof& roof) {
   const auto ratio = c.speedup();
-  const auto dtype = parse_dtype(c.dtype);
-  const bool dense_in_file_type = dtype == DType::kBF16 ? c.dense_takes_bf16 : dtype == DType::kF32;
   return {{"weight", c.layer},
           {"out", c.out},
           {"in", c.in},
@@ -107,11 +107,30 @@ nlohmann::json to_json(const ProductTiming& c, const bench::Roof& roof) {
           {"speedup", ratio ? nlohmann::json(*ratio) : nlohmann::json()},
           {"dense_kernel", c.dense_kernel},
           {"sparse_kernel", c.sparse_kernel},
-          {"dense_threads", c.dense_threads},
-          {"sparse_threads", c.sparse_threads},
-          {"dense_dtype", dense_in_file_type ? c.dtype : "F32"},
-          {"sparse_dtype", has_kernels(*dtype) ? c.dtype : "F32"},
           {"use", ratio ? nlohmann::json(c.use()) : nlohmann::json()}};
+}
+
+nlohmann::json processor_case(const ProductTiming& c, const ProductRoof& roof) {
+  nlohmann::json all = to_json(c, roof);
+  const auto dtype = parse_dtype(c.dtype);
+  const bool dense_in_file_type = dtype == DType::kBF16 ? c.dense_takes_bf16 : dtype == DType::kF32;
+  all.update({{"dense_threads", c.dense_threads},
+              {"sparse_threads", c.sparse_threads},
+              {"dense_dtype", dense_in_file_type ? c.dtype : "F32"},
+              {"sparse_dtype", has_kernels(*dtype) ? c.dtype : "F32"}});
+  return all;
+}
+
+nlohmann::json gpu_case(const ProductTiming& c, const ProductRoof& roof) {
+  nlohmann::json all = to_json(c, roof);
+  all.update({{"dense_dtype", c.dtype}, {"sparse_dtype", c.dtype}});
+  return all;
+}
+
+std::string lines_of(const std::vector<std::string>& items, std::string_view before) {
+  std::string text;
+  for (const std::string& item : items) text += fmt::format("{}{}.\n", before, item);
+  return text;
 }
 
 // What the roof is.
@@ -124,18 +143,45 @@ std::string roof_in_words(const bench::Roof& roof) {
 }  // namespace
 
 std::string in_words(const std::vector<ProductTiming>& timings, const bench::Roof& roof) {
-  return bench_table(timings, roof) + "\n" + totals(timings) + "\n" + fine_print(timings) +
+  return bench_table(timings, rates_of(roof)) + "\n" + totals(timings) + "\n" + fine_print(timings) +
          roof_in_words(roof);
 }
 
 nlohmann::json to_json(const std::vector<ProductTiming>& timings, const bench::Roof& roof) {
   nlohmann::json list = nlohmann::json::array();
-  for (const ProductTiming& timing : timings) list.push_back(to_json(timing, roof));
+  for (const ProductTiming& timing : timings) list.push_back(processor_case(timing, rates_of(roof)));
   return {{"threads", omp_get_max_threads()},
           {"peer", std::string("oneDNN ") + DenseLinear::library_version()},
           {"isa", kernels::isa::level_name(kernels::isa::supported())},
           {"read_bandwidth", roof.read_bandwidth()},
           {"fma_peak", roof.fma_peak()},
+          {"cases", list}};
+}
+
+std::string in_words(const GpuTimings& timings) {
+  std::vector<std::string> dense, sparse;
+  for (const ProductTiming& c : timings.products)
+    dense.push_back(c.dense_kernel), sparse.push_back(c.sparse_kernel);
+  const std::string measured =
+      timings.products.empty()
+          ? ""
+          : fmt::format("{}\n{}\nDense: {}: {}.\nSparse: {}.\n", bench_table(timings.products, timings.roof),
+                        totals(timings.products), timings.peer, join_distinct(dense), join_distinct(sparse));
+  return fmt::format(
+      "{}{}On {}. Roof: {:.0f} GB/s of weights for one row, {:.0f} TFLOP/s for 8192 rows, in large dense "
+      "products.\n",
+      measured, lines_of(timings.left_out, "No kernel for "), printable(timings.gpu),
+      timings.roof.bytes_per_second / 1e9, 2 * timings.roof.products_per_second / 1e12);
+}
+
+nlohmann::json to_json(const GpuTimings& timings) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const ProductTiming& timing : timings.products) list.push_back(gpu_case(timing, timings.roof));
+  return {{"gpu", timings.gpu},
+          {"peer", timings.peer},
+          {"read_bandwidth", timings.roof.bytes_per_second},
+          {"fma_peak", timings.roof.products_per_second},
+          {"no_kernel", timings.left_out},
           {"cases", list}};
 }
 

@@ -32,26 +32,11 @@ constexpr int kTrials = 5;  // of one product, to choose the number of threads
 constexpr float kTolerance =
     0.02f;  // largest |sparse - dense| against the largest |dense|, bf16 rounding included
 
-// The weights of one shape, type and format.
-struct ShapeGroup {
-  std::vector<const PackedWeight*> weights;
-};
-
 std::string module_name(const std::string& tensor) {
   const size_t end = tensor.ends_with(".weight") ? tensor.size() - 7 : tensor.size();
   const size_t dot = tensor.rfind('.', end - 1);
   return tensor.substr(dot == std::string::npos ? 0 : dot + 1,
                        end - (dot == std::string::npos ? 0 : dot + 1));
-}
-
-using GroupKey = std::tuple<Index, Index, DType, std::string>;
-
-std::map<GroupKey, ShapeGroup> group_by_shape(const PackedCheckpoint& packed) {
-  std::map<GroupKey, ShapeGroup> groups;
-  for (const PackedWeight& w : packed.weights()) {
-    groups[{w.out, w.in, w.dtype, format_in_words(w)}].weights.push_back(&w);
-  }
-  return groups;
 }
 
 // One weight ready to multiply both ways.
@@ -78,7 +63,7 @@ Contender make_contender(const PackedCheckpoint& packed, const PackedWeight& wei
 
 class ShapeBench {
  public:
-  ShapeBench(const PackedCheckpoint& packed, const ShapeGroup& group)
+  ShapeBench(const PackedCheckpoint& packed, const WeightGroup& group)
       : first_(*group.weights.front()),
         packed_bytes_(packed.bytes(first_)),
         kept_(stored_weights(first_, packed.stored(first_))) {
@@ -185,7 +170,7 @@ class ShapeBench {
   const int threads_ = omp_get_max_threads();
 };
 
-std::string modules_of(const ShapeGroup& group) {
+std::string modules_of(const WeightGroup& group) {
   std::vector<std::string> modules;
   for (const PackedWeight* weight : group.weights) modules.push_back(module_name(weight->tensor));
   return join_distinct(modules, " ");
@@ -193,21 +178,37 @@ std::string modules_of(const ShapeGroup& group) {
 
 }  // namespace
 
+ProductTiming WeightGroup::timing(int rows) const {
+  const PackedWeight& first = *weights.front();
+  ProductTiming timing;
+  timing.layer = modules_of(*this);
+  timing.out = first.out;
+  timing.in = first.in;
+  timing.dtype = std::string(name(first.dtype));
+  timing.format = format_in_words(first);
+  timing.weights = weights.size();
+  timing.rows = rows;
+  return timing;
+}
+
+std::vector<WeightGroup> group_by_shape(const PackedCheckpoint& packed) {
+  std::map<std::tuple<Index, Index, DType, std::string>, WeightGroup> groups;
+  for (const PackedWeight& w : packed.weights()) {
+    groups[{w.out, w.in, w.dtype, format_in_words(w)}].weights.push_back(&w);
+  }
+  std::vector<WeightGroup> list;
+  list.reserve(groups.size());
+  for (auto& [key, group] : groups) list.push_back(std::move(group));
+  return list;
+}
+
 std::vector<ProductTiming> time_products(const PackedCheckpoint& packed, const std::vector<int>& rows,
                                          double seconds, bench::Roof& roof) {
   std::vector<ProductTiming> timings;
-  for (const auto& [key, group] : group_by_shape(packed)) {
-    const auto& [out, in, dtype, format] = key;
+  for (const WeightGroup& group : group_by_shape(packed)) {
     ShapeBench bench(packed, group);
     for (const int n : rows) {
-      ProductTiming result;
-      result.layer = modules_of(group);
-      result.out = out;
-      result.in = in;
-      result.dtype = std::string(name(dtype));
-      result.format = format;
-      result.weights = group.weights.size();
-      result.rows = n;
+      ProductTiming result = group.timing(n);
       roof.look_again();
       bench.measure(seconds, result);
       timings.push_back(std::move(result));

@@ -38,6 +38,21 @@ struct ProductTiming {
   std::string_view use() const { return faster(dense, sparse); }
 };
 
+// What a device can do at most.
+struct ProductRoof {
+  double bytes_per_second = 0;
+  double products_per_second = 0;  // multiply-adds
+};
+
+// The weights of one shape, type and format.
+struct WeightGroup {
+  std::vector<const PackedWeight*> weights;
+
+  ProductTiming timing(int rows) const;  // all but what is measured
+};
+// In the order of shapes, types and formats.
+std::vector<WeightGroup> group_by_shape(const PackedCheckpoint& packed);
+
 // Times every weight shape of the checkpoint with each number of rows, for so many seconds. The two sides are
 // checked against each other first: throws Error(kRuntime) where they differ. Looks at the roof before each.
 std::vector<ProductTiming> time_products(const PackedCheckpoint& packed, const std::vector<int>& rows,

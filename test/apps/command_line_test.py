@@ -584,6 +584,25 @@ class Devices(ProgramTest):
         self.assertEqual(found["cuda_driver"], "12.4")
         self.assertTrue(found["gpus"][0]["kernels"].startswith("none"))
 
+    def test_bench_says_what_is_missing(self):
+        def fault(kind, device="cuda"):
+            env = {"LD_LIBRARY_PATH": os.environ["PRUNE_FAKE_DRIVER"], "PRUNE_FAKE_GPU": kind}
+            run = prune("bench", "--device", device, "--shape", "64x64", env=env)
+            self.assertEqual(run.stdout, "")
+            self.assertEqual(run.stderr.count("\n"), 1)
+            return run.returncode, run.stderr
+
+        for kind, words in (("none", "the NVIDIA driver finds no GPU"), ("broken", "does not start: error 802"),
+                            ("old", "the NVIDIA driver knows CUDA up to 12.4, the kernels need 13.0")):
+            code, message = fault(kind)
+            self.assertEqual(code, FAILED)
+            self.assertIn(words, message)
+        if not self.devices("one")[0]["cuda_kernels"]:
+            self.assertIn("this build has no CUDA kernels", fault("one")[1])
+        code, message = fault("one", "gpu")
+        self.assertEqual(code, USAGE)
+        self.assertIn("expected cpu or cuda", message)
+
 
 if __name__ == "__main__":
     unittest.main()

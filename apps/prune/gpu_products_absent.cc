@@ -1,0 +1,12 @@
+// What stands for gpu_products.cc in builds without CUDA.
+#include "apps/prune/gpu_driver.h"
+#include "apps/prune/gpu_products.h"
+
+namespace prune::app {
+
+GpuTimings time_products_on_gpu(const PackedCheckpoint&, const std::vector<int>&, double) {
+  require_gpu_kernels(ask_gpu_driver());
+  return {};
+}
+
+}  // namespace prune::app
