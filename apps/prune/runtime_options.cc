@@ -33,12 +33,17 @@ void add_runtime_options(CommandLine& line) {
       "float32", po::bool_switch(),
       "multiply in float32: without, layers of bf16 or int8 weights round their inputs to bf16 where the "
       "processor multiplies that")(
+      "int8-inputs", po::bool_switch(),
+      "where a prompt meets int8 weights in 2:4 or blocks, round its activations to int8, token by token")(
       "retune", po::bool_switch(),
       "measure again from which batch on dense products are faster on this machine");
 }
 
 RuntimeOptions runtime_options(const CommandLine& line) {
   RuntimeOptions options;
+  options.int8_inputs = line.flag("int8-inputs");
+  if (options.int8_inputs && line.flag("float32"))
+    throw_usage("--float32 rounds nothing: leave out --int8-inputs");
   if (line.flag("float32")) options.rounding = Rounding::kNone;
   if (line.flag("retune")) TuningTable::of_user().clear();
   return options;

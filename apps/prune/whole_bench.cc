@@ -232,7 +232,7 @@ void refuse_whole_options(const CommandLine& line) {
   for (const char* name : {"beside", "prompt-tokens", "new-tokens", "rounds"}) {
     if (line.has(name)) throw_usage(fmt::format("--{} goes with --whole", name));
   }
-  for (const char* name : {"float32", "retune"}) {
+  for (const char* name : {"float32", "int8-inputs", "retune"}) {
     if (line.flag(name)) throw_usage(fmt::format("--{} goes with --whole", name));
   }
 }

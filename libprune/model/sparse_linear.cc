@@ -24,6 +24,7 @@ constexpr int64_t kTileBytes = int64_t{4} << 20;
 kernels::PrepareOptions prepare_options(const SparseLinearOptions& options) {
   kernels::PrepareOptions prepare;
   if (options.rounding == Rounding::kNone) prepare.isa &= ~uint32_t(kernels::isa::kAvx512Bf16);
+  prepare.int8_inputs = options.int8_inputs && options.rounding != Rounding::kNone;
   prepare.use = options.second_layout ? kernels::Use::kAny : kernels::Use::kFewRows;
   return prepare;
 }
@@ -43,7 +44,9 @@ std::string kind_of(const std::string& format, const PackedArrays& arrays,
   return "dense_from " + format + " type " + std::to_string(int(arrays.type())) + " shape " +
          shape_kind(arrays.rows(), arrays.cols()) + " stored " + std::to_string(tenths) + "/10" +
          (options.second_layout ? " two layouts" : "") +
-         (options.rounding == Rounding::kNone ? " as f32" : "");
+         (options.rounding == Rounding::kNone ? " as f32"
+          : options.int8_inputs               ? " int8 inputs"
+                                              : "");
 }
 
 // The masked weights in the format that takes the fewest bytes.

@@ -20,6 +20,9 @@ class TuningTable;
 
 struct SparseLinearOptions {
   Rounding rounding = Rounding::kBf16;
+  // Of int8 weights: kernels may round many rows of X to int8 instead, each to steps of its own (see
+  // kernels::PrepareOptions). Not with Rounding::kNone.
+  bool int8_inputs = false;
   // Beside the layout for a few rows of X, hold a second one for many. Without, a layer takes the memory of
   // its stored weights once.
   bool second_layout = false;

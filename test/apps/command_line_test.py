@@ -111,7 +111,8 @@ class Mistakes(ProgramTest):
         for arguments in (("pack", MODEL, "--format", "zip"), ("pack", MODEL, "--format", "nm", "--pattern", "16x16"),
                           ("pack", MODEL, "--pattern", "2:4"), ("pack", MODEL, "--retune"), ("bench", MODEL, "--rows", 0),
                           ("bench", MODEL, "--seconds", -1), ("verify", MODEL, "--pattern", "2:4", "--sparsity", 0.7),
-                          ("inspect", MODEL, "--force"), ("unpack", MODEL, "--format", "nm")):  # fmt: skip
+                          ("inspect", MODEL, "--force"), ("unpack", MODEL, "--format", "nm"), ("bench", MODEL, "--int8-inputs"),
+                          ("generate", MODEL, "-p", "text", "--float32", "--int8-inputs")):  # fmt: skip
             with self.subTest(arguments=arguments):
                 self.refuse(*arguments)
 

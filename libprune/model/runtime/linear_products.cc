@@ -77,9 +77,11 @@ bool LinearProducts::spares_floats(const std::string& weight_name, Orientation o
 }
 
 std::unique_ptr<LinearProduct> LinearProducts::make_packed(const PackedWeight& weight, const float* bias) {
-  SparseLinear layer(
-      *tensors_.packed(), weight, bias,
-      {.rounding = options_.rounding, .dense_from = options_.dense_from, .tuning = options_.tuning});
+  SparseLinear layer(*tensors_.packed(), weight, bias,
+                     {.rounding = options_.rounding,
+                      .int8_inputs = options_.int8_inputs,
+                      .dense_from = options_.dense_from,
+                      .tuning = options_.tuning});
   ++prepared_.packed;
   ++prepared_.kernels[layer.kernel_name(1)];
   prepared_.bytes += layer.bytes();

@@ -20,6 +20,7 @@ class TuningTable;
 
 struct RuntimeOptions {
   Rounding rounding = Rounding::kBf16;
+  bool int8_inputs = false;  // see SparseLinearOptions
   std::optional<int64_t> dense_from =
       {};                         // rows of X from which layers are dense products; measured if absent
   TuningTable* tuning = nullptr;  // nullptr: TuningTable::of_user()

@@ -120,6 +120,38 @@ TEST(SparseLinear, Int8TakesTheSameWays) {
   for (const Index n : {1, 8, 20}) expect_forward(layer, stored, some_bias(32), n, rng);
 }
 
+// What inputs lose is half a step of their row's largest; a kernel that rounds nothing would lose less.
+TEST(SparseLinear, Int8InputsAreAskedFor) {
+  std::mt19937 rng(testing::test_seed());
+  const Matrix<float> w = testing::small_weights<float>(32, 64, rng);
+  const TempFolder folder;
+  testing::write_file(folder / "in.safetensors", testing::file_of({testing::tensor_of("dense.weight", w)}));
+  pack_checkpoint(
+      Checkpoint(folder / "in.safetensors"),
+      {.request = {.format = PackedFormat::kBsr, .pattern = Block{16, 16}}, .values = StoredValues::kInt8},
+      folder / "packed.safetensors", {}, {});
+  const Checkpoint checkpoint(folder / "packed.safetensors");
+  const PackedCheckpoint packed(checkpoint);
+  const auto error = [&](Rounding rounding, bool int8_inputs) {
+    const SparseLinear layer(packed, packed.weights()[0], nullptr,
+                             {.rounding = rounding, .int8_inputs = int8_inputs, .dense_from = 1000});
+    std::mt19937 same(7);
+    std::normal_distribution<float> normal;
+    Matrix<float> x(40, 64), y(40, 32);
+    for (Index i = 0; i < x.size(); ++i) x.data()[i] = normal(same);
+    layer.forward(x.data(), 64, y.data(), 32, 40);
+    const Matrix<float> exact = x * packed.unpack<float>(packed.weights()[0]).transpose();
+    return double((y - exact).norm() / exact.norm());
+  };
+  const double exact = error(Rounding::kNone, true), rounded = error(Rounding::kBf16, true);
+  EXPECT_LT(exact, 1e-6);
+  EXPECT_LT(rounded, 0.01);
+  const uint32_t needs = kernels::isa::kAvx512 | kernels::isa::kAvx512Bf16;
+  if (kernels::isa::runs_on(needs, kernels::isa::supported())) {
+    EXPECT_GT(rounded, 1.5 * error(Rounding::kBf16, false));
+  }
+}
+
 // A scale of a power of two for each group, so that bf16 holds what is rounded.
 TEST(SparseLinear, ScalesOfGroupsTakeTheSameWays) {
   std::mt19937 rng(testing::test_seed());
