@@ -14,6 +14,7 @@
 #include "apps/prune/filters.h"
 #include "apps/prune/layer_rows.h"
 #include "apps/prune/output_place.h"
+#include "apps/prune/quantities.h"
 #include "apps/prune/terminal.h"
 #include "libprune/model/format_speed.h"
 #include "libprune/model/pack_checkpoint.h"
@@ -50,6 +51,18 @@ CommandLine make_pack_line() {
       "group", po::value<int64_t>()->value_name("G"),
       "with int8: a scale for every G columns of a row, a power of two from 32 on");
   line.options()("retune", po::bool_switch(), "with --format auto: measure again");
+  line.options()("rounding", po::value<std::string>()->default_value("nearest")->value_name("R"),
+                 "of int8 values: nearest, or calibrated, where later weights of a row make up for the "
+                 "rounding of earlier ones on the text of --calib (GPTQ)")(
+      "calib", po::value<std::string>()->value_name("FILE"),
+      "text that the model is run on: .jsonl, .txt, or token ids as .npy or .safetensors")(
+      "samples", po::value<int64_t>()->default_value(128)->value_name("N"), "sequences of it")(
+      "seqlen", po::value<int64_t>()->value_name("N"),
+      "tokens of each (default: the model's maximum, at most 2048)")(
+      "damping", po::value<double>()->value_name("D"),
+      "added to the diagonal of the inputs' moments, as a share of its mean (default: 0.01)")(
+      "memory", po::value<std::string>()->value_name("SIZE"),
+      "of hidden states in memory, 512M or 8G; the rest goes to a temporary file (default: 4G)");
   add_selection_options(line);
   add_output_options(line);
   add_running_options(line);
@@ -71,6 +84,30 @@ Index read_group(const CommandLine& line, StoredValues values) {
   return Index(*group);
 }
 
+ValueRounding parse_rounding(const std::string& text) {
+  if (text == "nearest") return ValueRounding::kNearest;
+  if (text == "calibrated") return ValueRounding::kCalibrated;
+  throw_usage("--rounding " + printable(text) + ": expected nearest or calibrated");
+}
+
+void read_rounding(const CommandLine& line, PackOptions& options) {
+  options.rounding = parse_rounding(line.text("rounding"));
+  if (options.rounding == ValueRounding::kNearest) {
+    for (const char* name : {"calib", "samples", "seqlen", "damping", "memory"}) {
+      if (line.has(name)) throw_usage(fmt::format("--{} goes with --rounding calibrated", name));
+    }
+    return;
+  }
+  if (options.values != StoredValues::kInt8) throw_usage("--rounding calibrated goes with --values int8");
+  if (!line.has("calib")) throw_usage("--rounding calibrated needs --calib FILE, text to run the model on");
+  options.calibration.file = line.text("calib");
+  options.calibration.samples = line.get<int64_t>("samples");
+  options.calibration.length = line.maybe<int64_t>("seqlen");
+  options.calibration.damping = line.maybe_number("damping");
+  if (const auto memory = line.maybe_text("memory"))
+    options.calibration.memory = parse_bytes("--memory", *memory);
+}
+
 PackOptions read_options(const CommandLine& line) {
   PackOptions options;
   const std::string format = line.text("format");
@@ -84,6 +121,7 @@ PackOptions read_options(const CommandLine& line) {
   if (const auto pattern = line.maybe_text("pattern")) options.request.pattern = parse_pattern(*pattern);
   options.values = parse_values(line.text("values"));
   options.scale_group = read_group(line, options.values);
+  read_rounding(line, options);
   options.include = line.texts("include");
   options.exclude = line.texts("exclude");
   options.threads = line.threads();
@@ -105,6 +143,20 @@ void add_row(Table& table, const std::string& name, const std::vector<const Pack
   table.add({printable(name), percent(weights ? double(zeros) / double(weights) : 0), human_bytes(dense),
              human_bytes(packed), percent(dense ? double(packed) / double(dense) : 0),
              join_distinct(formats)});
+}
+
+// Of calibrated rounding: the mean over the weights.
+std::string error_text(const PackReport& report) {
+  double sum = 0;
+  int64_t count = 0;
+  for (const PackedTensorReport& tensor : report.tensors) {
+    if (!tensor.output_error) continue;
+    sum += *tensor.output_error;
+    ++count;
+  }
+  if (count == 0) return "";
+  return fmt::format("\nrounding changes the layers' outputs by {:.2e} of their square, on average\n",
+                     sum / double(count));
 }
 
 std::string pack_table(const PackReport& report) {
@@ -182,7 +234,8 @@ int pack_command(const Arguments& arguments) {
   if (line.flag("json")) {
     fmt::print("{}", json_text(to_json(report)));
   } else {
-    fmt::print("{}\nwritten to {} in {:.1f} s\n", pack_table(report), report.output, report.seconds);
+    fmt::print("{}{}\nwritten to {} in {:.1f} s\n", pack_table(report), error_text(report), report.output,
+               report.seconds);
   }
   return kDone;
 }

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
+#include <set>
 #include <type_traits>
 #include <utility>
 
 #include <prune/error.h>
 
+#include "libprune/model/calibrated/calibrated_rounding.h"
 #include "libprune/model/data_order.h"
 #include "libprune/model/elapsed.h"
 #include "libprune/model/format_speed.h"
@@ -14,6 +17,7 @@
 #include "libprune/model/parallel.h"
 #include "libprune/model/quantized_values.h"
 #include "libprune/model/repacking.h"
+#include "libprune/model/report_json.h"
 #include "libprune/model/sparsity_profile.h"
 #include "libprune/model/tensor_error.h"
 #include "libprune/model/tensor_visit.h"
@@ -53,8 +57,10 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
 }
 
 // Writes the components of a packed weight as tensors first, first + 1, ... of the file.
+// Values that calibration rounded are given as `rounded`.
 template <class T>
-void write_packed(const PackedWeight& weight, ConstView<T> dense, SafetensorsWriter& writer, size_t first) {
+void write_packed(const PackedWeight& weight, ConstView<T> dense, const ConstView<T>* rounded,
+                  SafetensorsWriter& writer, size_t first) {
   const auto put = [&](auto&... component) {
     size_t index = first;
     (writer.write(index++, 0, bytes_of(component)), ...);
@@ -62,7 +68,8 @@ void write_packed(const PackedWeight& weight, ConstView<T> dense, SafetensorsWri
   const auto put_values = [&](const auto& p, const auto&... places) {
     if (weight.values == StoredValues::kPlain) return put(p.values, places...);
     const ScaleGrid scales = find_scales(dense, weight.scale_group);
-    const std::vector<int8_t> values = quantize(p, scales).values;
+    const std::vector<int8_t> values =
+        (rounded == nullptr ? quantize(p, scales) : quantize(p, scales, *rounded)).values;
     put(values, places..., scales.values);
   };
   switch (weight.format) {
@@ -106,7 +113,33 @@ class ShardPacker {
                                [&](const TensorInfo& tensor) { return selection_.choose(tensor).chosen; });
   }
 
-  nlohmann::json run(const std::filesystem::path& to, ProgressCounter& progress) {
+  // Decides what becomes of every tensor.
+  void choose_all(ProgressCounter& progress) {
+    if (!choices_.empty()) return;
+    choices_.resize(order_.size());
+    const auto bytes = [&](size_t i) { return reading_bytes(i); };
+    parallel_for(order_.size(), options_.threads, bytes, [&](size_t i) {
+      check_interrupted();
+      const TensorInfo& tensor = shard_.tensors()[order_[i]];
+      choices_[i] = choose(tensor);
+      progress.add(tensor.size_bytes(), tensor.name);
+    });
+    // One after the other: what is measured wants the machine to itself.
+    for (size_t i = 0; i < order_.size(); ++i) {
+      check_interrupted();
+      if (!choices_[i].smaller.empty()) choose_fastest_form(shard_.tensors()[order_[i]], choices_[i]);
+    }
+  }
+
+  // The tensors that will be packed, after choose_all().
+  void add_packed(std::set<std::string>& names) const {
+    for (const Choice& choice : choices_) {
+      if (choice.packed) names.insert(choice.packed->weight.tensor);
+    }
+  }
+
+  nlohmann::json run(const std::filesystem::path& to, ProgressCounter& progress,
+                     CalibratedRounding* rounding) {
     choose_all(progress);
     std::vector<TensorInfo> tensors;
     std::vector<OutputTensor> outputs;
@@ -127,7 +160,7 @@ class ShardPacker {
     SafetensorsWriter writer(to, std::move(tensors), std::move(metadata));
     parallel_for(
         outputs.size(), options_.threads, [&](size_t i) { return packing_bytes(outputs[i].input); },
-        [&](size_t i) { write(outputs[i], writer, progress); });
+        [&](size_t i) { write(outputs[i], writer, progress, rounding); });
     writer.finish();
     nlohmann::json note = shard_note(writer);
     note["report"] = report_json();
@@ -135,22 +168,6 @@ class ShardPacker {
   }
 
  private:
-  void choose_all(ProgressCounter& progress) {
-    choices_.resize(order_.size());
-    const auto bytes = [&](size_t i) { return reading_bytes(i); };
-    parallel_for(order_.size(), options_.threads, bytes, [&](size_t i) {
-      check_interrupted();
-      const TensorInfo& tensor = shard_.tensors()[order_[i]];
-      choices_[i] = choose(tensor);
-      progress.add(tensor.size_bytes(), tensor.name);
-    });
-    // One after the other: what is measured wants the machine to itself.
-    for (size_t i = 0; i < order_.size(); ++i) {
-      check_interrupted();
-      if (!choices_[i].smaller.empty()) choose_fastest_form(shard_.tensors()[order_[i]], choices_[i]);
-    }
-  }
-
   // What looking at a tensor and packing it hold at most.
   size_t reading_bytes(size_t i) const {
     const TensorInfo& tensor = shard_.tensors()[order_[i]];
@@ -176,6 +193,7 @@ class ShardPacker {
     base.dtype = tensor.dtype;
     base.values = options_.values;
     base.scale_group = options_.scale_group;
+    base.rounding = options_.rounding;
     base.orientation = selected.orientation;
     base.shard = shard_number_;
     visit_dtype(tensor.dtype, [&]<class T>() {
@@ -266,20 +284,30 @@ class ShardPacker {
                 ": prune it to that pattern first, or use --format smallest");
   }
 
-  void write(const OutputTensor& output, SafetensorsWriter& writer, ProgressCounter& progress) const {
+  void write(const OutputTensor& output, SafetensorsWriter& writer, ProgressCounter& progress,
+             CalibratedRounding* rounding) {
     check_interrupted();
     const TensorInfo& tensor = shard_.tensors()[order_[output.input]];
-    const Choice& choice = choices_[output.input];
+    Choice& choice = choices_[output.input];
     if (!choice.packed) {
       writer.write(output.first_output, 0, shard_.data(tensor));
     } else {
       visit_dtype(tensor.dtype, [&]<class T>() {
         const WeightMatrix<T> weights(shard_.data(tensor), tensor.shape[0], tensor.shape[1],
                                       choice.packed->weight.orientation);
+        std::optional<WeightMatrix<T>> rounded;
+        if (rounding != nullptr) {
+          rounded.emplace(rounding->rounded(tensor.name), tensor.shape[0], tensor.shape[1],
+                          choice.packed->weight.orientation);
+          choice.report.output_error = rounding->output_error(tensor.name);
+        }
+        const ConstView<T> rounded_view = rounded ? rounded->view() : weights.view();
         with_place_in_errors(shard_, tensor, choice.packed->weight.orientation, [&] {
-          write_packed<T>(choice.packed->weight, weights.view(), writer, output.first_output);
+          write_packed<T>(choice.packed->weight, weights.view(), rounded ? &rounded_view : nullptr, writer,
+                          output.first_output);
         });
       });
+      if (rounding != nullptr) rounding->done_with(tensor.name);
     }
     shard_.map().done_with(shard_.data_start() + tensor.begin, tensor.size_bytes());
     progress.add(tensor.size_bytes(), tensor.name);
@@ -314,6 +342,26 @@ std::vector<ShardPacker> make_packers(const Checkpoint& checkpoint, const Weight
   return packers;
 }
 
+void require_rounding(const PackOptions& options) {
+  if (options.rounding == ValueRounding::kNearest) return;
+  if (options.values != StoredValues::kInt8) throw_usage("calibrated rounding is of int8 values only");
+  if (options.calibration.file.empty()) throw_usage("calibrated rounding needs --calib FILE");
+}
+
+// What calibration makes of all weights that will be packed; nothing where there are none.
+std::unique_ptr<CalibratedRounding> round_all(const Checkpoint& checkpoint, std::vector<ShardPacker>& packers,
+                                              const PackOptions& options, const std::filesystem::path& folder,
+                                              Repacking& repacking, const Progress& progress) {
+  std::set<std::string> names;
+  for (ShardPacker& packer : packers) {
+    packer.choose_all(repacking.progress());
+    packer.add_packed(names);
+  }
+  if (names.empty()) return nullptr;
+  return std::make_unique<CalibratedRounding>(checkpoint, names, options.scale_group, options.calibration,
+                                              options.threads, folder, progress);
+}
+
 void require_scale_group(const PackOptions& options) {
   if (options.scale_group == 0) return;
   if (options.values != StoredValues::kInt8)
@@ -332,6 +380,14 @@ nlohmann::json options_json(const PackOptions& options) {
           {"exclude", options.exclude}};
 }
 
+nlohmann::json describe_packing(const Checkpoint& checkpoint, const PackOptions& options) {
+  nlohmann::json job = describe_job("pack", checkpoint, options_json(options));
+  if (options.rounding == ValueRounding::kNearest) return job;
+  job["calibration"] = to_json(options.calibration);
+  job["text"] = describe_file("", std::filesystem::absolute(options.calibration.file));
+  return job;
+}
+
 }  // namespace
 
 PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& options,
@@ -340,17 +396,22 @@ PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& opti
   const auto start = std::chrono::steady_clock::now();
   options.request.require_valid();
   require_scale_group(options);
+  require_rounding(options);
   if (PackedCheckpoint::is_packed(checkpoint)) throw_input(shown(checkpoint.path()) + ": is packed already");
   const WeightSelection selection(checkpoint, options.include, options.exclude);
   std::vector<ShardPacker> packers = make_packers(checkpoint, selection, options);
-  Repacking repacking(checkpoint, output, describe_job("pack", checkpoint, options_json(options)),
-                      std::move(staging), progress, 2 * checkpoint.tensor_bytes());
+  Repacking repacking(checkpoint, output, describe_packing(checkpoint, options), std::move(staging), progress,
+                      2 * checkpoint.tensor_bytes());
   PackReport report;
   report.model = checkpoint.path().string();
   report.output = output.string();
+  std::unique_ptr<CalibratedRounding> rounding;
   for (size_t shard = 0; shard < checkpoint.shards().size(); ++shard) {
-    const nlohmann::json note =
-        repacking.shard(shard, [&](const auto& to) { return packers[shard].run(to, repacking.progress()); });
+    const nlohmann::json note = repacking.shard(shard, [&](const auto& to) {
+      if (options.rounding == ValueRounding::kCalibrated && rounding == nullptr)
+        rounding = round_all(checkpoint, packers, options, output.parent_path(), repacking, progress);
+      return packers[shard].run(to, repacking.progress(), rounding.get());
+    });
     for (const auto& entry : note.at("report"))
       report.tensors.push_back(packed_tensor_report_from_json(entry));
     report.model_bytes += checkpoint.shards()[shard].file_size();

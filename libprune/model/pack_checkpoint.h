@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "libprune/io/staging.h"
+#include "libprune/model/calibrated/calibration_options.h"
 #include "libprune/model/format_choice.h"
 #include "libprune/model/pack_report.h"
 #include "libprune/model/progress.h"
@@ -17,7 +18,10 @@ class TuningTable;
 struct PackOptions {
   FormatRequest request = {};  // without a format: for each tensor the smallest that holds it
   StoredValues values = StoredValues::kPlain;
-  Index scale_group = 0;                  // with int8 values: columns that share a scale; 0: whole rows do
+  Index scale_group = 0;  // with int8 values: columns that share a scale; 0: whole rows do
+  // Calibrated: of int8 values, with the text of `calibration`.
+  ValueRounding rounding = ValueRounding::kNearest;
+  CalibrationOptions calibration = {};
   std::vector<std::string> include = {};  // these weights; empty: those the architecture names
   std::vector<std::string> exclude = {};
   int threads = 0;
@@ -28,7 +32,7 @@ struct PackOptions {
 // Writes the packed checkpoint. A weight that fits no format, or would not be smaller, or with fastest_by
 // not faster, stays dense and the report says why; with a format given, one that can't take it is refused.
 // Other tensors and files are copied. Throws Error(kUsage) for a pattern that is not its format's or
-// a scale_group that is none,
+// a scale_group or a rounding that can't be meant,
 // Error(kInput) when there is no weight to pack or one is refused; other Errors, and Interrupted, as staging
 // does.
 PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& options,

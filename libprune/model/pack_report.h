@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct PackedTensorReport {
   int64_t lost_signs = 0;  // -0 that become +0, see unpack_checkpoint()
   uint64_t dense_bytes = 0;
   uint64_t packed_bytes = 0;
+  std::optional<double> output_error = {};  // of calibrated rounding: ||X (W' - W)^T||^2 / ||X W^T||^2
 };
 
 struct PackReport {

@@ -62,6 +62,13 @@ StoredValues read_values(const nlohmann::json& entry) {
   return StoredValues::kInt8;
 }
 
+ValueRounding read_rounding(const nlohmann::json& entry, StoredValues values) {
+  if (!entry.contains("rounding")) return ValueRounding::kNearest;
+  if (values != StoredValues::kInt8 || read_text(entry, "rounding") != "calibrated")
+    throw_input("its rounding is of an unknown kind");
+  return ValueRounding::kCalibrated;
+}
+
 // Absent: 0.
 Index read_scale_group(const nlohmann::json& entry, StoredValues values) {
   const auto found = entry.find("scale_group");
@@ -92,6 +99,7 @@ PackedWeight parse_entry(const std::string& name, const nlohmann::json& entry, s
   weight.dtype = *dtype;
   weight.values = read_values(entry);
   weight.scale_group = read_scale_group(entry, weight.values);
+  weight.rounding = read_rounding(entry, weight.values);
   const auto shape = entry.find("shape");
   if (shape == entry.end() || !shape->is_array() || shape->size() != 2)
     throw_input("its shape is not [out, in]");
@@ -342,6 +350,7 @@ nlohmann::json layout_json(const std::vector<PackedWeight>& weights) {
     nlohmann::json entry = {{"format", name(w.format)}, {"dtype", name(w.dtype)}, {"shape", {w.out, w.in}}};
     if (w.values == StoredValues::kInt8) entry["values"] = "int8";
     if (w.scale_group != 0) entry["scale_group"] = w.scale_group;
+    if (w.rounding == ValueRounding::kCalibrated) entry["rounding"] = "calibrated";
     if (w.format == PackedFormat::kNm) entry["pattern"] = to_string(Pattern(w.nm));
     if (w.format == PackedFormat::kBsr) entry["pattern"] = to_string(Pattern(w.block));
     if (w.orientation == Orientation::kInOut) entry["dense_order"] = "in_out";

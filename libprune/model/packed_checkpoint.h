@@ -29,6 +29,8 @@ bool is_scale_group(uint64_t columns);
 // How a packed weight's values are stored: in the weight's own type, or as int8 with a scale per output row
 // or group of its columns.
 enum class StoredValues { kPlain, kInt8 };
+// How weights became int8: each for itself, or so that later ones make up for it.
+enum class ValueRounding { kNearest, kCalibrated };
 
 // One packed weight, as the layout describes it.
 struct PackedWeight {
@@ -37,6 +39,7 @@ struct PackedWeight {
   DType dtype = DType::kBF16;  // of the dense weight
   StoredValues values = StoredValues::kPlain;
   Index scale_group = 0;  // of int8 values: columns that share a scale; 0: whole rows do
+  ValueRounding rounding = ValueRounding::kNearest;
   Index out = 0;
   Index in = 0;
   NM nm;                                          // kNm

@@ -121,6 +121,17 @@ auto quantize(const P& packed, const ScaleGrid& scales) {
   return with_values(packed, std::move(values));
 }
 
+// The same places with the values of `rounded` [rows, cols], multiples of the scales but for the rounding of
+// their own type, which is less than half of one.
+template <class P, class T>
+auto quantize(const P& packed, const ScaleGrid& scales, ConstView<T> rounded) {
+  std::vector<int8_t> values(packed.values.size());
+  for_each_value(packed, [&](Index row, Index column, size_t i) {
+    values[i] = to_int8(float(rounded.data()[row * rounded.outerStride() + column]), scales.at(row, column));
+  });
+  return with_values(packed, std::move(values));
+}
+
 template <class T>
 T rounded(float value) {
   if constexpr (sizeof(T) == 1) {

@@ -8,7 +8,7 @@ import numpy as np
 
 import packed_files
 import safetensors_files
-from program import DONE, MODEL, REFUSED, USAGE, ProgramTest, shard_paths, tensors_of
+from program import DONE, MODEL, REFUSED, SOURCE, USAGE, ProgramTest, shard_paths, tensors_of
 
 try:
     import safetensors
@@ -167,6 +167,42 @@ class Int8(PackTest):
             self.assertIn(f"int8/{group}", self.expect(DONE, "inspect", self.packed).stdout)
             self.expect(DONE, "unpack", self.packed, "-o", self.dense, "--force")
             self.expect(DONE, "verify", self.dense, "--pattern", pattern, "--sparsity", 0.5)
+
+    def test_calibrated_rounding(self):
+        """The same scales and zeros as rounding to the nearest, other values, and outputs that differ less."""
+        text = ("--calib", SOURCE / "test/golden/docs-llama-4m.safetensors", "--samples", 2, "--seqlen", 64)
+        self.prune("2:4")
+        packed = {}
+        for rounding in ((), ("--rounding", "calibrated", *text)):
+            self.pack("--values", "int8", "--group", 64, "--threads", 1, *rounding)
+            packed[len(rounding)] = {name: t.bits for name, t in tensors_of(self.packed).items()}
+            for path in shard_paths(self.packed):
+                for entry in packed_files.layout(safetensors_files.File(path).metadata).values():
+                    self.assertEqual(entry.get("rounding"), "calibrated" if rounding else None)
+        nearest, calibrated = packed.values()
+        changed = 0
+        for name, bits in nearest.items():
+            if not name.endswith(".weight.values"):
+                self.assertTrue(np.array_equal(bits, calibrated[name]), name)
+                continue
+            before, after = (b.view(np.int8).astype(int) for b in (bits, calibrated[name]))
+            changed += int((before != after).sum())
+            self.assertLess(np.abs(before - after)[np.abs(before) < 120].max(), 24, name)
+        self.assertGreater(changed, 100000)
+        self.expect(DONE, "verify", self.packed, "--against", self.pruned)
+        self.unpack()
+        self.expect(DONE, "verify", self.dense, "--pattern", "2:4")
+
+    def test_rounding_that_can_not_be_meant(self):
+        self.prune("2:4")
+        golden = SOURCE / "test/golden/docs-llama-4m.safetensors"
+        for part, *arguments in (("--calib", "--values", "int8", "--calib", golden),
+                                 ("needs --calib", "--values", "int8", "--rounding", "calibrated"),
+                                 ("--values int8", "--rounding", "calibrated", "--calib", golden),
+                                 ("nearest or calibrated", "--values", "int8", "--rounding", "up")):  # fmt: skip
+            run = self.expect(USAGE, "pack", self.pruned, "-o", self.packed, *arguments)
+            self.assert_one_line(run.stderr, part)
+            self.assert_nothing_left(self.packed)
 
     def test_other_groups_are_refused(self):
         self.prune("2:4")

@@ -58,9 +58,14 @@ std::map<std::string, const PlannedTensor*> planned_by_name(const Checkpoint& ch
 
 CalibratedPruner::CalibratedPruner(const Checkpoint& checkpoint, const PrunePlan& plan,
                                    std::filesystem::path folder)
+    : CalibratedPruner(checkpoint, plan, *find_layer_method(plan.options.method), 0, std::move(folder)) {}
+
+CalibratedPruner::CalibratedPruner(const Checkpoint& checkpoint, const PrunePlan& plan,
+                                   const LayerMethod& method, Index scale_group, std::filesystem::path folder)
     : checkpoint_(checkpoint),
       plan_(plan),
-      method_(*find_layer_method(plan.options.method)),
+      method_(method),
+      scale_group_(scale_group),
       decoder_(checkpoint, plan.options.calibration.precision),
       text_(choose_sequences(
           load_corpus(plan.options.calibration.file, checkpoint.path(),
@@ -343,6 +348,7 @@ void CalibratedPruner::prune_linear(Linear& linear, const InputMoments& moments,
   task.sparsity = own == sparsities_.end() ? plan_.sparsity : own->second;
   task.damping = plan_.options.calibration.damping.value_or(method_.damping);
   task.keep_zeros = plan_.options.calibration.keep_zeros;
+  task.scale_group = scale_group_;
   Matrix<float> rhs;
   if (blend.size() > 0) {
     rhs.resize(linear.out, linear.in);

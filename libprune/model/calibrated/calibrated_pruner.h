@@ -43,6 +43,9 @@ class CalibratedPruner {
   // tensor that is no linear layer of a decoder layer. Pruned weights wait in a temporary file in `folder`,
   // with hidden states beyond the plan's memory.
   CalibratedPruner(const Checkpoint& checkpoint, const PrunePlan& plan, std::filesystem::path folder);
+  // With another method than the plan names, and what its tasks have as scale_group.
+  CalibratedPruner(const Checkpoint& checkpoint, const PrunePlan& plan, const LayerMethod& method,
+                   Index scale_group, std::filesystem::path folder);
 
   // Prunes every tensor of the plan. Throws Error(kInput) naming the layer for inputs that are not finite.
   void run(const Progress& progress);
@@ -97,6 +100,7 @@ class CalibratedPruner {
   const Checkpoint& checkpoint_;
   const PrunePlan& plan_;
   const LayerMethod& method_;
+  Index scale_group_;
   Decoder decoder_;
   CalibrationText text_;
   RopeTable rope_;

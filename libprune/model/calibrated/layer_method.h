@@ -20,6 +20,7 @@ struct LayerTask {
   double sparsity = 0.5;
   double damping = 0;       // added to G's diagonal, as a share of its mean
   bool keep_zeros = false;  // weights of W that are 0 stay 0, and count as pruned
+  Index scale_group = 0;    // of rounding to int8: see ScaleGrid
 };
 
 struct LayerResult {
@@ -42,6 +43,9 @@ struct LayerMethod {
 
 // A method is a file <name>.cc beside this one, a declaration below, and a line in layer_method.cc.
 std::span<const LayerMethod> layer_methods();
+// None that prunes: the weights of W that are not 0 become int8 times the scales of find_scales(W), column
+// after column, and later weights make up for the rounding of earlier ones; zeros stay.
+const LayerMethod& rounding_method();
 // Null where the name is of no calibrated method.
 const LayerMethod* find_layer_method(std::string_view name);
 

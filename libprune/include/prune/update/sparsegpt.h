@@ -24,10 +24,15 @@
 
 namespace prune::update {
 
+using SparsegptRounding = detail::StepRounding;
+
 struct SparsegptOptions {
   double damping = 0.01;    // > 0, relative to the mean of the Gram matrix's diagonal
   Index block = 128;        // columns that are chosen at once, rounded up to whole groups or blocks
   bool keep_zeros = false;  // weights that are 0 stay 0, and count as pruned
+  // With steps, weights that stay are rounded when the sweep comes to them, and later ones make up for that
+  // as well (Frantar, Ashkboos, Hoefler, Alistarh, "GPTQ", arXiv 2210.17323).
+  SparsegptRounding rounding = {};
 };
 
 struct SparsegptResult {
@@ -49,7 +54,7 @@ class SparsegptSweep {
       : nm_(pattern ? std::get_if<NM>(pattern) : nullptr),
         blocks_(pattern ? std::get_if<Block>(pattern) : nullptr),
         changes_(weights.cols(), weights.rows()),
-        state_{weights, factor, changes_, mask, options.keep_zeros} {
+        state_{weights, factor, changes_, mask, options.keep_zeros, options.rounding} {
     const Index unit = nm_ ? nm_->group : blocks_ ? blocks_->cols : 1;
     block_ = (options.block + unit - 1) / unit * unit;
     panel_ = nm_ ? std::max<Index>(1, kPanel / unit) * unit : kPanel;
@@ -208,6 +213,10 @@ inline DampedFactor factor_for(View<float> weights, const ConstView<float>& gram
                                const SparsegptOptions& options) {
   if (options.block < 1)
     throw_usage("block " + std::to_string(options.block) + ": expected 1 or more columns");
+  const SparsegptRounding& rounding = options.rounding;
+  const Index groups = rounding.group > 0 ? (weights.cols() + rounding.group - 1) / rounding.group : 1;
+  if (rounding.steps != nullptr && (rounding.group < 0 || rounding.per_row != groups))
+    throw_usage("sparsegpt: the steps of rounding do not fit the weights");
   require_gram_shape(gram, weights.cols());
   require_finite(as_const(weights), "weights");
   DampedFactor factor = factor_damped(gram, options.damping);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -28,6 +29,19 @@ inline void or_bits(uint64_t* words, Index at, Index count, uint32_t bits) {
   if (at % 64 + count > 64) words[at / 64 + 1] |= uint64_t(bits) >> (64 - at % 64);
 }
 
+// Weights that stay become q steps[row per_row + column / group], q whole, -most <= q <= most.
+struct StepRounding {
+  const float* steps = nullptr;  // [out, per_row], not negative; one that is 0 makes weights 0
+  Index per_row = 1;             // ceil(in / group)
+  Index group = 0;               // columns that share one; 0: whole rows do
+  float most = 127;
+
+  float operator()(float weight, Index row, Index column) const {
+    const float step = steps[row * per_row + (group == 0 ? 0 : column / group)];
+    return step == 0 ? 0.0f : step * std::clamp(std::nearbyint(weight / step), -most, most);
+  }
+};
+
 // What a sweep works on.
 struct SparsegptState {
   View<float> weights;  // [out, in]
@@ -35,6 +49,7 @@ struct SparsegptState {
   PaddedMatrix& changes;  // [in, out]: W - W' of settled columns, of later ones sum_k (W - W')_k R_kj so far
   Mask& mask;
   bool keep_zeros;
+  StepRounding rounding = {};
 
   bool stuck(float weight) const { return keep_zeros && weight == 0; }
 };
@@ -146,8 +161,22 @@ class SparsegptTile {
       lost[size_t(r)] = stays[r] ? 0.0f : now;
       weight[r] = stays[r] ? now : 0.0f;
     }
+    if (s_.rounding.steps != nullptr) round_column(j, a, lost.data());
     const Eigen::Map<const Eigen::VectorXf> all(lost.data(), rows_);
     loss_ += double(s_.factor.pivots[j]) * double(all.squaredNorm());
+  }
+
+  // What rounding takes from the weights that stay, later ones take up like those that go.
+  void round_column(Index j, Index a, float* lost) {
+    float* weight = weights_[a];
+    float* change = changes(j);
+    for (Index r = 0; r < rows_; ++r) {
+      if (!stays_[a][r]) continue;
+      const float rounded = s_.rounding(weight[r], top_ + r, j);
+      lost[r] = weight[r] - rounded;
+      change[r] += lost[r];
+      weight[r] = rounded;
+    }
   }
 
   // What the weights of the group of columns that starts at `first` cost now, rows r to r + 3, as keys of the

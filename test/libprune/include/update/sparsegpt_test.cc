@@ -373,5 +373,109 @@ TEST_F(Sparsegpt, SaysWhenFloatIsTooSmall) {
   }
 }
 
+// --- rounding in the same sweep
+
+// The steps of each row's groups: largest magnitude / 127.
+Matrix<float> steps_of(const Matrix<float>& weights, Index group) {
+  Matrix<float> steps(weights.rows(), (weights.cols() + group - 1) / group);
+  for (Index i = 0; i < steps.rows(); ++i) {
+    for (Index g = 0; g < steps.cols(); ++g) {
+      const Index first = g * group, count = std::min(group, weights.cols() - first);
+      steps(i, g) = weights.row(i).segment(first, count).cwiseAbs().maxCoeff() / 127;
+    }
+  }
+  return steps;
+}
+
+// GPTQ as the paper has it, in double: column j is rounded, and the later ones of its row take up
+// (w_j - q_j) / U_jj times row j of U, the upper factor of H^-1.
+Matrix<double> gptq(const Layer& layer, const Mask& mask, const Matrix<float>& steps, Index group) {
+  const Matrix<double> h = damped(layer.gram, 0.01);
+  const Matrix<double> inverse = h.llt().solve(Matrix<double>::Identity(h.rows(), h.rows()));
+  const Matrix<double> u = inverse.llt().matrixU();
+  Matrix<double> w = layer.weights.cast<double>();
+  for (Index j = 0; j < w.cols(); ++j) {
+    for (Index i = 0; i < w.rows(); ++i) {
+      const double step = steps(i, j / group);
+      const double to = mask(i, j) ? step * std::clamp(std::nearbyint(w(i, j) / step), -127.0, 127.0) : 0;
+      const double error = (w(i, j) - to) / u(j, j);
+      for (Index k = j + 1; k < w.cols(); ++k) w(i, k) -= error * u(j, k);
+      w(i, j) = to;
+    }
+  }
+  return w;
+}
+
+double output_error(const Layer& layer, const Matrix<double>& w) {
+  const Matrix<double> change = w - layer.weights.cast<double>();
+  return (change * layer.gram.cast<double>() * change.transpose()).trace();
+}
+
+TEST(SparsegptRounding, IsGptqUnderTheMask) {
+  std::mt19937 rng(testing::test_seed());
+  const Index group = 32;
+  const Layer layer = random_layer(9, 80, rng);
+  for (const Pattern& pattern : {Pattern(NM{2, 4}), Pattern(Unstructured{})}) {
+    const Mask mask = select_magnitude(layer.weights, pattern, 0.5);
+    Layer pruned = layer;
+    apply(mask, pruned.weights);
+    const Matrix<float> steps = steps_of(pruned.weights, group);
+    SparsegptOptions options;
+    options.rounding = {steps.data(), steps.cols(), group};
+    Matrix<float> w = pruned.weights, nearest = pruned.weights;
+    sparsegpt(w, pruned.gram, mask, options);
+    const Matrix<double> expected = gptq(pruned, mask, steps, group);
+    int64_t other = 0;
+    for (Index i = 0; i < w.rows(); ++i) {
+      for (Index j = 0; j < w.cols(); ++j) {
+        const float step = steps(i, j / group);
+        EXPECT_EQ(w(i, j), step * std::nearbyint(w(i, j) / step));
+        EXPECT_TRUE(mask(i, j) || w(i, j) == 0);
+        // A weight between two steps may fall to either; what follows then differs.
+        other += std::abs(w(i, j) - expected(i, j)) > 0.01 * step;
+        nearest(i, j) = step == 0 ? 0 : step * std::nearbyint(nearest(i, j) / step);
+      }
+    }
+    EXPECT_LE(other, w.size() / 50);
+    EXPECT_LT(output_error(pruned, w.cast<double>()), 0.8 * output_error(pruned, nearest.cast<double>()));
+  }
+}
+
+// Choosing, making up for what goes and rounding in one sweep loses less than rounding its result.
+TEST(SparsegptRounding, JointlyWithTheMask) {
+  std::mt19937 rng(testing::test_seed());
+  const Layer layer = random_layer(24, 96, rng);
+  Matrix<float> steps = steps_of(layer.weights, 96) * 8;  // coarse, so that rounding counts
+  SparsegptOptions options;
+  Matrix<float> joint = layer.weights, later = layer.weights;
+  sparsegpt(later, layer.gram, NM{2, 4}, 0.5, options);
+  for (Index i = 0; i < later.rows(); ++i) {
+    for (Index j = 0; j < later.cols(); ++j)
+      later(i, j) = steps(i, 0) * std::nearbyint(later(i, j) / steps(i, 0));
+  }
+  options.rounding = {steps.data()};
+  const SparsegptResult result = sparsegpt(joint, layer.gram, NM{2, 4}, 0.5, options);
+  EXPECT_TRUE(satisfies(nonzero_mask(joint), NM{2, 4}));
+  const double error = output_error(layer, joint.cast<double>());
+  EXPECT_LT(error, 0.9 * output_error(layer, later.cast<double>()));
+  // The loss is that of the damped problem: 1/2 tr(D H D^T).
+  const Matrix<double> change = joint.cast<double>() - layer.weights.cast<double>();
+  const double loss = (change * damped(layer.gram, 0.01) * change.transpose()).trace() / 2;
+  EXPECT_NEAR(result.loss, loss, 1e-3 * loss);
+}
+
+TEST(SparsegptRounding, StepsOfAnotherShapeAreRefused) {
+  std::mt19937 rng(testing::test_seed());
+  Layer layer = random_layer(4, 40, rng);
+  const Matrix<float> steps = Matrix<float>::Ones(4, 1);
+  SparsegptOptions options;
+  options.rounding = {steps.data(), 1, 32};
+  EXPECT_EQ(refusal(ErrorKind::kUsage, "the steps of rounding do not fit",
+                    [&] {
+                      sparsegpt(layer.weights, layer.gram, NM{2, 4}, 0.5, options);
+                    }),
+            "");
+}
+
 }  // namespace
 }  // namespace prune
