@@ -73,7 +73,7 @@ lists_are_fresh() {
 }
 update() { $as_root apt-get -qq update || echo "packages: apt-get update failed; going on with the lists there are" >&2; }
 install() {
-  $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "$@" </dev/null >&2
+  $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-remove --no-install-recommends "$@" </dev/null >&2
 }
 
 if [ -n "$missing" ]; then
@@ -88,6 +88,5 @@ if [ -n "$missing" ]; then
 fi
 if [ -n "$optional" ]; then
   echo "packages: installing $optional" >&2
-  lists_are_fresh || update
-  install $optional || echo "packages: could not install $optional; tests that need them are skipped" >&2
+  install -o Acquire::Retries=0 -o Acquire::http::Timeout=10 $optional || echo "packages: could not install $optional; tests that need them are skipped" >&2
 fi

@@ -28,6 +28,7 @@ using kernels::cuda::ProductCall;
 
 constexpr size_t kRotatedBytes = size_t(400)
                                  << 20;  // dense bytes to walk through: past the L2 also when sparse
+constexpr size_t kMostCopies = 256;      // of small weights, whose times are those of launches anyway
 constexpr int kTrials = 3;               // of each algorithm and kernel
 constexpr float kTolerance =
     0.02f;  // largest |sparse - dense| against the largest |dense|, bf16 rounding included
@@ -124,7 +125,7 @@ class GpuShape {
   GpuShape(const PackedCheckpoint& packed, const std::vector<const PackedWeight*>& weights,
            const GpuDevice& device)
       : packed_(packed), first_(*weights.front()) {
-    const size_t count = 1 + kRotatedBytes / std::max<uint64_t>(1, first_.dense_bytes());
+    const size_t count = std::min<size_t>(kMostCopies, 1 + kRotatedBytes / std::max<uint64_t>(1, first_.dense_bytes()));
     for (size_t i = 0; i < count; ++i) {
       check_interrupted();
       const PackedWeight& weight = *weights[i % weights.size()];

@@ -16,6 +16,7 @@
 #include "libprune/io/mapped_file.h"
 #include "libprune/io/staging.h"
 #include "libprune/model/parallel.h"
+#include "libprune/model/quantized_values.h"
 #include "libprune/model/tensor_visit.h"
 #include "libprune/model/weight_selection.h"
 
@@ -307,11 +308,33 @@ class Verifier {
     return "";
   }
 
+  // A scale is that of the largest original weight that stayed, which no rounding makes 0.
+  template <class T>
+  void check_scales(const DenseTensor& tensor, ConstView<T> weights, ConstView<T> original,
+                    const ScaleGrid& scales) {
+    const Index width = scales.group == 0 ? weights.cols() : scales.group;
+    for (Index i = 0; i < weights.rows(); ++i) {
+      for (Index first = 0; first < weights.cols(); first += width) {
+        float largest = 0;
+        for (Index j = first; j < std::min(first + width, weights.cols()); ++j) {
+          if (float(weights.data()[i * weights.outerStride() + j]) != 0)
+            largest = std::max(largest, std::abs(float(original.data()[i * original.outerStride() + j])));
+        }
+        const float scale = scales.at(i, first), wanted = largest / kLargestInt8;
+        if (std::abs(scale - wanted) <= wanted * 1e-5F) continue;
+        findings_.add(fmt::format("'{}': row {}, columns from {}: scale {}, but the weights that stayed need {}",
+                                  tensor.name, i, first, scale, wanted));
+        return;
+      }
+    }
+  }
+
   // Every weight is zero, or the original's to half a step of int8 and the rounding of its own type; where
   // it makes up for the rounding of others, no more is known than that it was not zero.
   template <class T>
   void check_rounded(const DenseTensor& tensor, ConstView<T> weights, ConstView<T> original) {
     const ScaleGrid scales = model_.packed->scales(*tensor.packed);
+    check_scales(tensor, weights, original, scales);
     constexpr float kTypeRounding =
         1.0F / 128;  // bf16, twice over; other types round less, or float8 as it may
     for (Index i = 0; i < weights.rows(); ++i) {

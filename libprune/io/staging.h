@@ -132,7 +132,7 @@ struct Interrupted {};
 // For the program, not for libraries, before it starts threads: from here SIGINT, SIGTERM and SIGHUP are
 // noted, and the second one ends the process.
 void watch_for_interrupts();
-bool interrupted() noexcept;  // true once SIGINT or SIGTERM came
+bool interrupted() noexcept;  // true once one of them came
 void check_interrupted();     // throws Interrupted{}
 
 }  // namespace prune

@@ -8,7 +8,7 @@ import numpy as np
 
 import packed_files
 import safetensors_files
-from program import DONE, MODEL, REFUSED, SOURCE, USAGE, ProgramTest, shard_paths, tensors_of
+from program import DONE, MISMATCH, MODEL, REFUSED, SOURCE, USAGE, ProgramTest, shard_paths, tensors_of
 
 try:
     import safetensors
@@ -192,6 +192,17 @@ class Int8(PackTest):
         self.expect(DONE, "verify", self.packed, "--against", self.pruned)
         self.unpack()
         self.expect(DONE, "verify", self.dense, "--pattern", "2:4")
+        # Values may be others than the nearest, scales not.
+        self.double_first_scale(shard_paths(self.packed)[0])
+        self.assertIn("the weights that stayed need", self.expect(MISMATCH, "verify", self.packed, "--against", self.pruned).stdout)
+
+    def double_first_scale(self, path):
+        file = safetensors_files.File(path)
+        name = next(n for n in file.names() if n.endswith(".scales"))
+        at = 8 + len(file.header_text) + file.entries[name]["data_offsets"][0]
+        content = bytearray(file.content)
+        content[at : at + 4] = (2 * np.frombuffer(content, np.float32, 1, at)).tobytes()
+        path.write_bytes(content)
 
     def test_rounding_that_can_not_be_meant(self):
         self.prune("2:4")
