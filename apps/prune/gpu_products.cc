@@ -125,7 +125,8 @@ class GpuShape {
   GpuShape(const PackedCheckpoint& packed, const std::vector<const PackedWeight*>& weights,
            const GpuDevice& device)
       : packed_(packed), first_(*weights.front()) {
-    const size_t count = std::min<size_t>(kMostCopies, 1 + kRotatedBytes / std::max<uint64_t>(1, first_.dense_bytes()));
+    const size_t count =
+        std::min<size_t>(kMostCopies, 1 + kRotatedBytes / std::max<uint64_t>(1, first_.dense_bytes()));
     for (size_t i = 0; i < count; ++i) {
       check_interrupted();
       const PackedWeight& weight = *weights[i % weights.size()];

@@ -32,10 +32,10 @@ void add_runtime_options(CommandLine& line) {
   line.options()(
       "float32", po::bool_switch(),
       "multiply in float32: without, layers of bf16 or int8 weights round their inputs to bf16 where the "
-      "processor multiplies that")(
-      "int8-inputs", po::bool_switch(),
-      "where a prompt meets int8 weights with a scale per row, in 2:4 or blocks, and the processor has AVX-512 "
-      "BF16: round its activations to int8, token by token")(
+      "processor multiplies that")("int8-inputs", po::bool_switch(),
+                                   "where a prompt meets int8 weights with a scale per row, in 2:4 or "
+                                   "blocks, and the processor has AVX-512 "
+                                   "BF16: round its activations to int8, token by token")(
       "retune", po::bool_switch(),
       "measure again from which batch on dense products are faster on this machine");
 }

@@ -322,8 +322,9 @@ class Verifier {
         }
         const float scale = scales.at(i, first), wanted = largest / kLargestInt8;
         if (std::abs(scale - wanted) <= wanted * 1e-5F) continue;
-        findings_.add(fmt::format("'{}': row {}, columns from {}: scale {}, but the weights that stayed need {}",
-                                  tensor.name, i, first, scale, wanted));
+        findings_.add(
+            fmt::format("'{}': row {}, columns from {}: scale {}, but the weights that stayed need {}",
+                        tensor.name, i, first, scale, wanted));
         return;
       }
     }

@@ -58,11 +58,6 @@ int64_t most_percent_by_column(WeightType type, uint32_t isa) {
   return isa::runs_on(isa::kNeon, isa) ? 50 : 100;
 }
 
-// As the file has them that int8 values were made of: floats, or two bytes a weight.
-size_t dense_bytes(const Weights& w) {
-  return static_cast<size_t>(w.rows * w.cols * (w.type == WeightType::kF32 ? 4 : 2));
-}
-
 // The weights as they are, where that is allowed.
 template <class W>
 std::unique_ptr<const Layout> make_where_it_lies(const W& weights, const PrepareOptions& options) {
@@ -165,14 +160,9 @@ Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
 
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options) {
   const RowSource source = read_rows(weights);
-  const auto make_few = [&] {
-    // Of more bytes than the dense weights a layout without column numbers is worth its memory.
-    const bool is_small = stored_bytes(weights) <= dense_bytes(weights);
-    auto few = options.in_place && (is_small || !options.kernel.empty()) ? make_csr_in_place(weights, options)
-                                                                         : nullptr;
-    return few != nullptr ? std::move(few) : make_few_unstructured(source, options);
-  };
-  return make_plan(source, options, make_few, [&] { return make_lists(source, options); });
+  return make_plan(
+      source, options, [&] { return make_few_unstructured(source, options); },
+      [&] { return make_lists(source, options); });
 }
 
 Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {

@@ -56,10 +56,6 @@ size_t stored_bytes(const BitmaskWeights& w) {
   return static_cast<size_t>(w.row_offsets[w.rows] * weight_bytes(w.type) + w.rows * ((w.cols + 7) / 8)) +
          static_cast<size_t>(w.rows) * sizeof(int64_t);
 }
-size_t stored_bytes(const CsrWeights& w) {
-  return static_cast<size_t>(w.indptr[w.rows] * (weight_bytes(w.type) + int64_t{sizeof(int32_t)})) +
-         static_cast<size_t>(w.rows + 1) * sizeof(int64_t);
-}
 size_t stored_bytes(const BsrWeights& w) {
   const int64_t block_rows = w.rows / w.block_rows, blocks = w.indptr[block_rows];
   return static_cast<size_t>(blocks) *

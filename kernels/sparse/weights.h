@@ -85,7 +85,6 @@ int64_t nm_row_bytes(int64_t cols, int32_t keep, int32_t group);
 // Bytes of all arrays but the scales.
 size_t stored_bytes(const NmWeights& weights);
 size_t stored_bytes(const BitmaskWeights& weights);
-size_t stored_bytes(const CsrWeights& weights);
 size_t stored_bytes(const BsrWeights& weights);
 
 // What is wrong with the arrays (an index out of range, offsets that go back, a shape that does not divide),

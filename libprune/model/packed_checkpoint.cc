@@ -136,6 +136,22 @@ void check_offsets(const std::vector<int64_t>& offsets, int64_t total, const cha
   }
 }
 
+// Within each row the indices ascend and are below `limit`.
+void check_indices(const std::vector<int32_t>& indices, const std::vector<int64_t>& indptr, int64_t limit) {
+  for (size_t row = 0; row + 1 < indptr.size(); ++row) {
+    int64_t previous = -1;
+    for (int64_t t = indptr[row]; t < indptr[row + 1]; ++t) {
+      const int64_t index = indices[size_t(t)];
+      if (index < 0 || index >= limit) {
+        throw_input("indices[" + std::to_string(t) + "] is " + std::to_string(index) + ", out of 0.." +
+                    std::to_string(limit - 1));
+      }
+      if (index <= previous) throw_input("indices[" + std::to_string(t) + "] does not ascend in its row");
+      previous = index;
+    }
+  }
+}
+
 // The first row of which `is_sound` is false, or `rows`: what is large is looked through on all threads, and
 // only a row at fault is described.
 template <class IsSound>
@@ -146,44 +162,6 @@ Index first_faulty(Index rows, const IsSound& is_sound) {
     if (i < first && !is_sound(i)) first = i;
   }
   return first;
-}
-
-// Index t of an array that may lie at any address.
-int32_t index_at(const std::byte* indices, int64_t t) {
-  int32_t index;
-  std::memcpy(&index, indices + t * int64_t(sizeof index), sizeof index);
-  return index;
-}
-
-// Whether indices [begin, end) ascend from 0 or more to below `limit`. Without a way out, so that compilers
-// compare several at once.
-bool ascends(const std::byte* indices, int64_t begin, int64_t end, int64_t limit) {
-  if (begin == end) return true;
-  int falls = 0;
-  for (int64_t t = begin + 1; t < end; ++t) falls |= index_at(indices, t) <= index_at(indices, t - 1);
-  return falls == 0 && index_at(indices, begin) >= 0 && index_at(indices, end - 1) < limit;
-}
-
-void check_row_indices(const std::byte* indices, int64_t begin, int64_t end, int64_t limit) {
-  int64_t previous = -1;
-  for (int64_t t = begin; t < end; ++t) {
-    const int64_t index = index_at(indices, t);
-    if (index < 0 || index >= limit) {
-      throw_input("indices[" + std::to_string(t) + "] is " + std::to_string(index) + ", out of 0.." +
-                  std::to_string(limit - 1));
-    }
-    if (index <= previous) throw_input("indices[" + std::to_string(t) + "] does not ascend in its row");
-    previous = index;
-  }
-}
-
-// Within each row the indices ascend and are below `limit`.
-void check_indices(std::span<const std::byte> bytes, const std::vector<int64_t>& indptr, int64_t limit) {
-  const std::byte* indices = bytes.data();
-  const auto rows = Index(indptr.size()) - 1;
-  const Index i = first_faulty(
-      rows, [&](Index r) { return ascends(indices, indptr[size_t(r)], indptr[size_t(r) + 1], limit); });
-  if (i < rows) check_row_indices(indices, indptr[size_t(i)], indptr[size_t(i) + 1], limit);
 }
 
 // Bytes of two 2:4 groups whose indices ascend.
@@ -479,7 +457,7 @@ void PackedCheckpoint::check_places(const PackedWeight& weight) const {
       const auto indptr = array<int64_t>(weight, "indptr");
       check_offsets(indptr, stored(weight), "indptr");
       const Index width = weight.format == PackedFormat::kBsr ? weight.block.cols : 1;
-      return check_indices(data(weight, "indices"), indptr, weight.in / width);
+      return check_indices(array<int32_t>(weight, "indices"), indptr, weight.in / width);
     }
   }
 }

@@ -301,12 +301,7 @@ TEST_P(CsrKernelTest, Densities) {
     for (const double density : kDensities) {
       for (const auto& [rows, cols] : kShapes) {
         const TestMatrix m = random_matrix(rows, cols + rows % 5, type, {.density = density}, rng_);
-        const PackedCsr packed(m);
-        for (const bool in_place : {false, true}) {
-          options_.in_place = in_place;
-          ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 2, 3, 7, 17}));
-          EXPECT_EQ(prepare(packed.view, options_).is_in_place(), in_place);
-        }
+        ASSERT_NO_FATAL_FAILURE(check_all(m, PackedCsr(m).view, {1, 2, 3, 7, 17}));
       }
     }
   }
@@ -335,11 +330,7 @@ TEST_P(WindowsKernelTest, Densities) {
 // Column numbers past sixteen bits.
 TEST_P(CsrKernelTest, Wide) {
   const TestMatrix m = random_matrix(3, 65540, types_of(GetParam().name)[0], {.density = 0.001}, rng_);
-  const PackedCsr packed(m);
-  for (const bool in_place : {false, true}) {
-    options_.in_place = in_place;
-    ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 2}));
-  }
+  ASSERT_NO_FATAL_FAILURE(check_all(m, PackedCsr(m).view, {1, 2}));
 }
 
 TEST_P(RowListsKernelTest, Densities) {
@@ -531,16 +522,6 @@ TEST(Plan, SaysWhetherItReadsInPlace) {
     EXPECT_EQ(plan.is_in_place(), std::string_view(plan.kernel_name(1)).starts_with("in_place_"));
   }
   EXPECT_FALSE(Plan().is_in_place());
-  // CSR on any processor, unless it takes more bytes than the dense weights.
-  for (const double density : {0.1, 0.5}) {
-    const TestMatrix m = random_matrix(64, 256, WeightType::kBf16, {.density = density}, rng);
-    const PackedCsr csr(m);
-    for (const uint32_t isa : {uint32_t{isa::kGeneric}, isa::supported()}) {
-      const Plan plan = prepare(csr.view, {.isa = isa, .use = Use::kFewRows, .in_place = true});
-      EXPECT_EQ(plan.is_in_place(), density < 0.3);
-      EXPECT_TRUE(density > 0.3 || plan.own_bytes() < 1200U);
-    }
-  }
 }
 
 // Every format, where it lies and rearranged, with and without the kernels for it.

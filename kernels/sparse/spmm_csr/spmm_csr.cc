@@ -4,7 +4,6 @@
 
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/few_rows.h"
-#include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/spmm_csr/kernel.h"
 
 namespace prune::kernels {
@@ -22,41 +21,20 @@ std::vector<int64_t> count_rows(const RowSource& source) {
   return starts;
 }
 
-// Floats as they are: columns are few, and no kernel here rounds them.
-class CsrRows : public FewRows {
- public:
-  const char* kernel_name() const override { return kernel_.name; }
-
- protected:
-  CsrRows(int64_t rows, int64_t cols, std::vector<float> scales, std::vector<int64_t> starts,
-          const CsrKernel& kernel)
-      : FewRows(rows, 1, std::move(scales), std::move(starts)), kernel_(kernel), cols_(cols) {}
-
-  // A line more than a row takes: rows a power of two apart would meet in the same sets of the cache.
-  int64_t x_stride() const {
-    constexpr int64_t kLine = Buffer::kAlignment / sizeof(float);
-    return round_up(cols_, kLine) + kLine;
-  }
-  size_t packed_x_bytes() const override { return x_stride() * sizeof(float); }
-  void pack_x(const float* x, int64_t i, int64_t, char* packed) const override {
-    std::memcpy(packed + i * packed_x_bytes(), x, cols_ * sizeof(float));
-  }
-
-  const CsrKernel& kernel_;
-  int64_t cols_;
-};
-
-class Csr final : public CsrRows {
+class Csr final : public FewRows {
  public:
   Csr(const RowSource& source, const CsrKernel& kernel) : Csr(source, kernel, count_rows(source)) {}
 
+  const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override {
     return values_.size() + columns_.size() + starts_.size() * sizeof(int64_t) + frame_bytes();
   }
 
  private:
   Csr(const RowSource& source, const CsrKernel& kernel, std::vector<int64_t> starts)
-      : CsrRows(source.rows, source.cols, source.scales, starts, kernel),
+      : FewRows(source.rows, 1, source.scales, starts),
+        kernel_(kernel),
+        cols_(source.cols),
         starts_(std::move(starts)),
         values_(starts_.back() * weight_bytes(kernel.type)),
         columns_(starts_.back() * (narrow() ? sizeof(uint16_t) : sizeof(uint32_t))) {
@@ -76,6 +54,15 @@ class Csr final : public CsrRows {
   }
 
   bool narrow() const { return cols_ <= 65536; }
+  // A line more than a row takes: rows a power of two apart would meet in the same sets of the cache.
+  int64_t x_stride() const {
+    constexpr int64_t kLine = Buffer::kAlignment / sizeof(float);
+    return round_up(cols_, kLine) + kLine;
+  }
+  size_t packed_x_bytes() const override { return x_stride() * sizeof(float); }
+  void pack_x(const float* x, int64_t i, int64_t, char* packed) const override {
+    std::memcpy(packed + i * packed_x_bytes(), x, cols_ * sizeof(float));
+  }
 
   void multiply(int64_t row, const void* x, int64_t n, float* sums) const override {
     const char* values = values_.as<char>() + starts_[row] * weight_bytes(kernel_.type);
@@ -88,34 +75,15 @@ class Csr final : public CsrRows {
     }
   }
 
+  const CsrKernel& kernel_;
+  int64_t cols_;
   std::vector<int64_t> starts_;
   Buffer values_, columns_;
 };
 
-// The arrays as they lie.
-class CsrInPlace final : public CsrRows {
- public:
-  CsrInPlace(const CsrWeights& w, const CsrKernel& kernel)
-      : CsrRows(w.rows, w.cols, copy_row_scales(w), std::vector<int64_t>(w.indptr, w.indptr + w.rows + 1),
-                kernel),
-        weights_(w) {}
+}  // namespace
 
-  size_t bytes() const override { return stored_bytes(weights_); }
-  size_t own_bytes() const override { return frame_bytes(); }
-  bool is_in_place() const override { return true; }
-
- private:
-  void multiply(int64_t row, const void* x, int64_t n, float* sums) const override {
-    const int64_t first = weights_.indptr[row];
-    kernel_.multiply32(static_cast<const char*>(weights_.values) + first * weight_bytes(weights_.type),
-                       reinterpret_cast<const uint32_t*>(weights_.indices) + first,
-                       weights_.indptr[row + 1] - first, static_cast<const float*>(x), x_stride(), n, sums);
-  }
-
-  CsrWeights weights_;
-};
-
-const CsrKernel* choose(WeightType type, const PrepareOptions& options) {
+std::unique_ptr<const Layout> make_csr(const RowSource& source, const PrepareOptions& options) {
   static const struct {
     const CsrKernel* kernel;
     uint32_t needs;
@@ -125,23 +93,11 @@ const CsrKernel* choose(WeightType type, const PrepareOptions& options) {
 #undef PRUNE_CSR_KERNEL
   };
   for (const auto& entry : kKernels) {
-    if (!isa::runs_on(entry.needs, options.isa) || entry.kernel->type != type) continue;
-    if (options.kernel.empty() || options.kernel == entry.kernel->name) return entry.kernel;
+    if (!isa::runs_on(entry.needs, options.isa) || entry.kernel->type != source.type) continue;
+    if (!options.kernel.empty() && options.kernel != entry.kernel->name) continue;
+    return std::make_unique<Csr>(source, *entry.kernel);
   }
   return nullptr;
-}
-
-}  // namespace
-
-std::unique_ptr<const Layout> make_csr(const RowSource& source, const PrepareOptions& options) {
-  const CsrKernel* kernel = choose(source.type, options);
-  return kernel == nullptr ? nullptr : std::make_unique<Csr>(source, *kernel);
-}
-
-std::unique_ptr<const Layout> make_csr_in_place(const CsrWeights& weights, const PrepareOptions& options) {
-  if (weights.scale_group != 0) return nullptr;
-  const CsrKernel* kernel = choose(weights.type, options);
-  return kernel == nullptr ? nullptr : std::make_unique<CsrInPlace>(weights, *kernel);
 }
 
 }  // namespace prune::kernels

@@ -12,8 +12,5 @@ namespace prune::kernels {
 // For the best kernel of the weights' type, or the one that the options name; nullptr where that is of
 // another kind.
 std::unique_ptr<const Layout> make_csr(const RowSource& source, const PrepareOptions& options);
-// The same on the arrays as they lie, which must outlive the layout; nullptr also where groups of columns have
-// scales.
-std::unique_ptr<const Layout> make_csr_in_place(const CsrWeights& weights, const PrepareOptions& options);
 
 }  // namespace prune::kernels

@@ -6,8 +6,9 @@
 // with x [tokens, cols] and y [tokens, rows] row-major, both bfloat16 or both IEEE half, sums in single
 // precision, and s[r] the row's scale (8-bit weights). It reads the same stream (frag24.h) as decode24: one
 // packed copy serves both. With the weights kInt8x8 and kFp8x8 x has eight bits too, int8 or e4m3; int8 sums
-// are exact in a block (32 bits, up to 2^17 columns) and are added in single precision where blocks split the columns, those of e4m3 leave the tensor cores' shortened sums every 128
-// products. An epilogue can do more to the sums on their way to y (epilogue.h).
+// are exact in a block (32 bits, up to 2^17 columns) and are added in single precision where blocks split the
+// columns, those of e4m3 leave the tensor cores' shortened sums every 128 products. An epilogue can do more
+// to the sums on their way to y (epilogue.h).
 //
 // Needs: tokens >= 1; rows a multiple of 8; cols a multiple of 64; x, y, the stream and row scales 16-byte
 // aligned, rows of x in multiples of 16 bytes, y_stride a multiple of 8; a device of compute capability 9.0.
