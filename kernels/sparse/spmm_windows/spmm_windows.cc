@@ -29,6 +29,7 @@ Rows decode_rows(const RowSource& source, int64_t group) {
   for (int64_t r = 0; r < kWindowRows; ++r) {
     const int64_t row = group * kWindowRows + r;
     const int64_t count = row < source.rows ? source.decode(row, columns.data(), values.data()) : 0;
+    rows[r].reserve(count);
     for (int64_t i = 0; i < count; ++i) {
       if (values[i] != 0.0f) rows[r].push_back({columns[i], values[i]});
     }
@@ -86,11 +87,15 @@ class Windows final : public FewRows {
   static int64_t pairs_of(const RowSource& source) { return divide_up(source.cols, kWindowPair); }
 
   static std::vector<Group> size_groups(const RowSource& source, const WindowsKernel& kernel) {
+    const int64_t count = divide_up(source.rows, kWindowRows);
+    std::vector<GroupSize> sizes(count);
+#pragma omp parallel for
+    for (int64_t g = 0; g < count; ++g)
+      sizes[g] = size_group(decode_rows(source, g), 2 * pairs_of(source), weight_bytes(kernel.type));
     std::vector<Group> groups;
+    groups.reserve(count + 1);
     Group next{0, 0, 0};
-    for (int64_t g = 0; g < divide_up(source.rows, kWindowRows); ++g) {
-      const GroupSize size =
-          size_group(decode_rows(source, g), 2 * pairs_of(source), weight_bytes(kernel.type));
+    for (const GroupSize& size : sizes) {
       next.steps = size.steps;
       groups.push_back(next);
       next.place += size.steps * pairs_of(source) * 2 * kWindowRows;
@@ -119,6 +124,7 @@ class Windows final : public FewRows {
         tail_values_(groups_.back().tail * weight_bytes(kernel.type)),
         tail_columns_(groups_.back().tail * sizeof(uint16_t)),
         tail_counts_(FewRows::groups() * kWindowRows) {
+#pragma omp parallel for
     for (int64_t g = 0; g < FewRows::groups(); ++g) fill_group(decode_rows(source, g), g);
   }
 
