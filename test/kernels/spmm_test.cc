@@ -482,7 +482,7 @@ TEST_P(PlanTest, Bsr) {
   for (const auto& [rows, cols] :
        {std::pair{1, 16}, {4, 1}, {4, 4}, {8, 8}, {16, 1}, {16, 16}, {32, 32}, {64, 64}, {3, 5}, {12, 20}}) {
     for (const double density : {0.0, 0.2, 1.0}) {
-      const TestMatrix m = random_matrix(rows * (1 + 140 / rows), cols * (1 + 260 / cols), GetParam(),
+      const TestMatrix m = random_matrix(rows * (1 + 70 / rows), cols * (1 + 130 / cols), GetParam(),
                                          {.density = density, .block_rows = rows, .block_cols = cols}, rng_);
       const PackedBsr packed(m, rows, cols);
       ASSERT_EQ(find_fault(packed.view, packed.values.size()), nullptr);
