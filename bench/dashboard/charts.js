@@ -202,11 +202,13 @@ function drawRoofline(cases, what) {
   }, `Roofline of ${what}: ${shown} of them with both counters.`);
 }
 
+// Runs on other devices, or with another number of threads, than the last one are of another history.
 function drawHistory(runs, name, key) {
   const points = [];
-  for (const run of runs) {
-    const one = run.cases.find((c) => c.name === name && valueOf(c, key));
-    if (!one) continue;
+  const found = runs.map((run) => [run, run.cases.find((c) => c.name === name && valueOf(c, key))]).filter(([, one]) => one);
+  const machineOf = (run) => `${run.device} ${run.context.threads ?? ''}`;
+  for (const [run, one] of found) {
+    if (machineOf(run) !== machineOf(found.at(-1)[0])) continue;
     const scale = key === 'seconds' ? 1e3 : 1;
     const value = valueOf(one, key);
     points.push({x: run.label, y: value.median * scale, lowest: value.low * scale, highest: value.high * scale,
