@@ -5,6 +5,7 @@
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/few_rows.h"
 #include "kernels/sparse/gemv/kernel.h"
+#include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/row_source.h"
 
 namespace prune::kernels {
@@ -12,14 +13,10 @@ namespace {
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-std::vector<float> copy_scales(const Weights& w) {
-  return w.scales == nullptr ? std::vector<float>{} : std::vector<float>(w.scales, w.scales + w.rows);
-}
-
 class Gemv final : public FewRows {
  public:
   Gemv(const DenseWeights& w, const GemvKernel& kernel)
-      : FewRows(w.rows, kGemvGroupRows, copy_scales(w), equal_costs(divide_up(w.rows, kGemvGroupRows))),
+      : FewRows(w.rows, kGemvGroupRows, copy_row_scales(w), equal_costs(divide_up(w.rows, kGemvGroupRows))),
         kernel_(kernel),
         cols_(w.cols),
         chunks_(divide_up(w.cols, kGemvChunk)),

@@ -1,5 +1,5 @@
 #include "kernels/sparse/simd/avx2.h"
-#include "kernels/sparse/spmm_bitmask/kernel.h"
+#include "kernels/sparse/spmm_bitmask/float_kernel.h"
 
 namespace prune::kernels {
 namespace {
@@ -31,68 +31,50 @@ PRUNE_INLINE __m256 expand(__m256 values, uint32_t mask) {
                           _mm256_castsi256_ps(lanes));
 }
 
-void pack_chunk(const float* x, int64_t cols, void* packed) {
-  auto* out = static_cast<float*>(packed);
-  for (int64_t k = 0; k < kChunk; ++k) out[k] = k < cols ? x[k] : 0.0f;
-}
+template <class T>
+struct Batch {
+  static constexpr int kChunk = prune::kernels::kChunk, kMost = 2;
 
-// B of n rows of X at once.
-template <class T, int B>
-void multiply_batch(const BitmaskStream& stream, const float* x, int64_t n, float* sums) {
-  __m256 acc[B][kRows];
-  const T* values = static_cast<const T*>(stream.values);
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int i = 0; i < B; ++i) acc[i][r] = _mm256_setzero_ps();
-  }
-  for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk) {
-    prefetch_ahead(stream.masks + c * kRows);
+  template <int B>
+  static void multiply(const BitmaskStream& stream, const float* x, int64_t n, float* sums) {
+    __m256 acc[B][kRows];
+    const T* values = static_cast<const T*>(stream.values);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-      const uint32_t mask = stream.masks[c * kRows + r];
-      prefetch_ahead(values);
 #pragma GCC unroll 4
-      for (int q = 0; q < 4; ++q) {
-        const uint32_t byte = mask >> 8 * q & 0xff;
-        const __m256 w = expand(Avx2F32::widen(values), byte);
-        values += __builtin_popcount(byte);
+      for (int i = 0; i < B; ++i) acc[i][r] = _mm256_setzero_ps();
+    }
+    for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk) {
+      prefetch_ahead(stream.masks + c * kRows);
 #pragma GCC unroll 4
-        for (int i = 0; i < B; ++i) {
-          acc[i][r] = _mm256_fmadd_ps(w, _mm256_load_ps(x + i * kChunk + 8 * q), acc[i][r]);
+      for (int r = 0; r < kRows; ++r) {
+        const uint32_t mask = stream.masks[c * kRows + r];
+        prefetch_ahead(values);
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) {
+          const uint32_t byte = mask >> 8 * q & 0xff;
+          const __m256 w = expand(Avx2F32::widen(values), byte);
+          values += __builtin_popcount(byte);
+#pragma GCC unroll 4
+          for (int i = 0; i < B; ++i) {
+            acc[i][r] = _mm256_fmadd_ps(w, _mm256_load_ps(x + i * kChunk + 8 * q), acc[i][r]);
+          }
         }
       }
     }
-  }
 #pragma GCC unroll 4
-  for (int i = 0; i < B; ++i) {
+    for (int i = 0; i < B; ++i) {
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) sums[i * kRows + r] = horizontal_sum(acc[i][r]);
+      for (int r = 0; r < kRows; ++r) sums[i * kRows + r] = horizontal_sum(acc[i][r]);
+    }
   }
-}
-
-template <class T>
-void multiply(const BitmaskStream& stream, const void* packed, int64_t n, float* sums) {
-  const float* x = static_cast<const float*>(packed);
-  int64_t i = 0;
-  for (; i + 2 <= n; i += 2) multiply_batch<T, 2>(stream, x + i * kChunk, n, sums + i * kRows);
-  if (i < n) multiply_batch<T, 1>(stream, x + i * kChunk, n, sums + i * kRows);
-}
-
-template <class T>
-constexpr BitmaskKernel make_kernel(const char* name, WeightType type) {
-  return {.name = name,
-          .type = type,
-          .chunk = kChunk,
-          .x_bytes = 4,
-          .pack_chunk = pack_chunk,
-          .multiply = multiply<T>};
-}
+};
 
 }  // namespace
 
-constexpr BitmaskKernel bitmask_f32_avx2 = make_kernel<float>("bitmask_f32_avx2", WeightType::kF32);
-constexpr BitmaskKernel bitmask_bf16_avx2 = make_kernel<uint16_t>("bitmask_bf16_avx2", WeightType::kBf16);
-constexpr BitmaskKernel bitmask_i8_avx2 = make_kernel<int8_t>("bitmask_i8_avx2", WeightType::kI8);
+constexpr BitmaskKernel bitmask_f32_avx2 = float_kernel<Batch<float>>("bitmask_f32_avx2", WeightType::kF32);
+constexpr BitmaskKernel bitmask_bf16_avx2 =
+    float_kernel<Batch<uint16_t>>("bitmask_bf16_avx2", WeightType::kBf16);
+constexpr BitmaskKernel bitmask_i8_avx2 = float_kernel<Batch<int8_t>>("bitmask_i8_avx2", WeightType::kI8);
 
 }  // namespace prune::kernels

@@ -1,5 +1,5 @@
 #include "kernels/sparse/simd/avx512.h"
-#include "kernels/sparse/spmm_bitmask/kernel.h"
+#include "kernels/sparse/spmm_bitmask/float_kernel.h"
 
 namespace prune::kernels {
 namespace {
@@ -23,72 +23,53 @@ PRUNE_INLINE __m512 expand(const T* p, __mmask16 mask) {
   return _mm512_mask_expand_ps(fresh_zero(), mask, Avx512F32::widen(p));
 }
 
-void pack_chunk(const float* x, int64_t cols, void* packed) {
-  auto* out = static_cast<float*>(packed);
-  _mm512_storeu_ps(out, _mm512_maskz_loadu_ps(first_lanes(cols), x));
-  _mm512_storeu_ps(out + 16, _mm512_maskz_loadu_ps(first_lanes(cols - 16), x + 16));
-}
+template <class T>
+struct Batch {
+  static constexpr int kChunk = prune::kernels::kChunk, kMost = 4;
 
-// B of n rows of X at once.
-template <class T, int B>
-void multiply_batch(const BitmaskStream& stream, const float* x, int64_t n, float* sums) {
-  __m512 acc[B][kRows];
-  const T* values = static_cast<const T*>(stream.values);
-  const uint32_t* masks = stream.masks;
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int i = 0; i < B; ++i) acc[i][r] = _mm512_setzero_ps();
-  }
-  for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk, masks += kRows) {
-    prefetch_ahead(masks);
-    int64_t next = 0;  // so that one addition alone joins a chunk to the one before
+  template <int B>
+  static void multiply(const BitmaskStream& stream, const float* x, int64_t n, float* sums) {
+    __m512 acc[B][kRows];
+    const T* values = static_cast<const T*>(stream.values);
+    const uint32_t* masks = stream.masks;
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-      for (int h = 0; h < 2; ++h) {
-        const __mmask16 mask = static_cast<__mmask16>(masks[r] >> 16 * h);
-        const __m512 w = expand(values + next, mask);
-        if (h == 0) prefetch_ahead(values + next);
-        next += __builtin_popcount(mask);
 #pragma GCC unroll 4
-        for (int i = 0; i < B; ++i) {
-          acc[i][r] = _mm512_fmadd_ps(w, _mm512_load_ps(x + i * kChunk + 16 * h), acc[i][r]);
+      for (int i = 0; i < B; ++i) acc[i][r] = _mm512_setzero_ps();
+    }
+    for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk, masks += kRows) {
+      prefetch_ahead(masks);
+      int64_t next = 0;  // so that one addition alone joins a chunk to the one before
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; ++h) {
+          const __mmask16 mask = static_cast<__mmask16>(masks[r] >> 16 * h);
+          const __m512 w = expand(values + next, mask);
+          if (h == 0) prefetch_ahead(values + next);
+          next += __builtin_popcount(mask);
+#pragma GCC unroll 4
+          for (int i = 0; i < B; ++i) {
+            acc[i][r] = _mm512_fmadd_ps(w, _mm512_load_ps(x + i * kChunk + 16 * h), acc[i][r]);
+          }
         }
       }
+      values += next;
     }
-    values += next;
-  }
 #pragma GCC unroll 4
-  for (int i = 0; i < B; ++i) {
+    for (int i = 0; i < B; ++i) {
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) sums[i * kRows + r] = _mm512_reduce_add_ps(acc[i][r]);
+      for (int r = 0; r < kRows; ++r) sums[i * kRows + r] = _mm512_reduce_add_ps(acc[i][r]);
+    }
   }
-}
-
-template <class T>
-void multiply(const BitmaskStream& stream, const void* packed, int64_t n, float* sums) {
-  const float* x = static_cast<const float*>(packed);
-  int64_t i = 0;
-  for (; i + 4 <= n; i += 4) multiply_batch<T, 4>(stream, x + i * kChunk, n, sums + i * kRows);
-  for (; i + 2 <= n; i += 2) multiply_batch<T, 2>(stream, x + i * kChunk, n, sums + i * kRows);
-  if (i < n) multiply_batch<T, 1>(stream, x + i * kChunk, n, sums + i * kRows);
-}
-
-template <class T>
-constexpr BitmaskKernel make_kernel(const char* name, WeightType type) {
-  return {.name = name,
-          .type = type,
-          .chunk = kChunk,
-          .x_bytes = 4,
-          .pack_chunk = pack_chunk,
-          .multiply = multiply<T>};
-}
+};
 
 }  // namespace
 
-constexpr BitmaskKernel bitmask_f32_avx512 = make_kernel<float>("bitmask_f32_avx512", WeightType::kF32);
-constexpr BitmaskKernel bitmask_bf16_avx512 = make_kernel<uint16_t>("bitmask_bf16_avx512", WeightType::kBf16);
-constexpr BitmaskKernel bitmask_i8_avx512 = make_kernel<int8_t>("bitmask_i8_avx512", WeightType::kI8);
+constexpr BitmaskKernel bitmask_f32_avx512 =
+    float_kernel<Batch<float>>("bitmask_f32_avx512", WeightType::kF32);
+constexpr BitmaskKernel bitmask_bf16_avx512 =
+    float_kernel<Batch<uint16_t>>("bitmask_bf16_avx512", WeightType::kBf16);
+constexpr BitmaskKernel bitmask_i8_avx512 = float_kernel<Batch<int8_t>>("bitmask_i8_avx512", WeightType::kI8);
 
 }  // namespace prune::kernels

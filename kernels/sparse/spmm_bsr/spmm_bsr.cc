@@ -6,6 +6,7 @@
 
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/few_rows.h"
+#include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/row_source.h"
 #include "kernels/sparse/spmm_bsr/kernel.h"
 
@@ -148,10 +149,6 @@ Strips cut_strips(const BsrWeights& w, int64_t strip_rows, WeightType stored, in
   return strips;
 }
 
-std::vector<float> copy_scales(const Weights& w) {
-  return w.scales == nullptr ? std::vector<float>{} : std::vector<float>(w.scales, w.scales + w.rows);
-}
-
 class BsrFew final : public FewRows {
  public:
   BsrFew(const BsrWeights& w, const BsrFewKernel& kernel)
@@ -162,7 +159,7 @@ class BsrFew final : public FewRows {
 
  private:
   BsrFew(const BsrWeights& w, const BsrFewKernel& kernel, Strips strips)
-      : FewRows(w.rows, kernel.strip_rows, copy_scales(w), strips.costs()),
+      : FewRows(w.rows, kernel.strip_rows, copy_row_scales(w), strips.costs()),
         kernel_(kernel),
         cols_(w.cols),
         block_cols_(w.block_cols),
@@ -221,7 +218,7 @@ class BsrTiles final : public ManyRows {
 
  private:
   BsrTiles(const BsrWeights& w, const BsrTileKernel& kernel, Strips strips, bool in_place)
-      : ManyRows(w.rows, w.cols, round_up(kLeastChunkRows, w.block_rows), kernel.panel, copy_scales(w),
+      : ManyRows(w.rows, w.cols, round_up(kLeastChunkRows, w.block_rows), kernel.panel, copy_row_scales(w),
                  in_place ? most_bytes(strips, chunk_block_rows(w)) : 0),
         kernel_(kernel),
         block_cols_(w.block_cols),

@@ -103,14 +103,13 @@ constexpr Nm24Kernel make_kernel(const char* name, WeightType type, int32_t (*or
           .multiply = multiply_group<Step<T>>};
 }
 
-constexpr int32_t natural(int32_t p) { return p; }
 // Lower halves first, then upper halves: position 2 i holds value i, position 2 i + 1 value 8 + i.
 constexpr int32_t halves(int32_t p) { return p / 2 + p % 2 * 8; }
 
 }  // namespace
 
-constexpr Nm24Kernel nm24_f32_avx2 = make_kernel<float>("nm24_f32_avx2", WeightType::kF32, natural);
+constexpr Nm24Kernel nm24_f32_avx2 = make_kernel<float>("nm24_f32_avx2", WeightType::kF32, natural_order);
 constexpr Nm24Kernel nm24_bf16_avx2 = make_kernel<uint16_t>("nm24_bf16_avx2", WeightType::kBf16, halves);
-constexpr Nm24Kernel nm24_i8_avx2 = make_kernel<int8_t>("nm24_i8_avx2", WeightType::kI8, natural);
+constexpr Nm24Kernel nm24_i8_avx2 = make_kernel<int8_t>("nm24_i8_avx2", WeightType::kI8, natural_order);
 
 }  // namespace prune::kernels

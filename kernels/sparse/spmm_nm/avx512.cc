@@ -7,12 +7,6 @@ namespace {
 constexpr int kChunk = 32;
 constexpr int kRows = kNm24QuadRows;
 
-void pack_chunk(const float* x, int64_t cols, void* packed) {
-  auto* out = static_cast<float*>(packed);
-  _mm512_storeu_ps(out, _mm512_maskz_loadu_ps(first_lanes(cols), x));
-  _mm512_storeu_ps(out + 16, _mm512_maskz_loadu_ps(first_lanes(cols - 16), x + 16));
-}
-
 template <class T>
 struct Step {
   using Value = T;
@@ -52,21 +46,10 @@ struct Step {
   static float reduce(const float* lanes) { return _mm512_reduce_add_ps(_mm512_loadu_ps(lanes)); }
 };
 
-template <class T>
-constexpr Nm24Kernel make_kernel(const char* name, WeightType type) {
-  return {.name = name,
-          .type = type,
-          .chunk = kChunk,
-          .x_bytes = 4,
-          .order = [](int32_t p) { return p; },
-          .pack_chunk = pack_chunk,
-          .multiply = multiply_group<Step<T>>};
-}
-
 }  // namespace
 
-constexpr Nm24Kernel nm24_f32_avx512 = make_kernel<float>("nm24_f32_avx512", WeightType::kF32);
-constexpr Nm24Kernel nm24_bf16_avx512 = make_kernel<uint16_t>("nm24_bf16_avx512", WeightType::kBf16);
-constexpr Nm24Kernel nm24_i8_avx512 = make_kernel<int8_t>("nm24_i8_avx512", WeightType::kI8);
+constexpr Nm24Kernel nm24_f32_avx512 = float_kernel<Step<float>>("nm24_f32_avx512", WeightType::kF32);
+constexpr Nm24Kernel nm24_bf16_avx512 = float_kernel<Step<uint16_t>>("nm24_bf16_avx512", WeightType::kBf16);
+constexpr Nm24Kernel nm24_i8_avx512 = float_kernel<Step<int8_t>>("nm24_i8_avx512", WeightType::kI8);
 
 }  // namespace prune::kernels

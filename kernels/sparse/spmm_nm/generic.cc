@@ -4,13 +4,6 @@
 namespace prune::kernels {
 namespace {
 
-constexpr int kChunk = 32;
-
-void pack_chunk(const float* x, int64_t cols, void* packed) {
-  auto* out = static_cast<float*>(packed);
-  for (int64_t k = 0; k < kChunk; ++k) out[k] = k < cols ? x[k] : 0.0f;
-}
-
 template <class T>
 struct Step {
   using Value = T;
@@ -33,21 +26,10 @@ struct Step {
   static float reduce(const float* lanes) { return lanes[0] + lanes[1]; }
 };
 
-template <class T>
-constexpr Nm24Kernel make_kernel(const char* name, WeightType type) {
-  return {.name = name,
-          .type = type,
-          .chunk = kChunk,
-          .x_bytes = 4,
-          .order = [](int32_t p) { return p; },
-          .pack_chunk = pack_chunk,
-          .multiply = multiply_group<Step<T>>};
-}
-
 }  // namespace
 
-constexpr Nm24Kernel nm24_f32_generic = make_kernel<float>("nm24_f32_generic", WeightType::kF32);
-constexpr Nm24Kernel nm24_bf16_generic = make_kernel<uint16_t>("nm24_bf16_generic", WeightType::kBf16);
-constexpr Nm24Kernel nm24_i8_generic = make_kernel<int8_t>("nm24_i8_generic", WeightType::kI8);
+constexpr Nm24Kernel nm24_f32_generic = float_kernel<Step<float>>("nm24_f32_generic", WeightType::kF32);
+constexpr Nm24Kernel nm24_bf16_generic = float_kernel<Step<uint16_t>>("nm24_bf16_generic", WeightType::kBf16);
+constexpr Nm24Kernel nm24_i8_generic = float_kernel<Step<int8_t>>("nm24_i8_generic", WeightType::kI8);
 
 }  // namespace prune::kernels

@@ -2,6 +2,7 @@
 // kernels.
 #pragma once
 
+#include "kernels/sparse/simd/pack_floats.h"
 #include "kernels/sparse/spmm_nm/kernel.h"
 
 namespace prune::kernels {
@@ -49,6 +50,20 @@ void multiply_group(const Nm24Stream& stream, const void* packed, int64_t n, flo
     x += chunks * n * Step::kChunk;
   }
   for (int64_t s = 0; s < n * kNm24GroupRows; ++s) sums[s] = Step::reduce(lanes + s * Step::kLanes);
+}
+
+constexpr int32_t natural_order(int32_t p) { return p; }
+
+// Inputs are floats, values in their natural order.
+template <class Step>
+constexpr Nm24Kernel float_kernel(const char* name, WeightType type) {
+  return {.name = name,
+          .type = type,
+          .chunk = Step::kChunk,
+          .x_bytes = 4,
+          .order = natural_order,
+          .pack_chunk = pack_floats<Step::kChunk>,
+          .multiply = multiply_group<Step>};
 }
 
 }  // namespace

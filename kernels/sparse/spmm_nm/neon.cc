@@ -23,11 +23,6 @@ constexpr GatherTable make_gather_table() {
 }
 alignas(64) constexpr GatherTable kGather = make_gather_table();
 
-void pack_chunk(const float* x, int64_t cols, void* packed) {
-  auto* out = static_cast<float*>(packed);
-  for (int64_t k = 0; k < kChunk; ++k) out[k] = k < cols ? x[k] : 0.0f;
-}
-
 PRUNE_INLINE uint8x16x2_t load_groups(const float* x) {
   uint8x16x2_t groups;
   groups.val[0] = vreinterpretq_u8_f32(vld1q_f32(x));
@@ -83,21 +78,10 @@ struct Step {
   static float reduce(const float* lanes) { return vaddvq_f32(vld1q_f32(lanes)); }
 };
 
-template <class T>
-constexpr Nm24Kernel make_kernel(const char* name, WeightType type) {
-  return {.name = name,
-          .type = type,
-          .chunk = kChunk,
-          .x_bytes = 4,
-          .order = [](int32_t p) { return p; },
-          .pack_chunk = pack_chunk,
-          .multiply = multiply_group<Step<T>>};
-}
-
 }  // namespace
 
-constexpr Nm24Kernel nm24_f32_neon = make_kernel<float>("nm24_f32_neon", WeightType::kF32);
-constexpr Nm24Kernel nm24_bf16_neon = make_kernel<uint16_t>("nm24_bf16_neon", WeightType::kBf16);
-constexpr Nm24Kernel nm24_i8_neon = make_kernel<int8_t>("nm24_i8_neon", WeightType::kI8);
+constexpr Nm24Kernel nm24_f32_neon = float_kernel<Step<float>>("nm24_f32_neon", WeightType::kF32);
+constexpr Nm24Kernel nm24_bf16_neon = float_kernel<Step<uint16_t>>("nm24_bf16_neon", WeightType::kBf16);
+constexpr Nm24Kernel nm24_i8_neon = float_kernel<Step<int8_t>>("nm24_i8_neon", WeightType::kI8);
 
 }  // namespace prune::kernels

@@ -4,6 +4,7 @@
 
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/few_rows.h"
+#include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/row_source.h"
 #include "kernels/sparse/spmm_nm/kernel.h"
 
@@ -11,10 +12,6 @@ namespace prune::kernels {
 namespace {
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-std::vector<float> copy_scales(const Weights& w) {
-  return w.scales == nullptr ? std::vector<float>{} : std::vector<float>(w.scales, w.scales + w.rows);
-}
 
 // Of a row of X: blocks of sixteen rows fit the first-level cache.
 constexpr int64_t kBlockBytes = 2048;
@@ -24,7 +21,7 @@ class Nm24 final : public FewRows {
   static_assert(kMaxBatch <= kNm24MostBatch && kNm24GroupRows <= kMaxGroupRows);
 
   Nm24(const NmWeights& w, const Nm24Kernel& kernel)
-      : FewRows(w.rows, kNm24GroupRows, copy_scales(w), equal_costs(divide_up(w.rows, kNm24GroupRows))),
+      : FewRows(w.rows, kNm24GroupRows, copy_row_scales(w), equal_costs(divide_up(w.rows, kNm24GroupRows))),
         kernel_(kernel),
         cols_(w.cols),
         chunks_(divide_up(w.cols, kernel.chunk)),
