@@ -9,41 +9,11 @@
 
 #include "kernels/sparse/plain/plain.h"
 #include "kernels/sparse/plan.h"
+#include "test/kernels/kernel_lists.h"
 #include "test/kernels/packing.h"
 
 namespace prune::kernels {
 namespace {
-
-struct Kernel {
-  const char* name;
-  uint32_t needs;
-};
-#define PRUNE_LINE(name, needs) {#name, needs},
-constexpr Kernel kNm24[] = {
-#define PRUNE_NM24_KERNEL PRUNE_LINE
-#include "kernels/sparse/spmm_nm/kernels.inc"
-};
-constexpr Kernel kBitmask[] = {
-#define PRUNE_BITMASK_KERNEL PRUNE_LINE
-#include "kernels/sparse/spmm_bitmask/kernels.inc"
-};
-constexpr Kernel kRowLists[] = {
-#define PRUNE_ROW_LISTS_KERNEL PRUNE_LINE
-#include "kernels/sparse/row_lists/kernels.inc"
-};
-constexpr Kernel kBsr[] = {
-#define PRUNE_BSR_TILE_KERNEL PRUNE_LINE
-#define PRUNE_BSR_FEW_KERNEL PRUNE_LINE
-#include "kernels/sparse/spmm_bsr/kernels.inc"
-};
-constexpr Kernel kGemv[] = {
-#define PRUNE_GEMV_KERNEL PRUNE_LINE
-#include "kernels/sparse/gemv/kernels.inc"
-};
-constexpr Kernel kPlain[] = {
-#define PRUNE_PLAIN_KERNEL PRUNE_LINE
-#include "kernels/sparse/plain/kernels.inc"
-};
 
 std::mt19937 rng(1);
 int failures = 0, products = 0;
@@ -94,7 +64,7 @@ void check(const Plan& plan, const char* kernel, const TestMatrix& m, int64_t n)
 }
 
 template <class Packed>
-void check_all(const Kernel& kernel, const TestMatrix& m, const Packed& packed) {
+void check_all(const KernelLine& kernel, const TestMatrix& m, const Packed& packed) {
   PrepareOptions options;
   options.kernel = kernel.name;
   const Plan plan = prepare(packed.view, options);
@@ -103,25 +73,25 @@ void check_all(const Kernel& kernel, const TestMatrix& m, const Packed& packed) 
 
 template <class Kernels, class Check>
 void for_every(const Kernels& kernels, Check check_type) {
-  for (const Kernel& kernel : kernels) {
+  for (const KernelLine& kernel : kernels) {
     if (!isa::runs_on(kernel.needs, isa::supported())) continue;
     for (const WeightType type : types_of(kernel.name)) check_type(kernel, type);
   }
 }
 
 void check_unstructured() {
-  for_every(kNm24, [](const Kernel& kernel, WeightType type) {
+  for_every(kNm24Kernels, [](const KernelLine& kernel, WeightType type) {
     for (const auto& [rows, cols] : {std::pair{1, 4}, {18, 60}, {5, 1100}}) {
       const TestMatrix m = random_matrix(rows, cols, type, {.keep = 2, .group = 4}, rng);
       check_all(kernel, m, PackedNm(m, 2, 4));
     }
   });
   for (const double density : {0.0, 0.4, 1.0}) {
-    for_every(kBitmask, [&](const Kernel& kernel, WeightType type) {
+    for_every(kBitmaskKernels, [&](const KernelLine& kernel, WeightType type) {
       const TestMatrix m = random_matrix(18, 101, type, {.density = density}, rng);
       check_all(kernel, m, PackedBitmask(m));
     });
-    for_every(kRowLists, [&](const Kernel& kernel, WeightType type) {
+    for_every(kRowListsKernels, [&](const KernelLine& kernel, WeightType type) {
       const TestMatrix m = random_matrix(131, 301, type, {.density = density}, rng);
       check_all(kernel, m, PackedCsr(m));
     });
@@ -129,7 +99,7 @@ void check_unstructured() {
 }
 
 void check_blocks_and_dense() {
-  for_every(kBsr, [](const Kernel& kernel, WeightType type) {
+  for_every(kBsrKernels, [](const KernelLine& kernel, WeightType type) {
     for (const auto& [rows, cols] : {std::pair{4, 1}, {16, 16}, {8, 7}}) {
       if (contains(kernel.name, "tile8") && rows % 8 != 0) continue;
       const TestMatrix m = random_matrix(rows * (1 + 70 / rows), cols * 9, type,
@@ -137,11 +107,11 @@ void check_blocks_and_dense() {
       check_all(kernel, m, PackedBsr(m, rows, cols));
     }
   });
-  for_every(kGemv, [](const Kernel& kernel, WeightType type) {
+  for_every(kGemvKernels, [](const KernelLine& kernel, WeightType type) {
     const TestMatrix m = random_matrix(19, 101, type, {.density = 0.9}, rng);
     check_all(kernel, m, PackedDense(m));
   });
-  for_every(kPlain, [](const Kernel& kernel, WeightType type) {
+  for_every(kPlainKernels, [](const KernelLine& kernel, WeightType type) {
     const TestMatrix m = random_matrix(19, 101, type, {.density = 0.9}, rng);
     PrepareOptions options;
     options.kernel = kernel.name;
