@@ -31,11 +31,20 @@ Json interval(const std::vector<double>& values) {
   return rounded({median.median, median.low, median.high});
 }
 
+// A program that times in rounds of its own gives one sample, their median, and says how wide its interval
+// is.
+Json time_interval(const BenchmarkCase& c) {
+  const auto width = c.counters.find("interval");
+  if (c.seconds.size() != 1 || width == c.counters.end()) return interval(c.seconds);
+  const double median = c.seconds.front(), half = median * width->second.front() / 2;
+  return rounded({median, median - half, median + half});
+}
+
 Json to_json(const BenchmarkCase& c) {
   Json json = {{"name", c.name}, {"label", c.label}, {"repetitions", c.is_summary ? 0 : c.seconds.size()}};
   if (!c.error.empty()) json["error"] = c.error;
   if (c.seconds.empty()) return json;
-  json["seconds"] = interval(c.seconds);
+  json["seconds"] = time_interval(c);
   json["samples"] = rounded(c.seconds);
   for (const auto& [key, values] : c.counters) json["counters"][key] = interval(values);
   return json;

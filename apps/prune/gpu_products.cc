@@ -12,6 +12,7 @@
 
 #include "apps/prune/agreement.h"
 #include "apps/prune/gpu_driver.h"
+#include "apps/prune/gpu_status.h"
 #include "apps/prune/gpu_weights.h"
 #include "apps/prune/terminal.h"
 #include "bench/gpu/cublaslt.h"
@@ -32,10 +33,6 @@ constexpr size_t kMostCopies = 256;      // of small weights, whose times are th
 constexpr int kTrials = 3;               // of each algorithm and kernel
 constexpr float kTolerance =
     0.02f;  // largest |sparse - dense| against the largest |dense|, bf16 rounding included
-
-void must(const kernels::cuda::Status& status) {
-  if (!status.ok()) throw std::runtime_error(describe(status));
-}
 
 class Stream {
  public:

@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <stdexcept>
-
+#include "apps/prune/gpu_status.h"
 #include "bench/gpu/harness.h"
 #include "kernels/sparse/cuda/pack24.h"
 #include "kernels/sparse/spmm_bitmask/decode_bitmask.h"
@@ -19,10 +18,6 @@ using namespace kernels::cuda;
 using bench::DeviceMemory;
 
 constexpr int kGemmLeastTokens = 8;  // fewer are decode24's alone
-
-void must(const Status& status) {
-  if (!status.ok()) throw std::runtime_error(describe(status));
-}
 
 // Bytes of the host in device memory; empty ones have an address too.
 class Uploaded {

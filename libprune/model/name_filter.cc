@@ -44,4 +44,14 @@ bool NameFilter::matches(std::string_view tensor_name) const {
   return name.size() <= kLongestRegexSubject && std::ranges::any_of(regexes_, regex_matches);
 }
 
+std::string pattern_of_name(std::string_view tensor_name) {
+  std::string pattern;
+  for (const char c : tensor_name) {
+    const bool begins_regex = pattern.empty() && tensor_name.starts_with("re:");
+    if (begins_regex || std::string_view("*?[\\").find(c) != std::string_view::npos) pattern += '\\';
+    pattern += c;
+  }
+  return pattern;
+}
+
 }  // namespace prune

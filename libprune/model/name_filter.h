@@ -25,4 +25,7 @@ class NameFilter {
   std::vector<std::regex> regexes_;
 };
 
+// The pattern that matches this name: a name may hold what a glob means otherwise, or begin with "re:".
+std::string pattern_of_name(std::string_view tensor_name);
+
 }  // namespace prune

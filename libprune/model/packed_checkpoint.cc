@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -10,6 +9,7 @@
 #include <prune/error.h>
 #include <prune/float8.h>
 
+#include "kernels/sparse/weights.h"
 #include "libprune/io/json.h"
 #include "libprune/io/text.h"
 #include "libprune/model/quantized_values.h"
@@ -248,7 +248,8 @@ void check_scales(const std::vector<float>& scales) {
 }  // namespace
 
 bool is_scale_group(uint64_t columns) {
-  return columns >= 32 && columns <= uint64_t{1} << 20 && std::has_single_bit(columns);
+  constexpr uint64_t kLargest = uint64_t{1} << 20;  // of the format
+  return columns <= kLargest && kernels::is_scale_group(int64_t(columns));
 }
 
 std::string_view name(PackedFormat format) { return kFormatNames[size_t(format)]; }

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import unittest
 
 import benchmark_files
@@ -32,6 +33,20 @@ def synthetic_run(seed, changes=None):
                         roofline=[0.7 * true / t for t in times], GFLOP_per_s=[20 * n / t for t in times],
                         GB_per_s=[20 / t for t in times])  # fmt: skip
     return rows
+
+
+class Data(ProgramTest):
+    """What the page is made of, without a browser."""
+
+    def test_one_sample_brings_its_own_interval(self):
+        name = benchmark_files.name_of("spmm_nm", sparsity=50)
+        path = benchmark_files.write(self.folder / "run.json", benchmark_files.repetitions(name, [2.0], interval=0.1))
+        self.expect(DONE, "dashboard", path, "-o", self.folder / "page.html")
+        page = (self.folder / "page.html").read_text()
+        runs = json.loads(re.search(r'<script[^>]*id="runs"[^>]*>(.*?)</script>', page, re.DOTALL)[1])
+        median, low, high = runs[0]["cases"][0]["seconds"]
+        self.assertAlmostEqual(low / median, 0.95)
+        self.assertAlmostEqual(high / median, 1.05)
 
 
 @unittest.skipUnless(browser.CHROMIUM and browser.DRIVER, "chromium and chromium-driver are not installed")

@@ -1,6 +1,7 @@
 #include "libprune/model/calibrated/calibrated_rounding.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include <omp.h>
@@ -9,6 +10,7 @@
 
 #include "libprune/io/text.h"
 #include "libprune/model/calibrated/update_products.h"
+#include "libprune/model/name_filter.h"
 
 namespace prune {
 namespace {
@@ -22,7 +24,7 @@ PrunePlan plan_rounding(const Checkpoint& checkpoint, const std::set<std::string
   all.method = "sparsegpt";
   all.pattern = Unstructured{};
   all.sparsity = 0;
-  all.include.assign(tensors.begin(), tensors.end());
+  std::ranges::transform(tensors, std::back_inserter(all.include), pattern_of_name);
   all.threads = threads;
   all.calibration = options;
   return plan_pruning(checkpoint, all);

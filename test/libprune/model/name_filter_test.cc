@@ -37,6 +37,15 @@ TEST(NameFilter, RegularExpressionsMatchTheWholeNameOrModule) {
   }
 }
 
+TEST(NameFilter, OfANameMatchesThatNameAlone) {
+  for (const char* name : {kName, "a[0].weight", "a*", "re:.*", "w?\\[x]", "re"}) {
+    const NameFilter filter({pattern_of_name(name)});
+    EXPECT_TRUE(filter.matches(name)) << name;
+    EXPECT_FALSE(filter.matches("a0.weight")) << name;
+    EXPECT_FALSE(filter.matches("abc")) << name;
+  }
+}
+
 TEST(NameFilter, AnyOfSeveralIsEnough) {
   const NameFilter filter({"*.down_proj", R"(re:.*\.0\.mlp\.up_proj)", "lm_head"});
   EXPECT_TRUE(filter.matches(kName));
