@@ -166,6 +166,15 @@ class Dashboard(ProgramTest):
         self.assertTrue(all(low < median < high for low, median, high in band))
         self.assertAlmostEqual(band[1][1] / band[2][1], 1.15, delta=0.02)
 
+    def test_runs_of_another_machine_are_of_another_history(self):
+        other = benchmark_files.write(self.folder / "other.json", synthetic_run(3), commit="c0mm16f", threads="8",
+                                      date="2026-02-01T00:00:00+00:00")  # fmt: skip
+        self.expect(DONE, "dashboard", other, *self.files, "-o", self.page)
+        window = self.open()
+        window.choose("#history-case", SLOWER)
+        labels = window.run("return Chart.getChart('history-chart').data.labels")
+        self.assertEqual([label.split(",")[0] for label in labels], ["c0mm170", "c0mm171", "c0mm172"])
+
     def test_names_run_nothing(self):
         window = self.open()
         window.choose("#filter-op", HOSTILE.split("/bf16")[0])
