@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
 #include <thread>
 
@@ -118,6 +119,15 @@ TEST(StagingCrash, at_every_step_leaves_the_old_output_and_can_be_resumed) {
   }
 }
 
+// From here the child's system calls pass `program`; it ends where the system has no such filters.
+void install_filter(std::span<sock_filter> program) {
+  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
+    ::_exit(77);
+  }
+}
+
 // Kills the child when it enters the system call `call` whose last argument is `flags`; or lets the call fail
 // with EINVAL.
 void filter_rename(uint32_t flags, uint32_t action) {
@@ -128,11 +138,18 @@ void filter_rename(uint32_t flags, uint32_t action) {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kFlags),  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, flags, 0, 1),
       BPF_STMT(BPF_RET | BPF_K, action),           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
-  const sock_fprog filter{sizeof program / sizeof program[0], program};
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-      ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
-    ::_exit(77);
-  }
+  install_filter(program);
+}
+
+void refuse_threads() {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 1, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  install_filter(program);
 }
 
 bool has_no_filters(int status) { return WIFEXITED(status) && WEXITSTATUS(status) == 77; }
@@ -255,6 +272,17 @@ TEST(StagingInterrupt, reaches_no_thread_that_works) {
     if (!blocks) ::_exit(3);
   });
   EXPECT_EQ(status, 0);
+}
+
+TEST(StagingInterrupt, ends_the_process_where_no_thread_can_wait_for_it) {
+  const int status = in_child([] {
+    refuse_threads();
+    watch_for_interrupts();
+    ::kill(::getpid(), SIGTERM);
+  });
+  if (has_no_filters(status)) GTEST_SKIP() << "no system call filters here";
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGTERM);
 }
 
 TEST(StagingInterrupt, that_is_ignored_stays_so) {
