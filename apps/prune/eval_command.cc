@@ -13,7 +13,9 @@
 #include "apps/prune/quantities.h"
 #include "apps/prune/terminal.h"
 #include "libprune/io/corpus.h"
+#include "libprune/model/crossover.h"
 #include "libprune/model/decoder/perplexity.h"
+#include "libprune/model/packed_checkpoint.h"
 #include "libprune/model/runtime/linear_products.h"
 
 namespace prune::app {
@@ -34,6 +36,9 @@ CommandLine make_line() {
       "least seqlen - N tokens of context")(
       "precision", po::value<std::string>()->default_value("fp32")->value_name("fp32|bf16"),
       "of the products; bf16 rounds weights and activations for them, sums are of f32")(
+      "int8-inputs", po::bool_switch(),
+      "with bf16: packed int8 weights by their sparse kernels, which where they can (2:4 or blocks, a scale "
+      "per row, AVX-512 BF16) round activations to int8, token by token")(
       "memory", po::value<std::string>()->value_name("SIZE"),
       "bytes to hold at once, as 800M or 4G (default 1G); a layer of a large model may need more");
   add_running_options(line);
@@ -50,8 +55,24 @@ PerplexityOptions options_of(const CommandLine& line) {
 }
 
 // A window has many rows: dense products, of packed weights tile by tile, so that no layer is held unpacked.
-RuntimeOptions many_rows(Precision precision) {
-  return {.rounding = precision == Precision::kBf16 ? Rounding::kBf16 : Rounding::kNone, .dense_from = 1};
+// Those that round inputs to int8 are the sparse kernels' alone. Nothing is chosen by time: equal calls give
+// equal numbers.
+RuntimeOptions many_rows(Precision precision, bool int8_inputs) {
+  return {.rounding = precision == Precision::kBf16 ? Rounding::kBf16 : Rounding::kNone,
+          .int8_inputs = int8_inputs,
+          .dense_from = int8_inputs ? kNever : 1};
+}
+
+// Takes from each list the weights that it is for; others stay floats.
+ProductFactory product_factory(const TensorReader& tensors, LinearProducts& dense, LinearProducts* bytes) {
+  return [&tensors, &dense, bytes](const std::string& name, Orientation orientation, int64_t out, int64_t in,
+                                   const std::vector<float>& bias) -> std::unique_ptr<LinearProduct> {
+    const PackedWeight* packed = tensors.packed_weight(name, out, in);
+    if (bytes != nullptr && packed != nullptr && packed->values == StoredValues::kInt8)
+      return bytes->make(name, orientation, out, in, bias);
+    return dense.spares_floats(name, orientation, out, in) ? dense.make(name, orientation, out, in, bias)
+                                                           : nullptr;
+  };
 }
 
 double tokens_per_second(const Perplexity& result) { return double(result.tokens) / result.seconds; }
@@ -67,7 +88,7 @@ std::string in_words(const Perplexity& r) {
 }
 
 nlohmann::json document(const std::string& model, const std::string& text, const std::string& precision,
-                        const Perplexity& r) {
+                        bool int8_inputs, const Perplexity& r) {
   return {{"model", model},
           {"text", text},
           {"perplexity", r.perplexity},
@@ -79,6 +100,7 @@ nlohmann::json document(const std::string& model, const std::string& text, const
           {"seqlen", r.seqlen},
           {"stride", r.stride},
           {"precision", precision},
+          {"int8_inputs", int8_inputs},
           {"seconds", r.seconds},
           {"tokens_per_second", tokens_per_second(r)}};
 }
@@ -91,26 +113,26 @@ int eval_command(const Arguments& arguments) {
   const auto text = line.maybe_text("text");
   if (!text) throw_usage("--text FILE is missing: the text to measure on");
   const PerplexityOptions options = options_of(line);
+  if (line.flag("int8-inputs") && parse_precision(line.text("precision")) != Precision::kBf16)
+    throw_usage("--int8-inputs goes with --precision bf16: fp32 rounds nothing");
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
   const Decoder decoder(checkpoint, parse_precision(line.text("precision")));
   const CorpusOptions reading{.vocabulary_size = decoder.config().vocabulary};
   const std::vector<int32_t> ids = load_corpus(*text, checkpoint.path(), reading);
-  LinearProducts products(decoder.tensors(), many_rows(decoder.precision()));
-  const ProductFactory factory = [&](const std::string& name, Orientation orientation, int64_t out,
-                                     int64_t in, const std::vector<float>& bias) {
-    return products.spares_floats(name, orientation, out, in)
-               ? products.make(name, orientation, out, in, bias)
-               : nullptr;
-  };
+  LinearProducts dense(decoder.tensors(), many_rows(decoder.precision(), false));
+  LinearProducts bytes(decoder.tensors(), many_rows(decoder.precision(), true));
+  const ProductFactory factory =
+      product_factory(decoder.tensors(), dense, line.flag("int8-inputs") ? &bytes : nullptr);
   Perplexity result;
   {
     ProgressBar bar("evaluating", ProgressUnit::kCount);
     result =
         measure_perplexity(decoder, ids, options, line.flag("quiet") ? Progress() : bar.callback(), factory);
   }
-  fmt::print("{}", line.flag("json") ? json_text(document(checkpoint.path().string(), *text,
-                                                          line.text("precision"), result))
-                                     : in_words(result));
+  fmt::print("{}", line.flag("json")
+                       ? json_text(document(checkpoint.path().string(), *text, line.text("precision"),
+                                            line.flag("int8-inputs"), result))
+                       : in_words(result));
   return kDone;
 }
 

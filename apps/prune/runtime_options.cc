@@ -63,8 +63,9 @@ std::unique_ptr<PreparedDecoder> prepare_decoder(const CommandLine& line, const 
 
 nlohmann::json prepared_json(const PreparedDecoder& model) {
   const PreparedWeights& p = model.prepared();
-  return {{"load_seconds", model.seconds()}, {"packed_layers", p.packed},    {"dense_layers", p.dense},
-          {"prepared_bytes", p.bytes},       {"in_place_bytes", p.in_place}, {"kernels", p.kernels}};
+  return {{"load_seconds", model.seconds()},   {"packed_layers", p.packed},    {"dense_layers", p.dense},
+          {"prepared_bytes", p.bytes},         {"in_place_bytes", p.in_place}, {"kernels", p.kernels},
+          {"prompt_kernels", p.prompt_kernels}};
 }
 
 }  // namespace prune::app

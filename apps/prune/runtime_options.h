@@ -10,7 +10,7 @@
 
 namespace prune::app {
 
-// --float32, --retune.
+// --float32, --int8-inputs, --retune.
 void add_runtime_options(CommandLine& line);
 
 // Forgets what was measured where --retune asks for it.

@@ -153,10 +153,14 @@ std::string fine_print(const std::vector<Contestant>& contestants, const Plan& p
       "first line, "
       "round by round.\n",
       plan.prompt_tokens, plan.new_tokens, plan.rounds, omp_get_max_threads());
+  const auto counted = [](const std::map<std::string, int64_t>& kernels) {
+    std::string list;
+    for (const auto& [kernel, layers] : kernels) list += fmt::format(" {} x {}", layers, kernel);
+    return list;
+  };
   for (const Contestant& c : contestants) {
-    text += printable(c.name) + ":";
-    for (const auto& [kernel, layers] : c.prepared.kernels) text += fmt::format(" {} x {}", layers, kernel);
-    text += "\n";
+    text += fmt::format("{}: one token{}; {} tokens{}\n", printable(c.name), counted(c.prepared.kernels),
+                        kPromptRows, counted(c.prepared.prompt_kernels));
   }
   return text;
 }
@@ -172,6 +176,7 @@ nlohmann::json to_json(const Contestant& first, const Contestant& c, const Plan&
           {"prepared_bytes", c.prepared.bytes},
           {"in_place_bytes", c.prepared.in_place},
           {"kernels", c.prepared.kernels},
+          {"prompt_kernels", c.prepared.prompt_kernels},
           {"load_seconds", median(of_rounds(c, &Round::load_seconds))},
           {"first_token_seconds", prefill},
           {"prefill_tokens_per_second", double(plan.prompt_tokens) / prefill},

@@ -7,7 +7,7 @@ import unittest
 import numpy as np
 
 import safetensors_files
-from program import DONE, MODEL, REFUSED, SHARED, SOURCE, USAGE, ProgramTest, needs_shared, prune
+from program import DONE, HAS_BF16, MODEL, REFUSED, SHARED, SOURCE, USAGE, ProgramTest, needs_shared, prune
 
 GOLDEN = SOURCE / "test/golden/docs-llama-4m.safetensors"  # logits of Hugging Face transformers
 
@@ -112,6 +112,19 @@ class Eval(ProgramTest):
                 self.expect(DONE, "pack", pruned, "-o", packed, "--force")
                 results = [self.evaluate(model, GOLDEN, "--seqlen", 64)["perplexity"] for model in (pruned, packed)]
                 self.assertAlmostEqual(results[1] / results[0], 1, delta=1e-6)
+
+    def test_int8_inputs(self):
+        self.expect(DONE, MODEL, "-o", self.folder / "pruned", "--pattern", "2:4")
+        self.expect(DONE, "pack", self.folder / "pruned", "-o", self.folder / "packed", "--values", "int8")
+        options = (self.folder / "packed", GOLDEN, "--seqlen", 64, "--precision", "bf16")
+        plain, rounded = self.evaluate(*options), self.evaluate(*options, "--int8-inputs")
+        self.assertEqual((plain["int8_inputs"], rounded["int8_inputs"]), (False, True))
+        self.assertEqual(self.evaluate(*options, "--int8-inputs")["perplexity"], rounded["perplexity"])
+        difference = abs(rounded["nats_per_token"] - plain["nats_per_token"])
+        self.assertLess(difference, 0.01 * plain["nats_per_token"])
+        if HAS_BF16:
+            self.assertGreater(difference, 1e-5)
+        self.assert_one_line(self.refuse(USAGE, *options[:1], "--text", GOLDEN, "--int8-inputs"), "--precision bf16")
 
     def refuse(self, code, *arguments):
         run = self.expect(code, "eval", *arguments)

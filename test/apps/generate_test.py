@@ -8,7 +8,7 @@ import unittest
 import numpy as np
 
 import safetensors_files
-from program import DONE, MODEL, REFUSED, SHARED, USAGE, ProgramTest, needs_shared, prune
+from program import DONE, HAS_BF16, MODEL, REFUSED, SHARED, USAGE, ProgramTest, needs_shared, prune
 
 PROMPT = "The function returns"
 
@@ -52,6 +52,22 @@ class Generate(ProgramTest):
                 # Unpacking rounds value times scale to bf16, so the two agree for a while only.
                 first = [self.ids_of(model, "-p", PROMPT, *options, "-n", 4) for model in (packed, dense)]
                 self.assertEqual(first[0], first[1], f"{pattern} {group} {options}")
+
+    @unittest.skipUnless(HAS_BF16, "no AVX-512 BF16")
+    def test_int8_inputs_are_passed_on(self):
+        _, packed = self.twins(MODEL, "2:4", 0.5, "--values", "int8")
+        cache = self.folder / "cache"
+        options = ("generate", packed, "-p", PROMPT, "-n", 1, "--json", "--quiet", "--threads", 1)
+        for flags in ((), ("--int8-inputs",)):
+            self.expect(DONE, *options, *flags, env={"XDG_CACHE_HOME": str(cache)})
+        (path,) = cache.rglob("*.json")
+        table = json.loads(path.read_text())
+        table["numbers"] = {kind: 1 << 40 for kind in table["numbers"]}  # dense products never: what was measured decides nothing
+        path.write_text(json.dumps(table))
+        for flags, layers in (((), 0), (("--int8-inputs",), 28)):
+            run = self.expect(DONE, *options, *flags, env={"XDG_CACHE_HOME": str(cache)})
+            kernels = json.loads(run.stdout)["prompt_kernels"]
+            self.assertEqual(sum(count for name, count in kernels.items() if "_bytes_" in name), layers, kernels)
 
     @needs_shared
     def test_all_families(self):
@@ -139,10 +155,12 @@ class Generate(ProgramTest):
         self.assertEqual((dense["model"], sparse["model"]), ("dense", str(packed)))
         self.assertEqual(dense["decode_speedup"], 1)
         self.assertGreater(sparse["decode_speedup"], 0)
+        self.assertEqual([sum(m["prompt_kernels"].values()) for m in (dense, sparse)], [29, 29])
         self.assertLess(sparse["file_bytes"], dense["file_bytes"])
         self.assertEqual(dense["file_bytes"], sum(p.stat().st_size for p in MODEL.glob("*.safetensors")))
         run = self.expect(DONE, "bench", MODEL, *options, "--beside", packed, env=env)
         self.assertRegex(run.stdout, rf"(?m)^{packed} +[\d.]+ MB .* tokens/s *$")
+        self.assertRegex(run.stdout, rf"(?m)^{MODEL}: one token 29 x plain_\w+; 512 tokens( \d+ x \w+)+$")
         self.assertRegex(run.stdout, rf"(?m)^{MODEL} +8\.4 MB .* tokens/s +[\d.]+ ±\d+%$")
         for code, part, *arguments in (
             (USAGE, "--rounds 0", "--rounds", 0),

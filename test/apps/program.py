@@ -21,6 +21,9 @@ TIMEOUT = 300
 
 DONE, FAILED, USAGE, REFUSED, MISMATCH, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
+CPUINFO = pathlib.Path("/proc/cpuinfo")
+HAS_BF16 = CPUINFO.exists() and " avx512_bf16 " in CPUINFO.read_text() + " "
+
 needs_shared = unittest.skipUnless(SHARED, "PRUNE_SHARED is not set")
 
 

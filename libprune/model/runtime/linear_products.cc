@@ -84,6 +84,7 @@ std::unique_ptr<LinearProduct> LinearProducts::make_packed(const PackedWeight& w
                       .tuning = options_.tuning});
   ++prepared_.packed;
   ++prepared_.kernels[layer.kernel_name(1)];
+  ++prepared_.prompt_kernels[layer.kernel_name(kPromptRows)];
   prepared_.bytes += layer.bytes();
   prepared_.in_place += layer.in_place_bytes();
   return std::make_unique<SparseProduct>(std::move(layer));
@@ -109,6 +110,7 @@ std::unique_ptr<LinearProduct> LinearProducts::make_dense(const std::string& nam
       {.rounding = options_.rounding, .dense_from = options_.dense_from, .tuning = options_.tuning});
   ++prepared_.dense;
   ++prepared_.kernels[layer.kernel_name(1)];
+  ++prepared_.prompt_kernels[layer.kernel_name(kPromptRows)];
   return std::make_unique<PlainProduct>(std::move(owned), std::move(layer));
 }
 

@@ -26,12 +26,16 @@ struct RuntimeOptions {
   TuningTable* tuning = nullptr;  // nullptr: TuningTable::of_user()
 };
 
+// As many rows of X as a prompt usually brings at once.
+inline constexpr int64_t kPromptRows = 512;
+
 struct PreparedWeights {
   int64_t packed = 0;                      // layers on sparse kernels
   int64_t dense = 0;                       // others
   size_t bytes = 0;                        // memory of rearranged or converted weights
   size_t in_place = 0;                     // bytes of weights that are read from the file, token by token
   std::map<std::string, int64_t> kernels;  // what one row of X runs on, and in how many layers
+  std::map<std::string, int64_t> prompt_kernels;  // what kPromptRows run on
 };
 
 // Keeps references to its arguments. The products read the checkpoint's files; it must outlive them.

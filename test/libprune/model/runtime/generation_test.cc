@@ -5,6 +5,8 @@
 
 #include <gmock/gmock.h>
 
+#include "kernels/sparse/isa.h"
+#include "libprune/model/crossover.h"
 #include "libprune/model/magnitude_pass.h"
 #include "libprune/model/pack_checkpoint.h"
 #include "libprune/model/runtime/session.h"
@@ -148,6 +150,7 @@ struct PackedCase {
   Pattern pattern;
   double sparsity;
   PackedFormat format;
+  StoredValues values = StoredValues::kPlain;
 };
 
 // The 4m model pruned, and packed.
@@ -159,7 +162,7 @@ struct Twins {
     prune.sparsity = c.sparsity;
     prune_by_magnitude(original, plan_pruning(original, prune), folder / "pruned", {}, {});
     dense.emplace(folder / "pruned");
-    pack_checkpoint(*dense, {.request = {.format = c.format}}, folder / "packed", {}, {});
+    pack_checkpoint(*dense, {.request = {.format = c.format}, .values = c.values}, folder / "packed", {}, {});
     packed.emplace(folder / "packed");
   }
   TempFolder folder;
@@ -210,6 +213,26 @@ TEST(Generation, PreparedWeightsAreCounted) {
   EXPECT_EQ(packed.prepared().dense, 1);
   EXPECT_EQ(dense.prepared().in_place - packed.prepared().in_place, 2 * 3145728U);
   EXPECT_GT(packed.prepared().bytes, 3145728U);
+}
+
+// Dense products never, so that no measurement decides what a prompt runs on.
+TEST(Generation, Int8InputsReachEveryPackedLayer) {
+  constexpr uint32_t kNeeds = kernels::isa::kAvx512 | kernels::isa::kAvx512Bf16;
+  if (!kernels::isa::runs_on(kNeeds, kernels::isa::supported())) GTEST_SKIP() << "no AVX-512 BF16";
+  for (const PackedCase& c : {PackedCase{NM{2, 4}, 0.5, PackedFormat::kNm, StoredValues::kInt8},
+                              {Block{16, 16}, 0.5, PackedFormat::kBsr, StoredValues::kInt8}}) {
+    SCOPED_TRACE(name(c.format));
+    const Twins twins(c);
+    const auto layers_in_bytes = [&](bool int8_inputs) {
+      const PreparedDecoder model(*twins.packed, {.int8_inputs = int8_inputs, .dense_from = kNever});
+      int64_t layers = 0;
+      for (const auto& [kernel, count] : model.prepared().prompt_kernels)
+        layers += kernel.find("_bytes_") != std::string::npos ? count : 0;
+      return layers;
+    };
+    EXPECT_EQ(layers_in_bytes(true), 28);
+    EXPECT_EQ(layers_in_bytes(false), 0);
+  }
 }
 
 }  // namespace
