@@ -14,7 +14,7 @@ constexpr int64_t kPanelBudget = int64_t{8} << 20;
 constexpr int64_t kInputsTogether = 4;
 // Inputs packed per unit of parallel work: a multiple of those.
 constexpr int64_t kPackDepth = 256;
-// Panels that share a staged chunk: their tiles fit the second-level cache beside it.
+// Panels that share a segment of a chunk: their tiles fit the second-level cache beside it.
 constexpr int64_t kPanelsTogether = 4;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -39,7 +39,7 @@ int64_t ManyRows::thread_bytes(int64_t panels) const {
 }
 
 int64_t ManyRows::panels_together(int64_t count) const {
-  return stages() ? std::min(count, kPanelsTogether) : 1;
+  return stages() || segments() > 1 ? std::min(count, kPanelsTogether) : 1;
 }
 
 // As few panels as the kernel allows, of nearly equal width.

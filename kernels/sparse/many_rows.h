@@ -48,8 +48,9 @@ class ManyRows : public Layout {
   int64_t chunks() const { return (rows_ + chunk_rows_ - 1) / chunk_rows_; }
   size_t frame_bytes() const { return scales_.size() * sizeof(float); }
 
-  // Where it stages(), a thread multiplies a chunk with several panels, one segment of its inputs after the
-  // other, and calls stage() before each, which may rearrange those weights in its scratch memory.
+  // Where a chunk has segments or stages(), a thread multiplies it with several panels, one segment of its
+  // inputs after the other. It calls stage() before each, which may rearrange those weights in its scratch
+  // memory.
   virtual bool stages() const { return false; }
   virtual int64_t segments() const { return 1; }
   virtual void stage(int64_t /*chunk*/, int64_t /*segment*/, void* /*scratch*/) const {}

@@ -179,7 +179,7 @@ TEST_P(InPlaceKernelTest, ScalesOfGroups) {
   }
 }
 
-// Blocks of twelve groups and what is left of them, one and several panels, groups of them and chunks, rows
+// Blocks of groups and what is left of them, one and several panels, groups of them, chunks and segments, rows
 // without partner.
 TEST_P(SixPairsKernelTest, TwoOfFour) {
   if (contains(GetParam().name, "bitmask")) GTEST_SKIP() << "takes bitmasks";
@@ -194,8 +194,11 @@ TEST_P(SixPairsKernelTest, TwoOfFour) {
     EXPECT_LT(prepare(packed.view, options_).own_bytes(), 600U);
     ASSERT_NO_FATAL_FAILURE(check_integers(m, packed.view, 65));
   }
-  const TestMatrix two_chunks = random_matrix(259, 100, type, {.keep = 2, .group = 4}, rng_);
-  ASSERT_NO_FATAL_FAILURE(check_all(two_chunks, PackedNm(two_chunks, 2, 4).view, {33, 520}));
+  const TestMatrix two_chunks = random_matrix(259, 1100, type, {.keep = 2, .group = 4}, rng_);
+  for (const bool in_place : {false, true}) {
+    options_.in_place = in_place;
+    ASSERT_NO_FATAL_FAILURE(check_all(two_chunks, PackedNm(two_chunks, 2, 4).view, {33, 260}));
+  }
 }
 
 TEST_P(SixPairsKernelTest, ScalesOfGroups) {

@@ -37,6 +37,7 @@ struct BlockShape {
   static_assert(kPairBytes == int64_t{1} << kPairShift);
 };
 
+using Nm24Shape = BlockShape<Bf16Input, /*Columns=*/64, /*Groups=*/16>;
 using Bf16Shape = BlockShape<Bf16Input, /*Columns=*/128, /*Groups=*/12>;
 using ByteShape = BlockShape<ByteInput, /*Columns=*/128, /*Groups=*/24>;
 
@@ -83,6 +84,12 @@ PRUNE_INLINE void multiply_pair(__m512i w, const char* pair, __m512 (&acc)[NV]) 
             : "+v"(acc[v])
             : "m"(*reinterpret_cast<const __m512i*>(pair + 64 * v)), "v"(w));
   }
+}
+
+// Lane I of every 128 bits to all four.
+template <int I>
+PRUNE_INLINE __m512i spread_lane(__m512i four) {
+  return _mm512_shuffle_epi32(four, static_cast<_MM_PERM_ENUM>(I * 0x55));
 }
 
 template <int NV>

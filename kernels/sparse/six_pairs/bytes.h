@@ -30,13 +30,9 @@ PRUNE_INLINE void stage_nibbles(const uint8_t* indices, int64_t groups, StagedBy
   }
 }
 
-// Four 32-bit lanes to all, and one of them to all.
+// Four 32-bit lanes to all.
 PRUNE_INLINE __m512i load_four_lanes(const int8_t* p) {
   return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
-}
-template <int I>
-PRUNE_INLINE __m512i spread_lane(__m512i four) {
-  return _mm512_shuffle_epi32(four, static_cast<_MM_PERM_ENUM>(I * 0x55));
 }
 
 struct ByteFormat {

@@ -49,7 +49,7 @@ struct Blocks {
 };
 
 // Chunks are a multiple of this.
-inline constexpr int64_t kRowsTogether = 4;
+inline constexpr int64_t kRowsTogether = 8;
 
 template <class Rows>
 struct SixPairsKernel {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/sparse/simd/column_scales.h"
+#include "kernels/sparse/simd/prefetch.h"
 #include "kernels/sparse/six_pairs/block.h"
 
 namespace prune::kernels {
@@ -90,33 +91,31 @@ PRUNE_INLINE uint64_t place_of(uint64_t word, int g) {
   return (up > 0 ? word << (up > 0 ? up : 0) : word >> (up > 0 ? 0 : -up)) & uint64_t{15} << Shift;
 }
 
-// A block of the staged rows: the pairs of each, then the indices of each. The line behind it keeps blocks
-// from meeting in the same sets of the cache.
-struct StagedPairs {
-  uint32_t pairs[16];
+// What kRowsTogether rows keep of a block.
+struct alignas(64) StagedRows {
+  uint32_t pairs[kRowsTogether][16];
+  uint64_t indices[kRowsTogether];
 };
 
 template <class Values>
 struct Nm24Format {
-  using Shape = Bf16Shape;
+  using Shape = Nm24Shape;
   using Places = NibblePlaces<Shape::kGroups>;
   static constexpr int64_t kGroups = Shape::kGroups;
   static constexpr int64_t kChunkRows = 256;
-  // All: a few wide strips of a row at a time are slower to read than what is staged is to read again.
-  static constexpr int64_t kSegmentBlocks = int64_t{1} << 32;
+  // What is staged of them stays in the second-level cache beside the sums of all panels.
+  static constexpr int64_t kSegmentBlocks = 16;
   static constexpr int64_t kStateBytes = 0;  // before the staged blocks
 
-  static int64_t block_bytes(int64_t rows) {
-    return rows * static_cast<int64_t>(sizeof(StagedPairs)) + (rows * 8 + 63) / 64 * 64 + 64;
-  }
+  // The line behind it keeps blocks from meeting in the same sets of the cache.
+  static int64_t block_bytes(int64_t rows) { return rows / kRowsTogether * int64_t{sizeof(StagedRows)} + 64; }
 
   static void stage(const Nm24Rows& w, const Blocks& blocks, void* staged) {
     const int64_t rows = (w.rows + kRowsTogether - 1) / kRowsTogether * kRowsTogether;
     for (int64_t r = 0; r < rows; ++r) {
       // The last one again fills up.
-      stage_row(w, blocks, r < w.rows ? r : w.rows - 1, rows,
-                static_cast<char*>(staged) + r * sizeof(StagedPairs),
-                static_cast<char*>(staged) + rows * sizeof(StagedPairs) + r * sizeof(uint64_t));
+      stage_row(w, blocks, r < w.rows ? r : w.rows - 1, r % kRowsTogether, block_bytes(rows),
+                static_cast<StagedRows*>(staged) + r / kRowsTogether);
     }
   }
 
@@ -126,27 +125,32 @@ struct Nm24Format {
 
   template <int NV>
   static void multiply_block(const char* staged, int64_t rows, const char* block, float* tile) {
-    constexpr int kRows = NV <= 4 ? 4 : 2;  // enough sums that none waits for the one before
-    const auto* pairs = reinterpret_cast<const StagedPairs*>(staged);
-    const auto* indices = reinterpret_cast<const uint64_t*>(pairs + rows);
-    for (int64_t r = 0; r < rows; r += kRows)
-      multiply_rows<kRows, NV>(pairs + r, indices + r, block, tile + r * Shape::kColumns);
+    constexpr int kRows = NV <= 2 ? 8 : 4;  // enough sums that none waits for the one before
+    const auto* eight = reinterpret_cast<const StagedRows*>(staged);
+    for (int64_t r = 0; r < rows; r += kRowsTogether, ++eight) {
+      prefetch_ahead(eight->indices);
+      for (int64_t i = 0; i < kRowsTogether; i += kRows)
+        multiply_rows<kRows, NV>(*eight, i, block, tile + (r + i) * Shape::kColumns);
+    }
   }
 
  private:
-  static void stage_row(const Nm24Rows& w, const Blocks& blocks, int64_t row, int64_t rows, char* pairs,
-                        char* words) {
+  static constexpr int64_t kRowsAhead = 4;
+
+  static void stage_row(const Nm24Rows& w, const Blocks& blocks, int64_t row, int64_t place, int64_t distance,
+                        StagedRows* to) {
     const char* values = static_cast<const char*>(w.values) + row * (w.cols / 2 * Values::kBytes);
     const uint8_t* indices = w.indices + row * w.index_bytes;
     const ColumnScales scales = scales_of(w, row);
     for (int64_t b = blocks.first; b < blocks.first + blocks.count; ++b) {
       const int64_t left = w.cols / 4 - b * kGroups, groups = left < kGroups ? left : kGroups;
-      _mm512_store_si512(pairs, Values::load(values + b * (2 * kGroups * Values::kBytes), 2 * groups, scales,
-                                             b * Shape::kInputs));
-      const uint64_t word = load_indices(indices + b * Shape::kMarkBytes, groups);
-      __builtin_memcpy(words, &word, sizeof word);
-      pairs += block_bytes(rows);
-      words += block_bytes(rows);
+      // Strips of rows are too short to be foreseen.
+      __builtin_prefetch(values + (b * 2 * kGroups + kRowsAhead * w.cols / 2) * Values::kBytes);
+      __builtin_prefetch(indices + b * Shape::kMarkBytes + kRowsAhead * w.index_bytes);
+      _mm512_store_si512(to->pairs[place], Values::load(values + b * (2 * kGroups * Values::kBytes),
+                                                        2 * groups, scales, b * Shape::kInputs));
+      to->indices[place] = load_indices(indices + b * Shape::kMarkBytes, groups);
+      to = reinterpret_cast<StagedRows*>(reinterpret_cast<char*>(to) + distance);
     }
   }
 
@@ -154,11 +158,8 @@ struct Nm24Format {
   static PRUNE_INLINE uint64_t load_indices(const uint8_t* p, int64_t groups) {
     uint64_t word = 0x4444444444444444;
     if (groups == kGroups) {
-      uint32_t first;
-      uint16_t last;
-      __builtin_memcpy(&first, p, sizeof first);
-      __builtin_memcpy(&last, p + sizeof first, sizeof last);
-      return first | uint64_t{last} << 32;
+      __builtin_memcpy(&word, p, sizeof word);
+      return word;
     }
     for (int64_t g = 0; g < groups; ++g) {
       const uint64_t nibble = p[g / 2] >> (g % 2 * 4) & 15;
@@ -169,29 +170,47 @@ struct Nm24Format {
 
   // Weights are spread from a register, and addresses cut from one: the slots of loads go to the block.
   template <int R, int NV>
-  static PRUNE_INLINE void multiply_rows(const StagedPairs* weights, const uint64_t* indices,
-                                         const char* block, float* tile) {
+  static PRUNE_INLINE void multiply_rows(const StagedRows& rows, int64_t first, const char* block,
+                                         float* tile) {
     __m512i pairs[R];
-    uint64_t word[R];
+    uint64_t words[R];
     __m512 acc[R][NV];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      pairs[r] = _mm512_load_si512(weights + r);
-      word[r] = indices[r];
+      pairs[r] = _mm512_load_si512(rows.pairs[first + r]);
+      words[r] = rows.indices[first + r];
+      prefetch_ahead(rows.pairs[first + r]);
       load_sums(tile + r * Shape::kColumns, acc[r]);
     }
-#pragma GCC unroll 12
-    for (int g = 0; g < kGroups; ++g) {
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) {
-        multiply_pair(
-            _mm512_permutexvar_epi32(_mm512_set1_epi32(g), pairs[r]),
-            block + g * Places::kDistance * Shape::kPairBytes + place_of<Shape::kPairShift>(word[r], g),
-            acc[r]);
-      }
-    }
-#pragma GCC unroll 4
+    multiply_four_groups<0>(pairs, words, block, acc);
+    multiply_four_groups<1>(pairs, words, block, acc);
+    multiply_four_groups<2>(pairs, words, block, acc);
+    multiply_four_groups<3>(pairs, words, block, acc);
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) store_sums(acc[r], tile + r * Shape::kColumns);
+  }
+
+  // Shuffles within 128 bits find a port besides those of the products; others take one of theirs.
+  template <int Q, int R, int NV>
+  static PRUNE_INLINE void multiply_four_groups(const __m512i (&pairs)[R], const uint64_t (&words)[R],
+                                                const char* block, __m512 (&acc)[R][NV]) {
+    __m512i four[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) four[r] = _mm512_shuffle_i32x4(pairs[r], pairs[r], Q * 0x55);
+    const auto multiply_group = [&]<int I>() __attribute__((always_inline)) {
+      constexpr int kGroup = 4 * Q + I;
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        multiply_pair(spread_lane<I>(four[r]),
+                      block + kGroup * Places::kDistance * Shape::kPairBytes +
+                          place_of<Shape::kPairShift>(words[r], kGroup),
+                      acc[r]);
+      }
+    };
+    multiply_group.template operator()<0>();
+    multiply_group.template operator()<1>();
+    multiply_group.template operator()<2>();
+    multiply_group.template operator()<3>();
   }
 };
 

@@ -11,11 +11,11 @@
 namespace prune::kernels {
 namespace {
 
+int64_t round_up_rows(int64_t rows) { return (rows + kRowsTogether - 1) / kRowsTogether * kRowsTogether; }
+
 // Rows that share a block of pairs: enough to pay for making it, few enough that their sums stay in the
 // second-level cache and that every thread has some.
-int64_t choose_chunk_rows(int64_t rows, int64_t most) {
-  return std::min(most, (rows + kRowsTogether - 1) / kRowsTogether * kRowsTogether);
-}
+int64_t choose_chunk_rows(int64_t rows, int64_t most) { return std::min(most, round_up_rows(rows)); }
 
 int64_t scales_stride(const Weights& w) { return w.scale_group == 0 ? 0 : scales_per_row(w); }
 
@@ -78,14 +78,20 @@ class SixPairs final : public ManyRows {
   }
   int64_t block_count() const { return blocks_of(weights_, kernel_); }
   Blocks blocks_in(int64_t segment) const {
-    if (!in_place_) return {0, block_count()};
     const int64_t step = segment_blocks(weights_, kernel_), first = segment * step;
     return {first, std::min(step, block_count() - first)};
   }
 
+  // Of a chunk that was staged once, from a block on.
+  const char* staged_blocks(int64_t chunk, int64_t first) const {
+    const int64_t rows = round_up_rows(rows_in(chunk));
+    return staged_.as<char>() + chunk * kernel_.staged_bytes(chunk_rows_, block_count()) +
+           kernel_.staged_bytes(rows, first) - kernel_.staged_bytes(rows, 0);
+  }
+
   bool stages() const override { return in_place_; }
   int64_t segments() const override {
-    if (!in_place_ || block_count() == 0) return 1;
+    if (block_count() == 0) return 1;
     const int64_t step = segment_blocks(weights_, kernel_);
     return (block_count() + step - 1) / step;
   }
@@ -95,9 +101,8 @@ class SixPairs final : public ManyRows {
   }
   void multiply(int64_t chunk, int64_t segment, const void* panel, int64_t columns, float* tile,
                 void* scratch) const override {
-    const char* staged = in_place_
-                             ? static_cast<const char*>(scratch) + kernel_.block_bytes
-                             : staged_.as<char>() + chunk * kernel_.staged_bytes(chunk_rows_, block_count());
+    const char* staged = in_place_ ? static_cast<const char*>(scratch) + kernel_.block_bytes
+                                   : staged_blocks(chunk, blocks_in(segment).first);
     kernel_.multiply(rows_in(chunk), weights_.cols, blocks_in(segment), staged, panel, columns, tile,
                      scratch);
   }
