@@ -41,7 +41,8 @@ CommandLine make_pack_line() {
       "  bsr       blocks: 32 bits a kept block\n"
       "\nExamples:\n  prune pack Llama-3-8B-2of4 -o Llama-3-8B-packed\n  prune pack Llama-3-8B-2of4 --values "
       "int8 --group 128\n  prune pack pruned --format bsr "
-      "--pattern 16x16\n");
+      "--pattern 16x16\n  prune pack Llama-3-8B --prune 2:4 --values int8 --rounding calibrated --calib "
+      "text.jsonl\n");
   line.positional("model");
   line.options()("format", po::value<std::string>()->default_value("smallest")->value_name("F"), "see below")(
       "pattern,p", po::value<std::string>()->value_name("P"),
@@ -54,6 +55,11 @@ CommandLine make_pack_line() {
   line.options()("rounding", po::value<std::string>()->default_value("nearest")->value_name("R"),
                  "of int8 values: nearest, or calibrated, where later weights of a row make up for the "
                  "rounding of earlier ones on the text of --calib (GPTQ)")(
+      "prune", po::value<std::string>()->value_name("P"),
+      "with calibrated rounding: prune the weights to this pattern (2:4, unstructured, 16x16) in the sweep "
+      "that rounds them, so that later ones make up for both (SparseGPT)")(
+      "sparsity,s", po::value<double>()->value_name("S"),
+      "with --prune: the share of the weights that become zero; N:M says it itself")(
       "calib", po::value<std::string>()->value_name("FILE"),
       "text that the model is run on: .jsonl, .txt, or token ids as .npy or .safetensors")(
       "samples", po::value<int64_t>()->default_value(128)->value_name("N"), "sequences of it")(
@@ -93,13 +99,18 @@ ValueRounding parse_rounding(const std::string& text) {
 void read_rounding(const CommandLine& line, PackOptions& options) {
   options.rounding = parse_rounding(line.text("rounding"));
   if (options.rounding == ValueRounding::kNearest) {
-    for (const char* name : {"calib", "samples", "seqlen", "damping", "memory"}) {
+    for (const char* name : {"prune", "sparsity", "calib", "samples", "seqlen", "damping", "memory"}) {
       if (line.has(name)) throw_usage(fmt::format("--{} goes with --rounding calibrated", name));
     }
     return;
   }
   if (options.values != StoredValues::kInt8) throw_usage("--rounding calibrated goes with --values int8");
   if (!line.has("calib")) throw_usage("--rounding calibrated needs --calib FILE, text to run the model on");
+  if (const auto pattern = line.maybe_text("prune")) {
+    options.pruning = {parse_pattern(*pattern), line.maybe_number("sparsity")};
+  } else if (line.has("sparsity")) {
+    throw_usage("--sparsity goes with --prune");
+  }
   options.calibration.file = line.text("calib");
   options.calibration.samples = line.get<int64_t>("samples");
   options.calibration.length = line.maybe<int64_t>("seqlen");
@@ -146,7 +157,7 @@ void add_row(Table& table, const std::string& name, const std::vector<const Pack
 }
 
 // Of calibrated rounding: the mean over the weights.
-std::string error_text(const PackReport& report) {
+std::string error_text(const PackReport& report, bool has_pruned) {
   double sum = 0;
   int64_t count = 0;
   for (const PackedTensorReport& tensor : report.tensors) {
@@ -155,8 +166,8 @@ std::string error_text(const PackReport& report) {
     ++count;
   }
   if (count == 0) return "";
-  return fmt::format("\nrounding changes the layers' outputs by {:.2e} of their square, on average\n",
-                     sum / double(count));
+  return fmt::format("\n{} changes the layers' outputs by {:.2e} of their square, on average\n",
+                     has_pruned ? "pruning and rounding" : "rounding", sum / double(count));
 }
 
 std::string pack_table(const PackReport& report) {
@@ -234,8 +245,8 @@ int pack_command(const Arguments& arguments) {
   if (line.flag("json")) {
     fmt::print("{}", json_text(to_json(report)));
   } else {
-    fmt::print("{}{}\nwritten to {} in {:.1f} s\n", pack_table(report), error_text(report), report.output,
-               report.seconds);
+    fmt::print("{}{}\nwritten to {} in {:.1f} s\n", pack_table(report),
+               error_text(report, options.pruning.has_value()), report.output, report.seconds);
   }
   return kDone;
 }

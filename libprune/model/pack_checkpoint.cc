@@ -56,20 +56,29 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
   return std::as_bytes(std::span(values));
 }
 
-// Writes the components of a packed weight as tensors first, first + 1, ... of the file.
-// Values that calibration rounded are given as `rounded`.
+// A weight on its way into a packed one.
 template <class T>
-void write_packed(const PackedWeight& weight, ConstView<T> dense, const ConstView<T>* rounded,
-                  SafetensorsWriter& writer, size_t first) {
+struct PackingSource {
+  ConstView<T> places;  // whose zeros are not stored, and whose values are
+  // Of int8, where calibration rounded: these values instead of the nearest, and their scales.
+  std::optional<ConstView<T>> values = {};
+  ScaleGrid scales = {};
+};
+
+// Writes the components of a packed weight as tensors first, first + 1, ... of the file.
+template <class T>
+void write_packed(const PackedWeight& weight, const PackingSource<T>& source, SafetensorsWriter& writer,
+                  size_t first) {
+  const ConstView<T>& dense = source.places;
   const auto put = [&](auto&... component) {
     size_t index = first;
     (writer.write(index++, 0, bytes_of(component)), ...);
   };
   const auto put_values = [&](const auto& p, const auto&... places) {
     if (weight.values == StoredValues::kPlain) return put(p.values, places...);
-    const ScaleGrid scales = find_scales(dense, weight.scale_group);
+    const ScaleGrid scales = source.values ? source.scales : find_scales(dense, weight.scale_group);
     const std::vector<int8_t> values =
-        (rounded == nullptr ? quantize(p, scales) : quantize(p, scales, *rounded)).values;
+        (source.values ? quantize(p, scales, *source.values) : quantize(p, scales)).values;
     put(values, places..., scales.values);
   };
   switch (weight.format) {
@@ -113,6 +122,14 @@ class ShardPacker {
                                [&](const TensorInfo& tensor) { return selection_.choose(tensor).chosen; });
   }
 
+  // The weights to choose forms for: what calibration pruned and rounded takes the place of the shard's own.
+  void add_weights(std::set<std::string>& names) const {
+    for (const TensorInfo& tensor : shard_.tensors()) {
+      if (selection_.choose(tensor).chosen) names.insert(tensor.name);
+    }
+  }
+  void take_rounded(CalibratedRounding* rounding) { rounding_ = rounding; }
+
   // Decides what becomes of every tensor.
   void choose_all(ProgressCounter& progress) {
     if (!choices_.empty()) return;
@@ -138,8 +155,7 @@ class ShardPacker {
     }
   }
 
-  nlohmann::json run(const std::filesystem::path& to, ProgressCounter& progress,
-                     CalibratedRounding* rounding) {
+  nlohmann::json run(const std::filesystem::path& to, ProgressCounter& progress) {
     choose_all(progress);
     std::vector<TensorInfo> tensors;
     std::vector<OutputTensor> outputs;
@@ -160,7 +176,7 @@ class ShardPacker {
     SafetensorsWriter writer(to, std::move(tensors), std::move(metadata));
     parallel_for(
         outputs.size(), options_.threads, [&](size_t i) { return packing_bytes(outputs[i].input); },
-        [&](size_t i) { write(outputs[i], writer, progress, rounding); });
+        [&](size_t i) { write(outputs[i], writer, progress); });
     writer.finish();
     nlohmann::json note = shard_note(writer);
     note["report"] = report_json();
@@ -168,6 +184,12 @@ class ShardPacker {
   }
 
  private:
+  // A tensor whose zeros decide its form.
+  std::span<const std::byte> pruned(const TensorInfo& tensor, bool is_weight) const {
+    const bool is_rounded = is_weight && options_.pruning && rounding_ != nullptr;
+    return is_rounded ? rounding_->rounded(tensor.name) : shard_.data(tensor);
+  }
+
   // What looking at a tensor and packing it hold at most.
   size_t reading_bytes(size_t i) const {
     const TensorInfo& tensor = shard_.tensors()[order_[i]];
@@ -197,7 +219,7 @@ class ShardPacker {
     base.orientation = selected.orientation;
     base.shard = shard_number_;
     visit_dtype(tensor.dtype, [&]<class T>() {
-      const WeightMatrix<T> weights(shard_.data(tensor), tensor.shape[0], tensor.shape[1], base.orientation);
+      const WeightMatrix<T> weights(pruned(tensor, true), tensor.shape[0], tensor.shape[1], base.orientation);
       const SparsityProfile zeros = profile<T>(weights.view(), options_.request.block_candidates());
       base.out = zeros.out;
       base.in = zeros.in;
@@ -253,7 +275,7 @@ class ShardPacker {
     visit_dtype(tensor.dtype, [&]<class T>() {
       using Wide = std::conditional_t<std::is_same_v<T, bf16>, bf16, float>;
       const std::function<Matrix<Wide>()> weights = [&] {
-        const WeightMatrix<T> stored(shard_.data(tensor), tensor.shape[0], tensor.shape[1],
+        const WeightMatrix<T> stored(pruned(tensor, true), tensor.shape[0], tensor.shape[1],
                                      first.weight.orientation);
         return Matrix<Wide>(stored.view().template cast<Wide>());
       };
@@ -284,33 +306,40 @@ class ShardPacker {
                 ": prune it to that pattern first, or use --format smallest");
   }
 
-  void write(const OutputTensor& output, SafetensorsWriter& writer, ProgressCounter& progress,
-             CalibratedRounding* rounding) {
+  void write(const OutputTensor& output, SafetensorsWriter& writer, ProgressCounter& progress) {
     check_interrupted();
     const TensorInfo& tensor = shard_.tensors()[order_[output.input]];
     Choice& choice = choices_[output.input];
-    if (!choice.packed) {
-      writer.write(output.first_output, 0, shard_.data(tensor));
+    const bool is_rounded = rounding_ != nullptr && (choice.packed || (choice.is_weight && options_.pruning));
+    if (is_rounded) choice.report.output_error = rounding_->output_error(tensor.name);
+    if (choice.packed) {
+      write_weight(tensor, choice, writer, output.first_output);
     } else {
-      visit_dtype(tensor.dtype, [&]<class T>() {
-        const WeightMatrix<T> weights(shard_.data(tensor), tensor.shape[0], tensor.shape[1],
-                                      choice.packed->weight.orientation);
-        std::optional<WeightMatrix<T>> rounded;
-        if (rounding != nullptr) {
-          rounded.emplace(rounding->rounded(tensor.name), tensor.shape[0], tensor.shape[1],
-                          choice.packed->weight.orientation);
-          choice.report.output_error = rounding->output_error(tensor.name);
-        }
-        const ConstView<T> rounded_view = rounded ? rounded->view() : weights.view();
-        with_place_in_errors(shard_, tensor, choice.packed->weight.orientation, [&] {
-          write_packed<T>(choice.packed->weight, weights.view(), rounded ? &rounded_view : nullptr, writer,
-                          output.first_output);
-        });
-      });
-      if (rounding != nullptr) rounding->done_with(tensor.name);
+      writer.write(output.first_output, 0, pruned(tensor, choice.is_weight));
     }
+    if (is_rounded) rounding_->done_with(tensor.name);
     shard_.map().done_with(shard_.data_start() + tensor.begin, tensor.size_bytes());
     progress.add(tensor.size_bytes(), tensor.name);
+  }
+
+  void write_weight(const TensorInfo& tensor, const Choice& choice, SafetensorsWriter& writer,
+                    size_t first) const {
+    const PackedWeight& weight = choice.packed->weight;
+    visit_dtype(tensor.dtype, [&]<class T>() {
+      const auto matrix = [&](std::span<const std::byte> bytes) {
+        return WeightMatrix<T>(bytes, tensor.shape[0], tensor.shape[1], weight.orientation);
+      };
+      const WeightMatrix<T> own = matrix(shard_.data(tensor));
+      with_place_in_errors(shard_, tensor, weight.orientation, [&] {
+        if (rounding_ == nullptr) return write_packed<T>(weight, {.places = own.view()}, writer, first);
+        const WeightMatrix<T> rounded = matrix(rounding_->rounded(tensor.name));
+        write_packed<T>(weight,
+                        {.places = options_.pruning ? rounded.view() : own.view(),
+                         .values = rounded.view(),
+                         .scales = rounding_->scales(tensor.name)},
+                        writer, first);
+      });
+    });
   }
 
   nlohmann::json report_json() const {
@@ -325,6 +354,7 @@ class ShardPacker {
   size_t shard_number_;
   const WeightSelection& selection_;
   const PackOptions& options_;
+  CalibratedRounding* rounding_ = nullptr;
   std::vector<size_t> order_;
   std::vector<Choice> choices_;
 };
@@ -343,23 +373,34 @@ std::vector<ShardPacker> make_packers(const Checkpoint& checkpoint, const Weight
 }
 
 void require_rounding(const PackOptions& options) {
-  if (options.rounding == ValueRounding::kNearest) return;
+  if (options.rounding == ValueRounding::kNearest) {
+    if (options.pruning) throw_usage("what is pruned while it is rounded needs calibrated rounding");
+    return;
+  }
   if (options.values != StoredValues::kInt8) throw_usage("calibrated rounding is of int8 values only");
   if (options.calibration.file.empty()) throw_usage("calibrated rounding needs --calib FILE");
 }
 
-// What calibration makes of all weights that will be packed; nothing where there are none.
+// What calibration makes of all weights that will be packed, or where it prunes of all that may be; nothing
+// where there are none.
 std::unique_ptr<CalibratedRounding> round_all(const Checkpoint& checkpoint, std::vector<ShardPacker>& packers,
                                               const PackOptions& options, const std::filesystem::path& folder,
                                               Repacking& repacking, const Progress& progress) {
   std::set<std::string> names;
   for (ShardPacker& packer : packers) {
-    packer.choose_all(repacking.progress());
-    packer.add_packed(names);
+    if (options.pruning) {
+      packer.add_weights(names);
+    } else {
+      packer.choose_all(repacking.progress());
+      packer.add_packed(names);
+    }
   }
   if (names.empty()) return nullptr;
-  return std::make_unique<CalibratedRounding>(checkpoint, names, options.scale_group, options.calibration,
-                                              options.threads, folder, progress);
+  auto rounding = std::make_unique<CalibratedRounding>(
+      checkpoint, names, options.scale_group, options.pruning.value_or(RoundedPruning()), options.calibration,
+      options.threads, folder, progress);
+  for (ShardPacker& packer : packers) packer.take_rounded(rounding.get());
+  return rounding;
 }
 
 void require_scale_group(const PackOptions& options) {
@@ -383,6 +424,10 @@ nlohmann::json options_json(const PackOptions& options) {
 nlohmann::json describe_packing(const Checkpoint& checkpoint, const PackOptions& options) {
   nlohmann::json job = describe_job("pack", checkpoint, options_json(options));
   if (options.rounding == ValueRounding::kNearest) return job;
+  if (options.pruning) {
+    job["pruning"] = {{"pattern", to_string(options.pruning->pattern)},
+                      {"sparsity", options.pruning->sparsity.value_or(-1)}};
+  }
   job["calibration"] = to_json(options.calibration);
   job["text"] = describe_file("", std::filesystem::absolute(options.calibration.file));
   return job;
@@ -410,7 +455,7 @@ PackReport pack_checkpoint(const Checkpoint& checkpoint, const PackOptions& opti
     const nlohmann::json note = repacking.shard(shard, [&](const auto& to) {
       if (options.rounding == ValueRounding::kCalibrated && rounding == nullptr)
         rounding = round_all(checkpoint, packers, options, output.parent_path(), repacking, progress);
-      return packers[shard].run(to, repacking.progress(), rounding.get());
+      return packers[shard].run(to, repacking.progress());
     });
     for (const auto& entry : note.at("report"))
       report.tensors.push_back(packed_tensor_report_from_json(entry));

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "libprune/io/staging.h"
-#include "libprune/model/calibrated/calibration_options.h"
+#include "libprune/model/calibrated/calibrated_rounding.h"
 #include "libprune/model/format_choice.h"
 #include "libprune/model/pack_report.h"
 #include "libprune/model/progress.h"
@@ -22,6 +22,8 @@ struct PackOptions {
   // Calibrated: of int8 values, with the text of `calibration`.
   ValueRounding rounding = ValueRounding::kNearest;
   CalibrationOptions calibration = {};
+  // With calibrated rounding: weights are pruned first, in the sweep that rounds them (SparseGPT).
+  std::optional<RoundedPruning> pruning = {};
   std::vector<std::string> include = {};  // these weights; empty: those the architecture names
   std::vector<std::string> exclude = {};
   int threads = 0;

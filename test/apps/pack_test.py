@@ -196,6 +196,26 @@ class Int8(PackTest):
         self.double_first_scale(shard_paths(self.packed)[0])
         self.assertIn("the weights that stayed need", self.expect(MISMATCH, "verify", self.packed, "--against", self.pruned).stdout)
 
+    def test_pruning_while_rounding(self):
+        """An unpruned model becomes a packed one whose outputs are about as near as those of SparseGPT's weights."""
+        text = ("--calib", SOURCE / "test/golden/docs-llama-4m.safetensors", "--samples", 2, "--seqlen", 64, "--threads", 1)
+        report = self.folder / "report.json"
+        for pattern, sparsity, format_name in (("2:4", 0.5, "nm"), ("unstructured", 0.6, "bitmask")):
+            self.expect(DONE, MODEL, "-o", self.pruned, "--pattern", pattern, "--sparsity", sparsity, "--method", "sparsegpt",
+                        "--report", report, "--force", *text)  # fmt: skip
+            errors = [t["error_after"] for t in json.loads(report.read_text())["tensors"] if t["pruned"]]
+            run = self.expect(DONE, "pack", MODEL, "-o", self.packed, "--prune", pattern, "--sparsity", sparsity, "--values", "int8",
+                              "--rounding", "calibrated", "--force", "--json", *text)  # fmt: skip
+            joint = [t["output_error"] for t in json.loads(run.stdout)["tensors"]]
+            self.assertEqual(len(joint), len(errors))
+            self.assertAlmostEqual(sum(joint) / sum(errors), 1, delta=0.03)
+            for path in shard_paths(self.packed):
+                for entry in packed_files.layout(safetensors_files.File(path).metadata).values():
+                    self.assertEqual((entry["format"], entry["rounding"]), (format_name, "calibrated"))
+            self.expect(DONE, "verify", self.packed, "--against", MODEL, "--updated")
+            self.unpack()
+            self.expect(DONE, "verify", self.dense, "--pattern", pattern, "--sparsity", sparsity)
+
     def double_first_scale(self, path):
         file = safetensors_files.File(path)
         name = next(n for n in file.names() if n.endswith(".scales"))
@@ -210,6 +230,10 @@ class Int8(PackTest):
         for part, *arguments in (("--calib", "--values", "int8", "--calib", golden),
                                  ("needs --calib", "--values", "int8", "--rounding", "calibrated"),
                                  ("--values int8", "--rounding", "calibrated", "--calib", golden),
+                                 ("--prune goes with", "--values", "int8", "--prune", "2:4"),
+                                 ("--sparsity goes with --prune", "--values", "int8", "--rounding", "calibrated", "--calib",
+                                  golden, "--sparsity", 0.5),
+                                 ("--rounding calibrated", "--prune", "2:4"),
                                  ("nearest or calibrated", "--values", "int8", "--rounding", "up")):  # fmt: skip
             run = self.expect(USAGE, "pack", self.pruned, "-o", self.packed, *arguments)
             self.assert_one_line(run.stderr, part)

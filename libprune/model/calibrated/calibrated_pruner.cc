@@ -362,8 +362,8 @@ void CalibratedPruner::prune_linear(Linear& linear, const InputMoments& moments,
   result.report.wanted_sparsity = task.sparsity;
   if (moments.tokens() == 0) result.report.note = "no token was routed here: inputs taken for equal";
   try {
-    prune_matrix(method_, task, stored(planned, result.bytes),
-                 view(linear.weight.data(), linear.out, linear.in), result.report);
+    result.scales = prune_matrix(method_, task, stored(planned, result.bytes),
+                                 view(linear.weight.data(), linear.out, linear.in), result.report);
   } catch (const Error& fault) {
     throw_input(quote_name(linear.weight_name) + ": " + fault.what());
   }

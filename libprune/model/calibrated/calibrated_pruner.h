@@ -35,6 +35,7 @@ namespace prune {
 struct PrunedTensor {
   std::span<std::byte> bytes;  // as the file will hold them
   TensorReport report;
+  ScaleGrid scales = {};  // of a method that rounds
 };
 
 class CalibratedPruner {

@@ -15,15 +15,16 @@
 namespace prune {
 namespace {
 
-// Nothing is pruned, so any pattern and a method with calibration will do.
+// The method is what a plan may name for rounding_method().
 PrunePlan plan_rounding(const Checkpoint& checkpoint, const std::set<std::string>& tensors,
-                        const CalibrationOptions& options, int threads) {
+                        const RoundedPruning& pruning, const CalibrationOptions& options, int threads) {
   if (threads > 0) omp_set_num_threads(threads);
   use_gemm_in_updates();
   PruneOptions all;
   all.method = "sparsegpt";
-  all.pattern = Unstructured{};
-  all.sparsity = 0;
+  all.pattern = pruning.pattern;
+  all.sparsity = pruning.sparsity;
+  all.skip_unfit = true;  // refused below
   std::ranges::transform(tensors, std::back_inserter(all.include), pattern_of_name);
   all.threads = threads;
   all.calibration = options;
@@ -33,16 +34,16 @@ PrunePlan plan_rounding(const Checkpoint& checkpoint, const std::set<std::string
 }  // namespace
 
 CalibratedRounding::CalibratedRounding(const Checkpoint& checkpoint, const std::set<std::string>& tensors,
-                                       Index scale_group, const CalibrationOptions& options, int threads,
+                                       Index scale_group, const RoundedPruning& pruning,
+                                       const CalibrationOptions& options, int threads,
                                        std::filesystem::path folder, const Progress& progress)
-    : plan_(plan_rounding(checkpoint, tensors, options, threads)),
+    : plan_(plan_rounding(checkpoint, tensors, pruning, options, threads)),
       pruner_(checkpoint, plan_, rounding_method(), scale_group, std::move(folder)) {
-  for (const std::string& tensor : tensors) {
-    const auto is_planned = [&](const PlannedTensor& planned) {
-      return planned.prune && checkpoint.tensor(planned.ref).name == tensor;
-    };
-    if (std::ranges::none_of(plan_.tensors, is_planned))
-      throw_input("tensor " + quote_name(tensor) + " can't be rounded with calibration: leave it out");
+  for (const PlannedTensor& planned : plan_.tensors) {
+    const std::string& tensor = checkpoint.tensor(planned.ref).name;
+    if (planned.prune || !tensors.contains(tensor)) continue;
+    throw_input("tensor " + quote_name(tensor) + " can't be rounded with calibration" +
+                (planned.reason.empty() ? "" : " (" + planned.reason + ")") + ": leave it out");
   }
   pruner_.run(progress);
 }

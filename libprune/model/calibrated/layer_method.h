@@ -9,6 +9,8 @@
 #include <prune/matrix.h>
 #include <prune/pattern.h>
 
+#include "libprune/model/scale_grid.h"
+
 namespace prune {
 
 struct LayerTask {
@@ -26,8 +28,9 @@ struct LayerTask {
 struct LayerResult {
   Matrix<float> weights;  // W' [out, in], +0 where pruned
   Mask mask;
-  double damping = 0;  // the one that worked; 0 where the method has none
-  int retries = 0;     // with ten times the damping each
+  double damping = 0;     // the one that worked; 0 where the method has none
+  int retries = 0;        // with ten times the damping each
+  ScaleGrid scales = {};  // of rounded weights
 };
 
 struct LayerMethod {
@@ -43,8 +46,9 @@ struct LayerMethod {
 
 // A method is a file <name>.cc beside this one, a declaration below, and a line in layer_method.cc.
 std::span<const LayerMethod> layer_methods();
-// None that prunes: the weights of W that are not 0 become int8 times the scales of find_scales(W), column
-// after column, and later weights make up for the rounding of earlier ones; zeros stay.
+// The weights of W that are not 0 become int8 times scales, column after column, and later weights make up
+// for the rounding of earlier ones. With a sparsity of 0 zeros stay, and the scales are those of W; with
+// another one SparseGPT prunes first, the scales are those of its weights, and later ones make up for both.
 const LayerMethod& rounding_method();
 // Null where the name is of no calibrated method.
 const LayerMethod* find_layer_method(std::string_view name);

@@ -47,8 +47,8 @@ void store_matrix(const StoredTensor& stored, View<float> weights, TensorReport&
   });
 }
 
-void prune_matrix(const LayerMethod& method, const LayerTask& task, const StoredTensor& stored,
-                  View<float> weights, TensorReport& report) {
+ScaleGrid prune_matrix(const LayerMethod& method, const LayerTask& task, const StoredTensor& stored,
+                       View<float> weights, TensorReport& report) {
   const auto start = std::chrono::steady_clock::now();
   LayerResult result = method.run(task);
   report.seconds = seconds_since(start);
@@ -60,6 +60,7 @@ void prune_matrix(const LayerMethod& method, const LayerTask& task, const Stored
   weights = result.weights;
   store_matrix(stored, weights, report);
   report.error_after = layer_error(detail::as_const(weights), task.dense, task.gram);
+  return std::move(result.scales);
 }
 
 }  // namespace prune

@@ -27,8 +27,8 @@ void store_matrix(const StoredTensor& stored, View<float> weights, TensorReport&
 // Runs the method on the task's dense weights, stores the result, and leaves it in `weights`. Fills the
 // report's counts, errors, damping and time. The errors are
 // ||X (W' - W)^T||^2 / ||X W^T||^2 for the pruned weights before and after the others were changed, the
-// latter rounded.
-void prune_matrix(const LayerMethod& method, const LayerTask& task, const StoredTensor& stored,
-                  View<float> weights, TensorReport& report);
+// latter rounded. Returns the scales of a method that rounds.
+ScaleGrid prune_matrix(const LayerMethod& method, const LayerTask& task, const StoredTensor& stored,
+                       View<float> weights, TensorReport& report);
 
 }  // namespace prune

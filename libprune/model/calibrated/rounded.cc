@@ -15,16 +15,40 @@ void round_to_nearest(const LayerTask& task, const ScaleGrid& scales, Matrix<flo
   }
 }
 
-LayerResult round_to_int8(const LayerTask& task) {
-  LayerResult result{.weights = task.dense, .mask = nonzero_mask(task.dense)};
-  const ScaleGrid scales = find_scales(task.dense, task.scale_group);
+update::SparsegptOptions sweep_options(const LayerTask& task) {
   update::SparsegptOptions options;
   options.damping = task.damping;
+  return options;
+}
+
+// The weights that the mask keeps, as multiples of the scales; those that go and what rounding takes are made
+// up for by later ones.
+LayerResult round_under_mask(const LayerTask& task, Mask mask, ScaleGrid scales) {
+  LayerResult result{.weights = task.dense, .mask = std::move(mask)};
+  update::SparsegptOptions options = sweep_options(task);
   options.rounding = {scales.values.data(), scales.per_row, task.scale_group, kLargestInt8};
   const update::SparsegptResult swept = update::sparsegpt(result.weights, task.gram, result.mask, options);
-  round_to_nearest(task, scales, result.weights);
   result.damping = swept.damping;
   result.retries = swept.retries;
+  result.scales = std::move(scales);
+  return result;
+}
+
+// The first sweep finds the mask, and how large weights become that make up for others: their scales must
+// reach as far. The second starts anew and makes up for pruning and rounding together.
+LayerResult prune_and_round(const LayerTask& task) {
+  Matrix<float> pruned = task.dense;
+  update::SparsegptResult swept =
+      update::sparsegpt(pruned, task.gram, task.pattern, task.sparsity, sweep_options(task));
+  return round_under_mask(task, std::move(swept.mask),
+                          find_scales(ConstView<float>(view(pruned)), task.scale_group));
+}
+
+LayerResult round_to_int8(const LayerTask& task) {
+  if (task.sparsity > 0) return prune_and_round(task);
+  LayerResult result =
+      round_under_mask(task, nonzero_mask(task.dense), find_scales(task.dense, task.scale_group));
+  round_to_nearest(task, result.scales, result.weights);
   return result;
 }
 

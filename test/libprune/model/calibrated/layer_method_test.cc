@@ -3,6 +3,7 @@
 #include <prune/gram.h>
 #include <prune/layer_error.h>
 
+#include "libprune/model/quantized_values.h"
 #include "test/libprune/include/calibration.h"
 
 namespace prune {
@@ -134,6 +135,37 @@ TEST(LayerMethod, ARightHandSideIsFollowed) {
     const Matrix<float> twice = method.run(task).weights;
     const double ratio = twice.cast<double>().norm() / once.cast<double>().norm();
     EXPECT_NEAR(ratio, 2, 0.05) << method.name;
+  }
+}
+
+// SparseGPT's mask, whole multiples of the scales, and outputs that are nearer than those of its weights
+// rounded afterwards.
+TEST(LayerMethod, PruningAndRoundingMakeUpForEachOther) {
+  const Layer layer = random_layer(1024, 64);
+  for (const Case& c : kCases) {
+    for (const Index group : {0, 32}) {
+      SCOPED_TRACE(to_string(c.pattern) + " group " + std::to_string(group));
+      LayerTask task = layer.task(rounding_method(), c.pattern, c.sparsity);
+      task.scale_group = group;
+      const LayerResult pruned = find_layer_method("sparsegpt")->run(task);
+      const LayerResult joint = rounding_method().run(task);
+      EXPECT_EQ(joint.mask, pruned.mask);
+      ASSERT_EQ(joint.scales.values, find_scales(ConstView<float>(view(pruned.weights)), group).values);
+      Matrix<float> nearest = pruned.weights;
+      for (Index i = 0; i < 1024; ++i) {
+        for (Index j = 0; j < 64; ++j) {
+          const float scale = joint.scales.at(i, j);
+          nearest(i, j) = scale * float(to_int8(pruned.weights(i, j), scale));
+          ASSERT_EQ(joint.weights(i, j), scale * float(to_int8(joint.weights(i, j), scale)))
+              << i << ", " << j;
+          ASSERT_TRUE(joint.mask(i, j) || joint.weights(i, j) == 0) << i << ", " << j;
+        }
+      }
+      // At 1:8 what rounding adds is lost beside what pruning does.
+      if (c.sparsity > 0.6) continue;
+      const double unrounded = layer.error(pruned.weights);
+      EXPECT_LT(layer.error(joint.weights) - unrounded, 0.8 * (layer.error(nearest) - unrounded));
+    }
   }
 }
 
