@@ -10,6 +10,7 @@
 
 #include "kernels/sparse/row_lists/kernel.h"
 #include "kernels/sparse/simd/panel.h"
+#include "kernels/sparse/simd/prefetch.h"
 
 namespace prune::kernels {
 namespace {
@@ -107,6 +108,12 @@ struct PairTile {
     }
   }
 
+  // The values and offsets of so many steps, some pairs before they are read.
+  PRUNE_INLINE void prefetch(int shared, int single) const {
+    for (int i = 0; i < shared + single; i += 4) prefetch_ahead(values + 4 * i);
+    for (int i = 0; i < shared + 2 * single; i += 16 / kPerEntry) prefetch_ahead(offsets + 2 * kPerEntry * i);
+  }
+
   PRUNE_INLINE void run_shared(const char* panel, int steps) {
     for (; steps != 0; --steps, offsets += 2 * kPerEntry, values += 4) {
       const auto w = V::load_four(values);
@@ -146,6 +153,7 @@ void multiply_lists(const ListStream& stream, const void* panel, float* tile) {
       // A share of the next block's panel comes nearer while this one is worked on.
       for (int64_t at = 0; at < share; at += 64) __builtin_prefetch(next + at);
       next += share;
+      state.prefetch(pair->shared, pair->single);
       state.begin(b == 0, row0, row1);
       state.run_shared(block_panel, pair->shared);
       state.run_single(block_panel, pair->single);

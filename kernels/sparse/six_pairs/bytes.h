@@ -30,11 +30,6 @@ PRUNE_INLINE void stage_nibbles(const uint8_t* indices, int64_t groups, StagedBy
   }
 }
 
-// Four 32-bit lanes to all.
-PRUNE_INLINE __m512i load_four_lanes(const int8_t* p) {
-  return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
-}
-
 struct ByteFormat {
   using Shape = ByteShape;
   using Places = NibblePlaces<Shape::kGroups>;
@@ -106,15 +101,17 @@ struct ByteFormat {
 
   template <int R, int NV>
   static PRUNE_INLINE void multiply_rows(const Row* rows, const char* block, float* tile) {
-    __m512i acc[R][NV];
+    __m512i weights[R], acc[R][NV];
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
+      weights[r] = _mm512_load_si512(rows + r);
+      prefetch_ahead(rows + r);
 #pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[r][v] = _mm512_load_si512(tile + r * Shape::kColumns + 16 * v);
     }
-#pragma GCC unroll 3
-    for (int i = 0; i < Shape::kGroups / 8; ++i, block += 8 * Places::kDistance * Shape::kPairBytes)
-      multiply_eight(rows, i, block, acc);
+    multiply_eight<0>(rows, weights, block, acc);
+    multiply_eight<1>(rows, weights, block, acc);
+    multiply_eight<2>(rows, weights, block, acc);
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
@@ -122,18 +119,21 @@ struct ByteFormat {
     }
   }
 
-  template <int R, int NV>
-  static PRUNE_INLINE void multiply_eight(const Row* rows, int i, const char* block, __m512i (&acc)[R][NV]) {
+  // Eight groups from 8 Q on.
+  template <int Q, int R, int NV>
+  static PRUNE_INLINE void multiply_eight(const Row* rows, const __m512i (&weights)[R], const char* block,
+                                          __m512i (&acc)[R][NV]) {
     __m512i four[R];
     uint64_t word[R];
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
-      four[r] = load_four_lanes(rows[r].weights + 16 * i);
-      word[r] = rows[r].nibbles[i];
+      four[r] = _mm512_shuffle_i32x4(weights[r], weights[r], Q * 0x55);
+      word[r] = rows[r].nibbles[Q];
     }
     const auto multiply_two_groups = [&]<int I>() __attribute__((always_inline)) {
       const auto pair = [&](int r, int g) __attribute__((always_inline)) {
-        return block + g * Places::kDistance * Shape::kPairBytes + place_of<Shape::kPairShift>(word[r], g);
+        return block + (8 * Q + g) * Places::kDistance * Shape::kPairBytes +
+               place_of<Shape::kPairShift>(word[r], g);
       };
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r)

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/sparse/simd/panel.h"
+#include "kernels/sparse/simd/prefetch.h"
 #include "kernels/sparse/spmm_bsr/kernel.h"
 
 namespace prune::kernels {
@@ -56,6 +57,7 @@ PRUNE_INLINE void multiply_strip(const float* values, const int32_t* block_colum
     // Which block comes next no hardware can guess.
     const float* ahead = panel + block_columns[b + 2 < blocks ? b + 2 : b] * steps * Stride;
     for (int64_t j = 0; j < steps; ++j, row += Stride, ahead += Stride, values += R) {
+      prefetch_ahead(values);
       Reg x[NV];
 #pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) {
