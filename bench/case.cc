@@ -7,7 +7,7 @@
 namespace prune::bench {
 namespace {
 
-constexpr WeightType kTypes[] = {WeightType::kF32, WeightType::kBf16, WeightType::kI8};
+constexpr WeightType kTypes[] = {WeightType::kF32, WeightType::kF16, WeightType::kBf16, WeightType::kI8};
 
 // A whole number of at least `least`, and nothing else.
 template <class T>
@@ -38,7 +38,17 @@ bool read_type(std::string_view text, WeightType& type) {
 }  // namespace
 
 const char* type_name(WeightType type) {
-  return type == WeightType::kF32 ? "f32" : type == WeightType::kBf16 ? "bf16" : "i8";
+  switch (type) {
+    case WeightType::kF32:
+      return "f32";
+    case WeightType::kF16:
+      return "f16";
+    case WeightType::kBf16:
+      return "bf16";
+    case WeightType::kI8:
+      break;
+  }
+  return "i8";
 }
 
 std::string name_of(const Case& c) {

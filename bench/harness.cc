@@ -49,13 +49,14 @@ Product& product_of(const Case& c, const Operation& operation, const MakeWeights
 }
 
 // oneDNN's product of dense weights of the type; for int8 weights of bf16, as it multiplies int8 by int8
-// only, unless our product does so too.
+// only, unless our product does so too; for f16, which it has not here, of bf16, which has as many bytes.
 Product& dense_peer(const Case& c, bool has_int8_inputs, Held& held) {
   Case dense = c;
   dense.op = "dense/onednn";
   dense.percent = 0;
   dense.mask = {};
   if (dense.type == WeightType::kI8 && !has_int8_inputs) dense.type = WeightType::kBf16;
+  if (dense.type == WeightType::kF16) dense.type = WeightType::kBf16;
   const Operation& operation = *find_operation(dense.op);
   return product_of(
       dense, operation, [&] { return with_random_values(operation.random(dense.shape, 0), dense.type); },

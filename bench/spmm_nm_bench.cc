@@ -44,6 +44,7 @@ std::vector<Operation> nm_operations() {
   std::vector<Operation> list = {nm_operation("spmm_nm", 4, {50, 75}), nm_operation("spmm_nm_4of8", 8, {50}),
                                  nm_operation("spmm_nm_w8a8", 4, {50}, /*has_int8_inputs=*/true)};
   list[0].is_in_quick = true;
+  list[0].types.insert(list[0].types.begin() + 1, WeightType::kF16);
   return list;
 }
 

@@ -133,6 +133,11 @@ std::optional<Places> as_blocks(const Places& places, Block block) {
 double TestWeights::value(int64_t place) const {
   if (type == WeightType::kI8) return static_cast<double>(static_cast<int8_t>(values[place]));
   float value = 0;
+  if (type == WeightType::kF16) {
+    uint16_t half = 0;
+    std::memcpy(&half, &values[place * 2], 2);
+    return ((half & 0x8000) != 0 ? -0.5 : 0.5) * (1 + (half & 0x3ff) / 1024.0);  // see below
+  }
   if (type == WeightType::kF32) std::memcpy(&value, &values[place * 4], 4);
   if (type == WeightType::kBf16) std::memcpy(reinterpret_cast<char*>(&value) + 2, &values[place * 2], 2);
   return static_cast<double>(value);
@@ -148,6 +153,10 @@ TestWeights with_random_values(Places places, WeightType type) {
     const uint32_t bits = 0x3f000000u | (r & 0x7fffffu) | (r & 0x800000u) << 8;
     char* to = &weights.values[i * size];
     if (type == WeightType::kF32) std::memcpy(to, &bits, 4);
+    if (type == WeightType::kF16) {
+      const auto half = static_cast<uint16_t>(0x3800u | (r & 0x3ffu) | (r & 0x8000u));
+      std::memcpy(to, &half, 2);
+    }
     if (type == WeightType::kBf16) std::memcpy(to, reinterpret_cast<const char*>(&bits) + 2, 2);
     if (type == WeightType::kI8)
       *to = static_cast<char>((r & 1) != 0 ? 1 + (r >> 1 & 63) : -1 - static_cast<int>(r >> 1 & 63));

@@ -11,7 +11,7 @@ else()
   set(PRUNE_ARM64_KERNELS OFF)
 endif()
 
-set(PRUNE_FLAGS_avx2 -mavx2 -mfma -mbmi -mbmi2 -mpopcnt)
+set(PRUNE_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2 -mpopcnt)
 set(PRUNE_FLAGS_avx512 ${PRUNE_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
 set(PRUNE_FLAGS_avx512bf16 ${PRUNE_FLAGS_avx512} -mavx512vbmi -mavx512vbmi2 -mavx512vnni -mavx512bf16)
 

@@ -2,8 +2,20 @@
 
 #include <cstdlib>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace prune::kernels::isa {
 namespace {
+
+#if defined(__x86_64__)
+// clang 14's __builtin_cpu_supports does not know it. Every processor with AVX2 has it.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
 
 struct Choice {
   uint32_t flags;
@@ -30,7 +42,7 @@ uint32_t detected() {
   // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-      __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt")) {
+      __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt") && has_f16c()) {
     flags |= kAvx2;
   }
   if (flags != 0 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -3,13 +3,15 @@
 #include <bit>
 #include <utility>
 
+#include "kernels/sparse/simd/widen.h"
+
 namespace prune::kernels {
 namespace {
 
 template <class W>
 RowSource describe(const W& w, int64_t kept) {
   RowSource source{.rows = w.rows, .cols = w.cols, .kept = kept, .type = w.type, .scales = {}, .decode = {}};
-  if (w.scale_group != 0)
+  if (w.scale_group != 0 || w.type == WeightType::kF16)
     source.type = WeightType::kF32;
   else if (w.scales != nullptr)
     source.scales.assign(w.scales, w.scales + w.rows);
@@ -45,8 +47,19 @@ float load_weight(const void* values, WeightType type, int64_t i) {
       return std::bit_cast<float>(uint32_t{static_cast<const uint16_t*>(values)[i]} << 16);
     case WeightType::kI8:
       return static_cast<const int8_t*>(values)[i];
+    case WeightType::kF16:
+      return widen(static_cast<const Half*>(values)[i]);
   }
   return 0;
+}
+
+// The reverse of widen().
+uint16_t exact_f16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude >= 0x7f800000) return static_cast<uint16_t>(sign | 0x7c00 | (magnitude >> 13 & 0x3ff));
+  const float rebiased = std::bit_cast<float>(magnitude) * 0x1p-112f;
+  return static_cast<uint16_t>(sign | std::bit_cast<uint32_t>(rebiased) >> 13);
 }
 
 uint16_t exact_bf16(float value) { return static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16); }
@@ -61,6 +74,9 @@ void store_weight(void* values, WeightType type, int64_t i, float value) {
       break;
     case WeightType::kI8:
       static_cast<int8_t*>(values)[i] = static_cast<int8_t>(value);
+      break;
+    case WeightType::kF16:
+      static_cast<uint16_t*>(values)[i] = exact_f16(value);
       break;
   }
 }

@@ -14,11 +14,16 @@ enum class WeightType : uint8_t {
   kF32,   // float
   kBf16,  // uint16_t: the upper half of a float
   kI8,    // int8_t
+  kF16,   // uint16_t: IEEE 754 half precision. 2:4 has kernels of its own for few rows of X; all else takes
+          // such weights as floats.
 };
 
 constexpr int64_t weight_bytes(WeightType type) {
-  return type == WeightType::kF32 ? 4 : type == WeightType::kBf16 ? 2 : 1;
+  return type == WeightType::kF32 ? 4 : type == WeightType::kI8 ? 1 : 2;
 }
+
+// Whether bf16 holds such weights exactly, so that a kernel in bf16 may take them.
+constexpr bool fits_bf16(WeightType type) { return type == WeightType::kBf16 || type == WeightType::kI8; }
 
 // The parts that all formats share.
 struct Weights {

@@ -13,6 +13,7 @@ namespace {
 template <class T>
 constexpr kernels::WeightType kTypeOf = std::is_same_v<T, int8_t> ? kernels::WeightType::kI8
                                         : std::is_same_v<T, bf16> ? kernels::WeightType::kBf16
+                                        : std::is_same_v<T, f16>  ? kernels::WeightType::kF16
                                                                   : kernels::WeightType::kF32;
 
 template <class T>
@@ -71,8 +72,8 @@ void PackedArrays::read_values(const PackedCheckpoint& checkpoint, const PackedW
   }
   visit_dtype(weight.dtype, [&]<class T>() {
     view.type = kTypeOf<T>;
-    if constexpr (std::is_same_v<T, float> || std::is_same_v<T, bf16>) {
-      using Stored = std::conditional_t<std::is_same_v<T, bf16>, uint16_t, float>;
+    if constexpr (std::is_same_v<T, float> || sizeof(T) == 2) {
+      using Stored = std::conditional_t<sizeof(T) == 2, uint16_t, float>;
       view.values = map_or_copy<Stored>(bytes);
     } else {
       std::vector<float> widened(bytes.size() / sizeof(T));

@@ -140,8 +140,7 @@ void SparseLinear::forward(const float* x, int64_t ldx, float* y, int64_t ldy, i
 void SparseLinear::forward_dense(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const {
   const bool is_bf16 = arrays_->expanded_type() == kernels::WeightType::kBf16;
   // Floats that groups of int8 became are rounded as the weights of which they were made.
-  const bool rounds =
-      arrays_->type() != kernels::WeightType::kF32 && rounding_ == Rounding::kBf16 && has_bf16_products();
+  const bool rounds = fits_bf16(arrays_->type()) && rounding_ == Rounding::kBf16 && has_bf16_products();
   const int64_t row_bytes = in() * (is_bf16 ? 2 : rounds ? 6 : 4), step = arrays_->row_step();
   const int64_t tile = std::min(out(), std::max<int64_t>(1, kTileBytes / row_bytes / step) * step);
   void* weights = tile_memory(static_cast<size_t>(tile * row_bytes));

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "kernels/sparse/row_source.h"
 #include "test/kernels/packing.h"
 
@@ -40,7 +42,8 @@ class Expand : public ::testing::TestWithParam<WeightType> {
   }
 };
 INSTANTIATE_TEST_SUITE_P(Types, Expand,
-                         ::testing::Values(WeightType::kF32, WeightType::kBf16, WeightType::kI8));
+                         ::testing::Values(WeightType::kF32, WeightType::kBf16, WeightType::kI8,
+                                           WeightType::kF16));
 
 TEST_P(Expand, Nm) {
   for (const int64_t cols : {8, 12, 32, 36, 100, 256}) {
@@ -78,6 +81,45 @@ TEST_P(Expand, Blocks) {
   const TestMatrix m = matrix(24, 40, {.density = 0.5, .block_rows = 4, .block_cols = 8});
   expect_expanded(m, PackedBsr(m, 4, 8), 0, 24);
   expect_expanded(m, PackedBsr(m, 4, 8), 8, 12);
+}
+
+// Of every kind: zeros, subnormal and normal numbers, infinities and NaN.
+float half_by_definition(uint32_t bits) {
+  const int exponent = static_cast<int>(bits >> 10 & 31), fraction = static_cast<int>(bits & 1023);
+  float value = exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
+                              : std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+  if (exponent == 31) value = fraction == 0 ? INFINITY : NAN;
+  return bits >> 15 != 0 ? -value : value;
+}
+
+TEST(Expand, EveryHalf) {
+  constexpr int64_t kHalves = 65536;
+  std::vector<uint16_t> halves(kHalves), stored(kHalves);
+  for (int64_t i = 0; i < kHalves; ++i) halves[i] = static_cast<uint16_t>(i);
+  const std::vector<uint8_t> mask(kHalves / 8, 0xff);
+  const int64_t offsets[] = {0, kHalves};
+  BitmaskWeights w;
+  w.rows = 1;
+  w.cols = kHalves;
+  w.type = WeightType::kF16;
+  w.values = halves.data();
+  w.bitmask = mask.data();
+  w.row_offsets = offsets;
+  for (const uint32_t isa : {uint32_t{isa::kGeneric}, isa::supported()}) {
+    std::vector<float> out(kHalves);
+    expand(w, 0, 1, out.data(), isa);
+    for (int64_t i = 0; i < kHalves; ++i) {
+      const float expected = half_by_definition(static_cast<uint32_t>(i));
+      ASSERT_EQ(std::signbit(out[i]), i >= kHalves / 2) << i;
+      if (std::isnan(expected)) {
+        ASSERT_TRUE(std::isnan(out[i])) << i;
+        continue;
+      }
+      ASSERT_EQ(out[i], expected) << i;
+      store_weight(stored.data(), WeightType::kF16, i, out[i]);
+      ASSERT_EQ(stored[i], i);
+    }
+  }
 }
 
 }  // namespace

@@ -44,10 +44,19 @@ inline void give_group_scales(TestMatrix& m, int64_t group, std::mt19937& rng) {
 inline float to_type(float value, WeightType type) {
   if (type == WeightType::kI8) return std::round(value * 40) == 0 ? 1.0f : std::round(value * 40);
   if (type == WeightType::kF32) return value;
-  // Eight bits of mantissa. Arithmetic, because gcc 12.2 loses a mask on the bits of a fresh float.
+  // Eight or eleven bits of mantissa. Arithmetic, because gcc 12.2 loses a mask on the bits of a fresh float.
+  const int bits = type == WeightType::kF16 ? 11 : 8;
   int exponent;
   const float mantissa = std::frexp(value, &exponent);
-  return std::ldexp(std::trunc(std::ldexp(mantissa, 8)), exponent - 8);
+  return std::ldexp(std::trunc(std::ldexp(mantissa, bits)), exponent - bits);
+}
+
+// Of a normal number that half precision holds.
+inline uint16_t half_bits(float value) {
+  int exponent;
+  const float mantissa = std::frexp(std::fabs(value), &exponent);  // from 0.5 on, below 1
+  return static_cast<uint16_t>((value < 0 ? 0x8000 : 0) | (exponent + 14) << 10 |
+                               (static_cast<int>(std::ldexp(mantissa, 11)) & 0x3ff));
 }
 
 // Blocks of block_rows x block_cols stay with probability density; with group > 0, `keep` of every `group`.
@@ -98,6 +107,11 @@ class TypedValues {
     char raw[4];
     std::memcpy(raw, &value, 4);
     if (type_ == WeightType::kF32) bytes_.insert(bytes_.end(), raw, raw + 4);
+    if (type_ == WeightType::kF16) {
+      const uint16_t half = half_bits(value);
+      std::memcpy(raw, &half, 2);
+      bytes_.insert(bytes_.end(), raw, raw + 2);
+    }
     if (type_ == WeightType::kBf16) bytes_.insert(bytes_.end(), raw + 2, raw + 4);
     if (type_ == WeightType::kI8) bytes_.push_back(static_cast<char>(static_cast<int8_t>(value)));
     ++count_;

@@ -163,9 +163,11 @@ TEST(Plan, BytesAreAskedFor) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, PlanTest,
-                         testing::Values(WeightType::kF32, WeightType::kBf16, WeightType::kI8),
+                         testing::Values(WeightType::kF32, WeightType::kBf16, WeightType::kI8,
+                                         WeightType::kF16),
                          [](const auto& info) {
                            return info.param == WeightType::kF32    ? "f32"
+                                  : info.param == WeightType::kF16  ? "f16"
                                   : info.param == WeightType::kBf16 ? "bf16"
                                                                     : "i8";
                          });

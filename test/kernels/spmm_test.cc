@@ -24,6 +24,7 @@ std::vector<WeightType> types_of(const std::string& kernel) {
       contains(kernel, "bsr_tile4_bf16") || contains(kernel, "bsr_tile8_bf16"))
     return {WeightType::kBf16, WeightType::kI8};
   if (contains(kernel, "_bf16_")) return {WeightType::kBf16};
+  if (contains(kernel, "_f16_")) return {WeightType::kF16};
   return {contains(kernel, "_i8_") || contains(kernel, "_bytes_") ? WeightType::kI8 : WeightType::kF32};
 }
 
@@ -179,8 +180,8 @@ TEST_P(InPlaceKernelTest, ScalesOfGroups) {
   }
 }
 
-// Blocks of groups and what is left of them, one and several panels, groups of them, chunks and segments, rows
-// without partner.
+// Blocks of groups and what is left of them, one and several panels, groups of them, chunks and segments,
+// rows without partner.
 TEST_P(SixPairsKernelTest, TwoOfFour) {
   if (contains(GetParam().name, "bitmask")) GTEST_SKIP() << "takes bitmasks";
   const WeightType type = types_of(GetParam().name)[0];

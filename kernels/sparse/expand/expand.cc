@@ -60,7 +60,7 @@ void widen_run(const Weights& w, int64_t from, int32_t count, char* row, int64_t
     return;
   }
   for (int32_t c = 0; c < count; ++c) {
-    store_weight(row, WeightType::kBf16, column + c, load_weight(w.values, w.type, from + c));
+    store_weight(row, expanded_type(w.type), column + c, load_weight(w.values, w.type, from + c));
   }
 }
 

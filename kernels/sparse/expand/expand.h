@@ -9,10 +9,10 @@
 
 namespace prune::kernels {
 
-// The type of an element of expanded rows: floats for float weights, else bf16, which holds whole numbers up
-// to 256 exactly.
+// The type of an element of expanded rows: floats for float and f16 weights, else bf16, which holds whole
+// numbers up to 256 exactly.
 constexpr WeightType expanded_type(WeightType type) {
-  return type == WeightType::kF32 ? WeightType::kF32 : WeightType::kBf16;
+  return fits_bf16(type) ? WeightType::kBf16 : WeightType::kF32;
 }
 
 // Floats, too, where groups of columns have scales of their own.

@@ -2,11 +2,13 @@
 #include <cstring>
 
 #include "kernels/sparse/expand/kernel.h"
+#include "kernels/sparse/simd/widen.h"
 
 namespace prune::kernels {
 namespace {
 
 float as_stored(float value) { return value; }
+float as_stored(Half half) { return widen(half); }
 uint16_t as_stored(uint16_t bits) { return bits; }
 // A whole number of seven bits fills the upper half of a float only.
 uint16_t as_stored(int8_t value) {
@@ -46,6 +48,7 @@ void nm24_masks_by_table(const uint8_t* indices, int64_t count, uint8_t* masks) 
 constexpr ExpandKernel expand_f32_generic{"expand_f32_generic", WeightType::kF32, expand_row<float, float>};
 constexpr ExpandKernel expand_bf16_generic{"expand_bf16_generic", WeightType::kBf16,
                                            expand_row<uint16_t, uint16_t>};
+constexpr ExpandKernel expand_f16_generic{"expand_f16_generic", WeightType::kF16, expand_row<Half, float>};
 constexpr ExpandKernel expand_i8_generic{"expand_i8_generic", WeightType::kI8, expand_row<int8_t, uint16_t>};
 
 }  // namespace prune::kernels

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/sparse/simd/prefetch.h"
+#include "kernels/sparse/simd/widen.h"
 
 #define PRUNE_INLINE inline __attribute__((always_inline))
 
@@ -32,6 +33,9 @@ struct Avx512F32 {
   static PRUNE_INLINE Reg widen(const uint16_t* p) {
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+  }
+  static PRUNE_INLINE Reg widen(const Half* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
   static PRUNE_INLINE Reg widen(const int8_t* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/sparse/simd/prefetch.h"
+#include "kernels/sparse/simd/widen.h"
 
 #define PRUNE_INLINE inline __attribute__((always_inline))
 
@@ -32,6 +33,9 @@ struct NeonF32 {
   static PRUNE_INLINE Reg widen(const float* p) { return load(p); }
   static PRUNE_INLINE Reg widen(const uint16_t* p) {
     return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
+  }
+  static PRUNE_INLINE Reg widen(const Half* p) {
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(&p->bits)));
   }
   // Four bytes, and none behind them.
   static PRUNE_INLINE Reg widen(const int8_t* p) {

@@ -17,5 +17,22 @@ inline float widen(uint16_t bf16_bits) {
   return value;
 }
 
+// Half precision, a type of its own beside the bits of bf16.
+struct Half {
+  uint16_t bits;
+};
+// Multiplying the exponent's bias away makes subnormal numbers normal as well.
+inline float widen(Half half) {
+  uint32_t wide = static_cast<uint32_t>(half.bits & 0x7fff) << 13;
+  float value;
+  std::memcpy(&value, &wide, sizeof value);
+  value *= 0x1p112f;
+  std::memcpy(&wide, &value, sizeof value);
+  if ((half.bits & 0x7c00) == 0x7c00) wide |= 0x7f800000;  // infinity, NaN
+  wide |= static_cast<uint32_t>(half.bits & 0x8000) << 16;
+  std::memcpy(&value, &wide, sizeof value);
+  return value;
+}
+
 }  // namespace
 }  // namespace prune::kernels

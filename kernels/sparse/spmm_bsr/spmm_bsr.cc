@@ -201,7 +201,7 @@ bool takes(const BsrTileKernel& kernel, const BsrWeights& w, const PrepareOption
     return w.type == WeightType::kI8 && w.cols <= kMostByteInputs &&
            (options.int8_inputs || !options.kernel.empty());
   }
-  return kernel.inputs_together == 1 || w.type != WeightType::kF32;
+  return kernel.inputs_together == 1 || fits_bf16(w.type);
 }
 
 // In place, a thread cuts a chunk for every batch; else all are cut once.

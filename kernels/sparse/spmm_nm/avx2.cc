@@ -1,4 +1,5 @@
 #include "kernels/sparse/simd/avx2.h"
+#include "kernels/sparse/simd/widen.h"
 #include "kernels/sparse/spmm_nm/group.h"
 
 namespace prune::kernels {
@@ -39,6 +40,10 @@ PRUNE_INLINE void load_values(const uint16_t* p, __m256 (&w)[2]) {
   const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   w[0] = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
   w[1] = _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+}
+PRUNE_INLINE void load_values(const Half* p, __m256 (&w)[2]) {
+  for (int h = 0; h < 2; ++h)
+    w[h] = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8 * h)));
 }
 PRUNE_INLINE void load_values(const int8_t* p, __m256 (&w)[2]) {
   for (int h = 0; h < 2; ++h) {
@@ -110,6 +115,7 @@ constexpr int32_t halves(int32_t p) { return p / 2 + p % 2 * 8; }
 
 constexpr Nm24Kernel nm24_f32_avx2 = make_kernel<float>("nm24_f32_avx2", WeightType::kF32, natural_order);
 constexpr Nm24Kernel nm24_bf16_avx2 = make_kernel<uint16_t>("nm24_bf16_avx2", WeightType::kBf16, halves);
+constexpr Nm24Kernel nm24_f16_avx2 = make_kernel<Half>("nm24_f16_avx2", WeightType::kF16, natural_order);
 constexpr Nm24Kernel nm24_i8_avx2 = make_kernel<int8_t>("nm24_i8_avx2", WeightType::kI8, natural_order);
 
 }  // namespace prune::kernels

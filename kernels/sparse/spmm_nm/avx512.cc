@@ -50,6 +50,7 @@ struct Step {
 
 constexpr Nm24Kernel nm24_f32_avx512 = float_kernel<Step<float>>("nm24_f32_avx512", WeightType::kF32);
 constexpr Nm24Kernel nm24_bf16_avx512 = float_kernel<Step<uint16_t>>("nm24_bf16_avx512", WeightType::kBf16);
+constexpr Nm24Kernel nm24_f16_avx512 = float_kernel<Step<Half>>("nm24_f16_avx512", WeightType::kF16);
 constexpr Nm24Kernel nm24_i8_avx512 = float_kernel<Step<int8_t>>("nm24_i8_avx512", WeightType::kI8);
 
 }  // namespace prune::kernels

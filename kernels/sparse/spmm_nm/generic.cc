@@ -30,6 +30,7 @@ struct Step {
 
 constexpr Nm24Kernel nm24_f32_generic = float_kernel<Step<float>>("nm24_f32_generic", WeightType::kF32);
 constexpr Nm24Kernel nm24_bf16_generic = float_kernel<Step<uint16_t>>("nm24_bf16_generic", WeightType::kBf16);
+constexpr Nm24Kernel nm24_f16_generic = float_kernel<Step<Half>>("nm24_f16_generic", WeightType::kF16);
 constexpr Nm24Kernel nm24_i8_generic = float_kernel<Step<int8_t>>("nm24_i8_generic", WeightType::kI8);
 
 }  // namespace prune::kernels

@@ -82,6 +82,7 @@ struct Step {
 
 constexpr Nm24Kernel nm24_f32_neon = float_kernel<Step<float>>("nm24_f32_neon", WeightType::kF32);
 constexpr Nm24Kernel nm24_bf16_neon = float_kernel<Step<uint16_t>>("nm24_bf16_neon", WeightType::kBf16);
+constexpr Nm24Kernel nm24_f16_neon = float_kernel<Step<Half>>("nm24_f16_neon", WeightType::kF16);
 constexpr Nm24Kernel nm24_i8_neon = float_kernel<Step<int8_t>>("nm24_i8_neon", WeightType::kI8);
 
 }  // namespace prune::kernels

@@ -24,9 +24,10 @@ bool contains(const char* text, const char* part) { return std::strstr(text, par
 std::vector<WeightType> types_of(const char* kernel) {
   if (contains(kernel, "row_lists") || contains(kernel, "bsr_tile"))
     return {WeightType::kF32, WeightType::kBf16, WeightType::kI8};
-  return {contains(kernel, "_bf16_") ? WeightType::kBf16
-          : contains(kernel, "_i8_") ? WeightType::kI8
-                                     : WeightType::kF32};
+  return {contains(kernel, "_bf16_")  ? WeightType::kBf16
+          : contains(kernel, "_i8_")  ? WeightType::kI8
+          : contains(kernel, "_f16_") ? WeightType::kF16
+                                      : WeightType::kF32};
 }
 
 void fail(const char* kernel, const TestMatrix& m, int64_t n, const char* what) {
