@@ -10,6 +10,7 @@
 #include "kernels/sparse/spmm_bsr/gemm_bsr.h"
 #include "kernels/sparse/spmm_csr/decode_csr.h"
 #include "kernels/sparse/spmm_nm/gemm24.h"
+#include "kernels/sparse/spmm_relative/decode_relative.h"
 
 namespace prune::app {
 namespace {
@@ -103,6 +104,41 @@ class Nm24 : public GpuWeight {
   DeviceLimits limits_;
 };
 
+// The relative indices that a few tokens are multiplied with, beside the weight's own format.
+class Relative {
+ public:
+  Relative(int rows, int cols, const void* values, const int32_t* indices, const int64_t* indptr,
+           int processors)
+      : rows_(rows), cols_(cols), starts_((size_t(rows) + 1) * 4) {
+    const NeutralCsr<const void, const int32_t> from{values, indices, indptr};
+    must(count_relative(from, matrix(), nullptr));
+    const auto vectors = read_back<uint32_t>(starts_, size_t(rows));
+    values_ = std::make_unique<DeviceMemory>(size_t(vectors) * 16 + 16);
+    codes_ = std::make_unique<DeviceMemory>(size_t(vectors) * 4 + 16);
+    must(pack_relative(from, matrix(), vectors, nullptr));
+    bench::cuda(cudaDeviceSynchronize());
+    lanes_ = plan_decode_relative(matrix(), processors);
+  }
+  // x of one token fits the shared memory of every GPU from compute capability 8.0 on.
+  static bool takes(const PackedWeight& w) { return w.in >= 8 && w.in <= 49152 && w.in % 8 == 0; }
+
+  void add(int tokens, std::vector<GpuProduct>& ways) const {
+    if (tokens > kMaxDecodeRelativeTokens) return;
+    ways.push_back(
+        {"decode_relative", [this](const ProductCall& c) { return decode_relative(matrix(), lanes_, c); }});
+  }
+
+ private:
+  MatrixRelative matrix() const {
+    return {rows_, cols_, as<uint32_t>(starts_), values_ ? values_->get() : nullptr,
+            codes_ ? as<uint32_t>(*codes_) : nullptr};
+  }
+
+  int rows_, cols_, lanes_ = 0;
+  DeviceMemory starts_;
+  std::unique_ptr<DeviceMemory> values_, codes_;
+};
+
 class Bitmask : public GpuWeight {
  public:
   Bitmask(const PackedCheckpoint& packed, const PackedWeight& w, const GpuDevice& device)
@@ -117,14 +153,21 @@ class Bitmask : public GpuWeight {
     const DeviceMemory most(4);
     must(pack_bitmask({values.get(), bits.get(), offsets.get<int64_t>()}, matrix(), as<int>(most), nullptr));
     most_ = read_back<int>(most);
+    if (!Relative::takes(w)) return;
+    const DeviceMemory indices(std::max<size_t>(size_t(packed.stored(w)) * 4, 16));
+    must(list_columns(bits.get(), rows_, cols_, offsets.get<int64_t>(), as<int32_t>(indices), nullptr));
+    relative_ = std::make_unique<Relative>(rows_, cols_, values.get(), as<int32_t>(indices),
+                                           offsets.get<int64_t>(), multiprocessors_);
   }
   static bool takes(const PackedWeight& w) { return w.in % 8 == 0; }
 
   std::vector<GpuProduct> products(int tokens) const override {
     if (tokens > kMaxDecodeBitmaskTokens) return {};
     const DecodeBitmaskPlan plan = plan_decode_bitmask(matrix(), tokens, multiprocessors_);
-    return {
+    std::vector<GpuProduct> ways{
         {"decode_bitmask", [this, plan](const ProductCall& c) { return decode_bitmask(matrix(), plan, c); }}};
+    if (relative_) relative_->add(tokens, ways);
+    return ways;
   }
 
  private:
@@ -135,11 +178,12 @@ class Bitmask : public GpuWeight {
   int rows_, cols_, multiprocessors_;
   int most_ = 0;
   DeviceMemory masks_, starts_, values_;
+  std::unique_ptr<Relative> relative_;
 };
 
 class SparseRows : public GpuWeight {
  public:
-  SparseRows(const PackedCheckpoint& packed, const PackedWeight& w)
+  SparseRows(const PackedCheckpoint& packed, const PackedWeight& w, const GpuDevice& device)
       : rows_(int(w.out)),
         cols_(int(w.in)),
         starts_((size_t(w.out) + 1) * 4),
@@ -148,13 +192,20 @@ class SparseRows : public GpuWeight {
     const Uploaded values(packed.data(w, "values")), indices(packed.data(w, "indices")),
         indptr(packed.data(w, "indptr"));
     must(pack_csr({values.get(), indices.get<int32_t>(), indptr.get<int64_t>()}, matrix(), nullptr));
+    if (Relative::takes(w)) {
+      relative_ = std::make_unique<Relative>(rows_, cols_, values.get(), indices.get<int32_t>(),
+                                             indptr.get<int64_t>(), device.multiprocessors);
+    }
     bench::cuda(cudaDeviceSynchronize());
   }
   static bool takes(const PackedWeight& w) { return w.in >= 2 && w.in <= 65534 && w.in % 8 == 0; }
 
   std::vector<GpuProduct> products(int tokens) const override {
     if (tokens > kMaxDecodeCsrTokens) return {};
-    return {{"decode_csr", [this](const ProductCall& c) { return decode_csr(matrix(), c); }}};
+    std::vector<GpuProduct> ways{
+        {"decode_csr", [this](const ProductCall& c) { return decode_csr(matrix(), c); }}};
+    if (relative_) relative_->add(tokens, ways);
+    return ways;
   }
 
  private:
@@ -162,6 +213,7 @@ class SparseRows : public GpuWeight {
 
   int rows_, cols_;
   DeviceMemory starts_, values_, columns_;
+  std::unique_ptr<Relative> relative_;
 };
 
 class Blocks : public GpuWeight {
@@ -239,7 +291,7 @@ std::unique_ptr<GpuWeight> upload(const PackedCheckpoint& packed, const PackedWe
     case PackedFormat::kBitmask:
       return Bitmask::takes(w) ? std::make_unique<Bitmask>(packed, w, device) : nullptr;
     case PackedFormat::kCsr:
-      return SparseRows::takes(w) ? std::make_unique<SparseRows>(packed, w) : nullptr;
+      return SparseRows::takes(w) ? std::make_unique<SparseRows>(packed, w, device) : nullptr;
     case PackedFormat::kBsr:
       return Blocks::takes(w) ? std::make_unique<Blocks>(packed, w, device) : nullptr;
   }

@@ -13,7 +13,7 @@ using namespace kernels::cuda;
 constexpr size_t kRotated = 300u << 20;
 constexpr int kReplays = 9;
 constexpr Shape kShapes[] = {{4096, 4096}, {14336, 4096}, {4096, 14336}, {8192, 8192}, {28672, 8192}};
-constexpr int kTokens[] = {1, 8, 16};
+constexpr int kTokens[] = {1, 2, 4, 8, 16};
 constexpr int kSparsities[] = {50, 60, 70, 80};
 
 class Weights {

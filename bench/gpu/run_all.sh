@@ -11,8 +11,8 @@ cd "$(dirname "$0")/../.."
 results=$(mkdir -p "${1:-build/gpu-results}" && cd "${1:-build/gpu-results}" && pwd)
 build=${BUILD:-build/gpu-make}
 rm -f "$results/failed"
-tests="pack24 decode24 gemm24 decode_bsr decode_bitmask decode_csr gemm_bsr transposable"
-benches="decode24 gemm24 gemm24_8bit decode_bsr decode_bitmask decode_csr gemm_bsr passes"
+tests="pack24 decode24 gemm24 decode_bsr decode_bitmask decode_csr decode_relative gemm_bsr transposable"
+benches="decode24 gemm24 gemm24_8bit decode_bsr decode_bitmask decode_csr decode_relative gemm_bsr passes"
 
 if [ -z "${CUSPARSELT:-}" ] && command -v python3 > /dev/null; then
   CUSPARSELT=$(python3 -c 'import nvidia.cusparselt as p; print(list(p.__path__)[0])' 2> /dev/null)
@@ -35,21 +35,42 @@ step() {  # step NAME SECONDS COMMAND...: its output to a log; a failure is note
 }
 
 machine_code() {  # the sparse instructions that are meant, and nothing in local memory
-  local bad=0 sass
+  local bad=0 sass object dump instruction
   grep -h 'spill stores' "$build"/kernels/sparse/*/*.o.log | grep -v ' 0 bytes spill stores, 0 bytes spill loads' && bad=1
   grep -h 'C75' "$build"/kernels/sparse/*/*.o.log && bad=1
-  for pair in spmm_nm/decode24_sm90a:HMMA.SP.16832.F32 spmm_nm/gemm24_sm80:HMMA.SP.16832.F32 \
-    spmm_nm/gemm24_sm90a:HGMMA.SP.64x256x32.F32 spmm_nm/gemm24_sm90a:HGMMA.SP.64x16x32.F32 \
-    spmm_nm/gemm24_sm90a:IGMMA.SP.64x256x64.S8.S8 spmm_nm/gemm24_sm90a:QGMMA.SP.64x256x64.F32.E4M3.E4M3 \
-    spmm_nm/gemm24_sm90a:QGMMA.SP.64x128x64.F32.E4M3.E4M3 spmm_nm/gemm24_sm80:IMMA.SP.16864.S8.S8 \
-    spmm_bsr/decode_bsr:HMMA.16816.F32 spmm_bitmask/decode_bitmask:HMMA.16816.F32 spmm_csr/decode_csr:FFMA \
-    spmm_bsr/gemm_bsr_sm90a:HGMMA.64x256x16.F32; do
-    sass=$(cuobjdump --dump-sass "$build/kernels/sparse/${pair%%:*}.o")
-    echo "${pair%%:*}: $(grep -c "${pair##*:}" <<< "$sass") x ${pair##*:}, $(grep -cE '\b(LDL|STL)\b' <<< "$sass") local accesses"
-    grep -q "${pair##*:}" <<< "$sass" || bad=1
-    grep -qE '\b(LDL|STL)\b' <<< "$sass" && bad=1
+  local -A meant=(  # what each object must hold
+    [spmm_nm/decode24_sm90a]="HMMA.SP.16832.F32"
+    [spmm_nm/gemm24_sm80]="HMMA.SP.16832.F32 IMMA.SP.16864.S8.S8"
+    [spmm_nm/gemm24_sm90a]="HGMMA.SP.64x256x32.F32 HGMMA.SP.64x16x32.F32 IGMMA.SP.64x256x64.S8.S8
+                            QGMMA.SP.64x256x64.F32.E4M3.E4M3 QGMMA.SP.64x128x64.F32.E4M3.E4M3"
+    [spmm_bsr/decode_bsr]="HMMA.16816.F32" [spmm_bsr/gemm_bsr_sm90a]="HGMMA.64x256x16.F32"
+    [spmm_bitmask/decode_bitmask]="HMMA.16816.F32" [spmm_csr/decode_csr]="LDS.128" [spmm_relative/decode_relative]="LDS.128 IDP.4A")
+  sass=$(mktemp -d)
+  for object in "${!meant[@]}"; do
+    cuobjdump --dump-sass "$build/kernels/sparse/$object.o" > "$sass/${object//\//-}" &
   done
+  wait
+  for object in "${!meant[@]}"; do
+    dump=$sass/${object//\//-}
+    for instruction in ${meant[$object]}; do
+      echo "$object: $(grep -c "$instruction" "$dump") x $instruction, $(grep -cE '\b(LDL|STL)\b' "$dump") local accesses"
+      grep -q "$instruction" "$dump" || bad=1
+    done
+    grep -qE '\b(LDL|STL)\b' "$dump" && bad=1
+  done
+  rm -r "$sass"
   return $bad
+}
+
+# Of one call of a kernel: memory, issue slots, shared memory, tensor cores in percent of what they can do.
+counted=gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed,lts__t_sectors.avg.pct_of_peak_sustained_elapsed
+counted+=,sm__inst_issued.avg.pct_of_peak_sustained_active,l1tex__data_pipe_lsu_wavefronts.avg.pct_of_peak_sustained_elapsed
+counted+=,l1tex__data_pipe_lsu_wavefronts_mem_shared.avg.pct_of_peak_sustained_elapsed
+counted+=,sm__inst_executed_pipe_tensor.avg.pct_of_peak_sustained_active,sm__warps_active.avg.pct_of_peak_sustained_active
+counters() {  # counters PROGRAM KERNEL [OPTION...]: Nsight Compute's CSV of the kernel's calls at 8192 x 8192, each case once
+  PRUNE_BENCH_ONCE=1 ncu --clock-control none --csv --page raw --metrics "$counted" --kernel-name "regex:$2" \
+    --log-file "$results/counters_$1.csv" "$build/$1_bench" --shape 8192x8192 "${@:3}"
+  grep -q dram__throughput "$results/counters_$1.csv"
 }
 
 summary() {
@@ -68,6 +89,14 @@ summary() {
     done
     wait
   fi
+  if command -v ncu > /dev/null && counters decode_csr decode_csr_kernel > "$results/counters.log" 2>&1; then
+    for name in decode_csr decode_relative decode_bitmask decode_bsr decode24 gemm_bsr; do
+      step "counters-$name" 60 bash -c "counters $name ${name}_kernel"
+    done
+    step counters-gemm24 60 bash -c 'counters gemm24 gemm24_kernel --least 1024'
+  else
+    echo "counters               skipped: ncu is missing or cannot read them here; see $results/counters.log"
+  fi
   for name in $benches; do step "${name}_bench" 150 "$build/${name}_bench" --json "$results/$name.json"; done
   nvidia-smi --query-gpu=clocks.sm,clocks.mem,power.draw,temperature.gpu --format=csv,noheader
   cat "$results/machine_code.log"
@@ -75,7 +104,7 @@ summary() {
   [ ! -e "$results/failed" ]
 }
 
-export build
-export -f machine_code  # timeout runs it in a shell of its own
+export build results counted
+export -f machine_code counters  # timeout runs them in a shell of its own
 set -o pipefail
 summary | tee "$results/summary.txt"

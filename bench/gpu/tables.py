@@ -9,6 +9,7 @@ matplotlib.
 """
 
 import argparse
+import csv as csv_format
 import json
 import pathlib
 import re
@@ -22,6 +23,7 @@ class Results:
     """What all programs measured, by the parts of a name: {"op", "type", "m", "k", "n", "kernel", ...} -> counters."""
 
     def __init__(self, folder):
+        self.folder = folder
         self.cases = []
         self.context = {}
         for path in sorted(folder.glob("*.json")):
@@ -68,13 +70,13 @@ def shape(m, k):
     return f"{m} x {k}"
 
 
-def fastest(results, **wanted):
-    """Of decode24 and gemm24, the one with the better ratio alone: "alone, overlapped (kernel)"."""
-    found = [(case["speedup"], kernel) for kernel in ("decode24", "gemm24") if (case := results.find(kernel=kernel, **wanted))]
+def fastest(results, kernels=("decode24", "gemm24"), **wanted):
+    """Of these kernels, the one with the better ratio alone: "alone, overlapped (kernel)"."""
+    found = [(case["speedup"], kernel) for kernel in kernels if (case := results.find(kernel=kernel, **wanted))]
     if not found:
         return ""
     kernel = max(found)[1]
-    return f"{both(results, kernel=kernel, **wanted)} ({kernel.removesuffix('24')})"
+    return f"{both(results, kernel=kernel, **wanted)} ({kernel.removesuffix('24').removeprefix('decode_')})"
 
 
 def few_tokens(results):
@@ -140,9 +142,15 @@ def blocks_few(results):
 
 
 def bitmask(results):
-    zeros = (50, 60, 70, 80)
-    return table(["out x in", "tokens", "dense, us", *(f"{z}%" for z in zeros)],
-                 by_column(results, "decode_bitmask", FEW, "sparsity", zeros, lambda case: both(results, **case)))  # fmt: skip
+    kernels = ("decode_relative", "decode_bitmask")
+    rows = []
+    for m, k in SHAPES:
+        for n in (1, 2, 4, 8, 16):
+            case = {"op": "spmm_bitmask", "m": m, "k": k, "n": n}
+            if results.find(**case):
+                rows.append([shape(m, k), str(n), dense_us(results, **case),
+                             *(fastest(results, kernels, sparsity=zeros, **case) for zeros in (50, 60, 70, 80))])  # fmt: skip
+    return table(["out x in", "tokens", "dense, us", "50%", "60%", "70%", "80%"], rows)
 
 
 def csr(results):
@@ -173,6 +181,33 @@ def passes(results):
     return table(["out x in", "copy, TB/s", *names.values()], rows)
 
 
+COUNTERS = {"dram__throughput": "memory", "lts__t_sectors": "L2", "sm__inst_issued": "issue slots",
+            "l1tex__data_pipe_lsu_wavefronts.": "first-level cache and shared memory", "l1tex__data_pipe_lsu_wavefronts_mem_shared": "shared memory",
+            "sm__inst_executed_pipe_tensor": "tensor cores", "sm__warps_active": "warps resident"}  # fmt: skip
+
+
+def percent(text):
+    try:
+        return f"{float(text.replace(',', '')):.0f}"
+    except ValueError:  # a counter that this GPU does not have
+        return ""
+
+
+def counters(results):
+    """Nsight Compute's counters in percent: a row for each line that the program printed, of its first call."""
+    rows = []
+    for path in sorted(results.folder.glob("counters_*.csv")):
+        program = path.stem.removeprefix("counters_")
+        log = (results.folder / f"counters-{program}.log").read_text()
+        cases = re.findall(r"^(\S.*? n +\d+) +dense ", log, re.MULTILINE)
+        head, _, *calls = csv_format.reader(line for line in path.read_text().splitlines() if line.startswith('"'))
+        columns = [next((i for i, name in enumerate(head) if name.startswith(counter)), None) for counter in COUNTERS]
+        for case, call in zip(cases, calls[:: len(calls) // len(cases)]):
+            rows.append([program, " ".join(re.sub(r"8192 +x +8192", "", case).split()),
+                         *(percent(call[i]) if i else "" for i in columns)])  # fmt: skip
+    return table(["kernel", "case, 8192 x 8192", *COUNTERS.values()], rows)
+
+
 def machine(results):
     """The GPU, its driver and clocks as the run's summary has them, the commit and the date."""
     before, after = re.findall(r"^.*MHz.*$", results.summary, re.MULTILINE)[:2]
@@ -197,7 +232,7 @@ def checks(results):
 
 
 TABLES = {function.__name__: function for function in
-          (machine, few_tokens, many_tokens, older_gpus, blocks_few, blocks_many, bitmask, csr, passes, checks)}  # fmt: skip
+          (machine, few_tokens, many_tokens, older_gpus, blocks_few, blocks_many, bitmask, csr, passes, counters, checks)}  # fmt: skip
 
 
 def filled(page, results):

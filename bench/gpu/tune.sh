@@ -14,7 +14,7 @@ cd "$(dirname "$0")/../.."
 build=${BUILD:-build/gpu-make}
 shapes=()
 for shape in "$@"; do shapes+=(--shape "$shape"); done
-programs="decode24 gemm24 decode_bitmask decode_csr decode_bsr gemm_bsr"
+programs="decode24 gemm24 decode_bitmask decode_csr decode_relative decode_bsr gemm_bsr"
 # shellcheck disable=SC2086  # one word a program
 make -s -j "$(nproc)" -f bench/gpu/Makefile BUILD="$build" $(printf "$build/%s_bench " $programs)
 for program in $programs; do "$build/${program}_bench" --json "$folder/$program.json" "${shapes[@]}"; done

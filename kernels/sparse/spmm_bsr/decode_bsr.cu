@@ -12,8 +12,16 @@ namespace prune::kernels::cuda {
 namespace {
 
 constexpr int kMaxWarps = 16;
-constexpr int kBatch = 8;                 // fragments a warp has in flight
+constexpr int kBatch = 4;                 // fragments a warp has in flight: with more, fewer warps fit
 constexpr int kResidentWarps = 132 * 32;  // that a large GPU wants to have
+
+// Two blocks of kMaxWarps fit a multiprocessor: one loads while the other adds up. On 8.x the compiler would
+// spill for that.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int kLeastBlocks = 1;
+#else
+constexpr int kLeastBlocks = 2;
+#endif
 
 struct Arguments {
   const uint4* fragments;
@@ -64,7 +72,7 @@ struct Batch {
 };
 
 template <class T, int kBlocks>
-__global__ void __launch_bounds__(32 * kMaxWarps) decode_bsr_kernel(const Arguments args) {
+__global__ void __launch_bounds__(32 * kMaxWarps, kLeastBlocks) decode_bsr_kernel(const Arguments args) {
   const int warp = int(threadIdx.x) / 32, lane = threadIdx.x & 31, warps = int(blockDim.x) / 32;
   const Strip strip(args.indptr, int(blockIdx.x), args.strips_a_block, args.log_fragments);
   int begin = int(int64_t(strip.count) * warp / warps);

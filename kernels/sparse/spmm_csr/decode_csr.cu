@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/sparse/cuda/gathered_x.h"
 #include "kernels/sparse/cuda/ptx.h"
 #include "kernels/sparse/cuda/scan.h"
 
@@ -15,42 +16,11 @@ struct Arguments {
   const uint32_t* starts;
   const uint4* values;
   const uint4* columns;
-  const void* x;
+  GatheredX x;
   void* y;
-  int64_t x_stride;
   int64_t y_stride;
   int rows;
-  int cols;
-  int tokens;
 };
-
-// A column's tokens, as they lie in shared memory.
-template <class T, int kTokens>
-struct alignas(sizeof(T) * kTokens) Column {
-  T of[kTokens];
-};
-
-// x of the block's tokens, transposed, and a zero column. Absent tokens are zeros: nobody writes their sums.
-template <class T, int kTokens>
-__device__ inline void bring_x(const Arguments& args, int token0, Column<T, kTokens>* to) {
-  using Pair = struct alignas(4) { T of[2]; };
-  const T* x = static_cast<const T*>(args.x) + token0 * args.x_stride;
-  for (int pair = int(threadIdx.x); pair < args.cols / 2; pair += kThreads) {
-    Column<T, kTokens> columns[2];
-#pragma unroll
-    for (int n = 0; n < kTokens; ++n) {
-      const Pair both = token0 + n < args.tokens
-                            ? *reinterpret_cast<const Pair*>(x + n * args.x_stride + 2 * pair)
-                            : Pair{{T(0.0f), T(0.0f)}};
-      columns[0].of[n] = both.of[0], columns[1].of[n] = both.of[1];
-    }
-    to[2 * pair] = columns[0], to[2 * pair + 1] = columns[1];
-  }
-  if (threadIdx.x == 0) {
-#pragma unroll
-    for (int n = 0; n < kTokens; ++n) to[args.cols].of[n] = T(0.0f);
-  }
-}
 
 // Lane's next vectors of a row, in flight.
 template <int kBatch>
@@ -69,32 +39,19 @@ struct Batch {
   }
 };
 
-template <class T>
-__device__ inline float upper(uint32_t pair) {
-  if constexpr (__is_same(T, __half)) return __half2float(__ushort_as_half(uint16_t(pair >> 16)));
-  return __uint_as_float(pair & 0xffff0000);
-}
-template <class T>
-__device__ inline float lower(uint32_t pair) {
-  if constexpr (__is_same(T, __half)) return __half2float(__ushort_as_half(uint16_t(pair)));
-  return __uint_as_float(pair << 16);
-}
-
-template <class T, int kTokens>
-__device__ inline void add_product(float (&sums)[kTokens], float value, const Column<T, kTokens>& x) {
-#pragma unroll
-  for (int n = 0; n < kTokens; ++n) sums[n] = fmaf(value, float(x.of[n]), sums[n]);
-}
-
+// The columns' addresses follow from x's, in shared memory.
 template <class T, int kTokens>
 __device__ inline void add_vector(float (&sums)[kTokens], const uint4& values, const uint4& columns,
-                                  const Column<T, kTokens>* x) {
+                                  uint32_t x) {
   const uint32_t value[4] = {values.x, values.y, values.z, values.w};
   const uint32_t column[4] = {columns.x, columns.y, columns.z, columns.w};
+  constexpr uint32_t kBytes = 2 * kTokens;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    add_product<T, kTokens>(sums, lower<T>(value[i]), x[column[i] & 0xffff]);
-    add_product<T, kTokens>(sums, upper<T>(value[i]), x[column[i] >> 16]);
+    const auto first = Column<kTokens>::load(x + (column[i] & 0xffff) * kBytes);
+    const auto second = Column<kTokens>::load(x + (column[i] >> 16) * kBytes);
+    first.template add<T>(sums, lower<T>(value[i]));
+    second.template add<T>(sums, upper<T>(value[i]));
   }
 }
 
@@ -106,7 +63,7 @@ __device__ inline void finish_row(const Arguments& args, float (&sums)[kTokens],
   for (int n = 0; n < kTokens; ++n) {
 #pragma unroll
     for (int step = 16; step > 0; step /= 2) sums[n] += __shfl_xor_sync(~0u, sums[n], step);
-    if (lane == n && token0 + n < args.tokens)
+    if (lane == n && token0 + n < args.x.tokens)
       static_cast<T*>(args.y)[(token0 + n) * args.y_stride + row] = T(sums[n]);
     sums[n] = 0;
   }
@@ -128,7 +85,7 @@ struct RowRanges {
 template <class T, int kTokens>
 __global__ void __launch_bounds__(kThreads, 1) decode_csr_kernel(const Arguments args) {
   extern __shared__ __align__(16) uint8_t storage[];
-  auto* x = reinterpret_cast<Column<T, kTokens>*>(storage);
+  const uint32_t x = ptx::shared_address(storage);
   const int warp = int(threadIdx.x) / 32, lane = threadIdx.x & 31, token0 = int(blockIdx.y) * kTokens;
   const int end = int(int64_t(args.rows) * (blockIdx.x + 1) / gridDim.x);
   int row = int(int64_t(args.rows) * blockIdx.x / gridDim.x) + warp;
@@ -141,7 +98,7 @@ __global__ void __launch_bounds__(kThreads, 1) decode_csr_kernel(const Arguments
   ptx::launch_dependents();
   ptx::wait_for_prerequisites();
 #endif
-  bring_x<T, kTokens>(args, token0, x);
+  bring_x<T, kTokens, 1>(args.x, token0, storage);
   __syncthreads();
   float sums[kTokens] = {};
   for (int done = 1; row < end; row += kWarps, ++done) {
@@ -262,13 +219,10 @@ Status decode_csr(const MatrixCsr& matrix, const ProductCall& call) {
   const Arguments args{matrix.starts,
                        static_cast<const uint4*>(matrix.values),
                        static_cast<const uint4*>(matrix.columns),
-                       call.x,
+                       {call.x, call.x_stride, matrix.cols, call.tokens},
                        call.y,
-                       call.x_stride,
                        call.y_stride,
-                       matrix.rows,
-                       matrix.cols,
-                       call.tokens};
+                       matrix.rows};
   cudaLaunchAttribute attribute;
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;

@@ -1,0 +1,131 @@
+// Decode with relative indices against dense cuBLASLt: weights absent at random; weights rotated past the L2,
+// graph replays, medians.
+//   decode_relative_bench [--json FILE] [--shape OUTxIN]...
+//   decode_relative_bench --sweep         8, 16 and 32 lanes a row, and what the planner chooses
+#include <memory>
+
+#include "bench/gpu/random_rows.h"
+#include "kernels/sparse/spmm_relative/decode_relative.h"
+
+namespace prune::bench {
+namespace {
+
+using namespace kernels::cuda;
+
+constexpr size_t kRotated = 300u << 20;
+constexpr int kReplays = 9;
+constexpr Shape kShapes[] = {{4096, 4096}, {14336, 4096}, {4096, 14336}, {8192, 8192}, {28672, 8192}};
+constexpr int kTokens[] = {1, 2, 4, 8};
+constexpr int kSparsities[] = {50, 60, 70, 80, 90};
+
+class Weights {
+ public:
+  Weights(const RandomRows& rows, cudaStream_t stream)
+      : shape_(rows.shape()), starts_((size_t(shape_.m) + 1) * 4, kRotated / 64) {
+    const DeviceMemory neutral(size_t(rows.count()) * 2), columns(size_t(rows.count()) * 4);
+    rows.fill_values(neutral.get(), stream);
+    auto* indices = reinterpret_cast<int32_t*>(columns.get());
+    rows.list_columns(indices, stream);
+    const NeutralCsr<const void, const int32_t> from{neutral.get(), indices, rows.offsets()};
+    must(count_relative(from, {shape_.m, shape_.k, starts()}, stream));
+    cuda(cudaMemcpyAsync(&vectors_, starts() + shape_.m, 4, cudaMemcpyDeviceToHost, stream));
+    cuda(cudaStreamSynchronize(stream));
+    values_ = std::make_unique<Rotation>(size_t(vectors_) * 16, kRotated);
+    codes_ = std::make_unique<Rotation>(size_t(vectors_) * 4, kRotated / 4);
+    must(pack_relative(from, (*this)[0], vectors_, stream));
+    starts_.spread(stream), values_->spread(stream), codes_->spread(stream);
+    cuda(cudaStreamSynchronize(stream));
+  }
+  int count() const { return values_->count(); }
+  double bytes() const { return double(vectors_) * 20 + shape_.m * 4.0; }
+  MatrixRelative operator[](int i) const {
+    return {shape_.m, shape_.k, starts(i), (*values_)[i], reinterpret_cast<const uint32_t*>((*codes_)[i])};
+  }
+
+ private:
+  const uint32_t* starts(int i = 0) const { return reinterpret_cast<const uint32_t*>(starts_[i]); }
+
+  Shape shape_;
+  uint32_t vectors_ = 0;
+  Rotation starts_;
+  std::unique_ptr<Rotation> values_, codes_;
+};
+
+double time_lanes(const Weights& weights, int lanes, const ProductCall& call) {
+  return time_graph(call.stream, std::max(16, 2 * weights.count()), kReplays,
+                    [&](int i) { must(decode_relative(weights[i], lanes, call)); });
+}
+
+int multiprocessors() {
+  int device = 0, count = 0;
+  cuda(cudaGetDevice(&device));
+  cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+  return count;
+}
+
+void sweep(const Shape& s, int sparsity, const Weights& weights, int tokens, const DensePeer& peer,
+           cudaStream_t stream) {
+  const ProductCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, false, stream};
+  std::printf("sweep %d%% %5d x %5d n %d  chosen %2d;", sparsity, s.m, s.k, tokens,
+              plan_decode_relative(weights[0], multiprocessors()));
+  for (const int lanes : {8, 16, 32}) std::printf("  %2d %.2f us", lanes, time_lanes(weights, lanes, call));
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+// What `prune pack` makes of such weights, and so by what name the measurement is looked up.
+const char* family_of(int sparsity) { return sparsity < 90 ? "spmm_bitmask" : "spmm_csr"; }
+
+void report(const Shape& s, int sparsity, const Weights& weights, int tokens, double dense_us,
+            const DensePeer& peer, JsonFile& json, cudaStream_t stream) {
+  std::printf("relative %d%%  %5d x %5d n %2d  dense %7.2f us  ", sparsity, s.m, s.k, tokens, dense_us);
+  for (const bool overlap : {false, true}) {
+    const ProductCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, overlap, stream};
+    const double us = time_lanes(weights, plan_decode_relative(weights[0], multiprocessors()), call);
+    char name[160];
+    std::snprintf(name, sizeof name, "%s/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:%d/kernel:decode_relative%s",
+                  family_of(sparsity), s.m, s.k, tokens, sparsity, overlap ? "/overlap:1" : "");
+    json.add({name,
+              us,
+              {{"speedup", dense_us / us},
+               {"GB/s", weights.bytes() / us / 1e3},
+               {"GFLOP/s", 2e-3 * s.m * s.k * tokens / us}}});
+    std::printf("%s %7.2f us %5.2f TB/s %5.2fx", overlap ? "   overlapped" : "", us,
+                weights.bytes() / us / 1e6, dense_us / us);
+  }
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+void run(const std::string& json_path, bool sweeping, const std::vector<Shape>& shapes) {
+  JsonFile json(json_path, gpu_context());
+  cudaStream_t stream;
+  cuda(cudaStreamCreate(&stream));
+  for (const Shape& s : shapes) {
+    const DensePeer peer(s, 8, kRotated, stream);
+    double dense_us[std::size(kTokens)] = {};
+    for (size_t i = 0; !sweeping && i < std::size(kTokens); ++i) dense_us[i] = peer.time(kTokens[i], stream);
+    for (const int sparsity : kSparsities) {
+      const RandomRows rows(s, 1 - sparsity / 100.0, stream);
+      const Weights weights(rows, stream);
+      for (size_t i = 0; i < std::size(kTokens); ++i) {
+        if (sweeping) {
+          sweep(s, sparsity, weights, kTokens[i], peer, stream);
+        } else {
+          report(s, sparsity, weights, kTokens[i], dense_us[i], peer, json, stream);
+        }
+      }
+    }
+  }
+  cuda(cudaStreamDestroy(stream));
+}
+
+}  // namespace
+}  // namespace prune::bench
+
+int main(int argc, char** argv) {
+  return prune::bench::run_bench("decode_relative_bench", [&] {
+    prune::bench::run(prune::bench::json_argument(argc, argv), argc == 2 && std::string(argv[1]) == "--sweep",
+                      prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
+  });
+}

@@ -1,0 +1,59 @@
+// Products with unstructured sparse weights on the GPU, a few tokens: 2.5 bytes a weight that is there.
+//
+//   y[n][r] = sum over the stored weights (r, k) of w[r][k] * x[n][k]        n = 0..tokens-1, r = 0..rows-1
+//
+// with x [tokens, cols] and y [tokens, rows] row-major, w, x and y all bfloat16 or all IEEE half, and sums in
+// single precision. Absent weights never touch x: a NaN there stays out of the sum.
+//
+// Needs: 1 <= tokens <= 8; any rows; 2 <= cols <= 65534, even; x and the packed arrays 16-byte aligned,
+// x_stride a multiple of 8; compute capability 8.0, and shared memory for x of one token (2 bytes a column).
+// Equal inputs give equal bits.
+//
+// How: relative indices of 4 bits (Han et al., Deep Compression, ICLR 2016; MACKO, arXiv 2511.13061). Each
+// thread block holds x of 1, 2, 4 or 8 tokens in shared memory, a column's tokens side by side, and owns a
+// range of rows. A lane takes eight entries at a time: 16 bytes of values and a word of indices, whose prefix
+// sums are one multiplication; the lanes of a row find where they begin by a scan.
+#pragma once
+
+#include "kernels/sparse/cuda/product_call.h"
+#include "kernels/sparse/spmm_csr/decode_csr.h"
+
+namespace prune::kernels::cuda {
+
+inline constexpr int kMaxDecodeRelativeTokens = 8;
+
+// The device's own order. A row is a list of entries, each a value and a 4-bit code. With p columns passed (0
+// at a row's begin), a code c of 0 to 14 is the weight of column p + c, and p becomes p + c + 1; a code of 15
+// has no weight (its value is 0), and p becomes p + 15. Entries lie in vectors of eight: 16 bytes of values,
+// and a word of codes in an array of its own, the first entry's in the lowest bits. A row begins with a
+// vector and is filled up with codes of 15.
+struct MatrixRelative {
+  int rows = 0;
+  int cols = 0;
+  const uint32_t* starts = nullptr;  // [rows + 1]: of the rows, in vectors
+  const void* values = nullptr;      // 16 bytes a vector
+  const uint32_t* codes = nullptr;   // 4 bytes a vector
+};
+
+// indices <- the columns of a bitmask (U8 [rows, cols / 8]: column j is bit j % 8 of byte j / 8), row r's
+// from row_offsets[r] on: what makes CSR of the neutral bitmask format. cols is a multiple of 8.
+Status list_columns(const void* bitmask, int rows, int cols, const int64_t* row_offsets, int32_t* indices,
+                    cudaStream_t stream);
+
+// to.starts <- where the rows will be, and so in starts[rows] how many vectors the matrix takes.
+Status count_relative(const NeutralCsr<const void, const int32_t>& from, const MatrixRelative& to,
+                      cudaStream_t stream);
+
+// The values and codes of `to`, whose starts are counted, <- the neutral format.
+Status pack_relative(const NeutralCsr<const void, const int32_t>& from, const MatrixRelative& to,
+                     uint32_t vectors, cudaStream_t stream);
+
+// neutral <- packed, bit for bit what pack_relative took; to.indptr is read.
+Status unpack_relative(const MatrixRelative& from, const NeutralCsr<void, int32_t>& to, cudaStream_t stream);
+
+// Lanes that share a row: 8, 16 or 32.
+int plan_decode_relative(const MatrixRelative& matrix, int multiprocessors);
+
+Status decode_relative(const MatrixRelative& matrix, int lanes, const ProductCall& call);
+
+}  // namespace prune::kernels::cuda
