@@ -294,6 +294,8 @@ std::unique_ptr<GpuWeight> upload(const PackedCheckpoint& packed, const PackedWe
       return SparseRows::takes(w) ? std::make_unique<SparseRows>(packed, w, device) : nullptr;
     case PackedFormat::kBsr:
       return Blocks::takes(w) ? std::make_unique<Blocks>(packed, w, device) : nullptr;
+    case PackedFormat::kWindows:
+      return nullptr;
   }
   return nullptr;
 }

@@ -181,6 +181,17 @@ Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
                    [&] { return make_bsr_tiles(weights, options); });
 }
 
+Plan prepare(const WindowsWeights& weights, const PrepareOptions& options) {
+  const RowSource source = read_rows(weights);
+  const auto make_few = [&] {
+    // Without permutations of vectors the order has no use.
+    const bool may = options.in_place && (isa::runs_on(isa::kAvx512, options.isa) || !options.kernel.empty());
+    auto few = may ? make_windows_in_place(weights, options) : nullptr;
+    return few != nullptr ? std::move(few) : make_few_unstructured(source, options);
+  };
+  return make_plan(source, options, make_few, [&] { return make_lists(source, options); });
+}
+
 Plan prepare(const DenseWeights& weights, const PrepareOptions& options) {
   return Plan(weights.rows, weights.cols, make_gemv(weights, options), nullptr, kMostFewRows);
 }

@@ -98,6 +98,7 @@ Plan prepare(const NmWeights& weights, const PrepareOptions& options = {});
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options = {});
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options = {});
 Plan prepare(const BsrWeights& weights, const PrepareOptions& options = {});
+Plan prepare(const WindowsWeights& weights, const PrepareOptions& options = {});
 // Weights must be int8; wider ones are multiplied where they lie (see plain/plain.h). W is read once for
 // every sixteen rows of X: for many more a dense library is faster.
 Plan prepare(const DenseWeights& weights, const PrepareOptions& options = {});

@@ -142,6 +142,32 @@ RowSource read_rows(const BsrWeights& w) {
   return with_group_scales(w, std::move(source));
 }
 
+RowSource read_rows(const WindowsWeights& w) {
+  const int64_t places = window_groups(w) * places_of_group(w);
+  std::vector<int64_t> tails{0};  // of rows
+  for (int64_t r = 0; r < w.rows; ++r) tails.push_back(tails.back() + w.tail_counts[r]);
+  RowSource source = describe(w, places + tails.back());
+  source.decode = [w, places, tails = std::move(tails)](int64_t r, int32_t* columns, float* values) {
+    const int64_t first = r / kWindowRows * places_of_group(w) + r % kWindowRows;
+    int64_t count = 0, tail = tails[r];
+    for (int64_t window = 0; window < 2 * window_pairs(w); ++window) {
+      for (int64_t step = 0; step < w.steps; ++step) {
+        const int64_t at = first + ((window / 2 * w.steps + step) * 2 + window % 2) * kWindowRows;
+        const float value = load_weight(w.values, w.type, at);
+        if (std::bit_cast<uint32_t>(value) == 0) continue;
+        columns[count] = static_cast<int32_t>(window * kWindow) + w.columns[at];
+        values[count++] = value;
+      }
+      for (; tail < tails[r + 1] && w.tail_columns[tail] < (window + 1) * kWindow; ++tail) {
+        columns[count] = w.tail_columns[tail];
+        values[count++] = load_weight(w.values, w.type, places + tail);
+      }
+    }
+    return count;
+  };
+  return with_group_scales(w, std::move(source));
+}
+
 uint8_t sign_magnitude(float value) {
   const auto magnitude = static_cast<uint8_t>(value < 0 ? -value : value);
   return value < 0 ? magnitude | 0x80 : magnitude;

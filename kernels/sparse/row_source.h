@@ -27,6 +27,7 @@ RowSource read_rows(const NmWeights& weights);
 RowSource read_rows(const BitmaskWeights& weights);
 RowSource read_rows(const CsrWeights& weights);
 RowSource read_rows(const BsrWeights& weights);
+RowSource read_rows(const WindowsWeights& weights);
 
 // Element i of an array of weights, and the bf16 bit pattern of a float that a bf16 holds exactly.
 float load_weight(const void* values, WeightType type, int64_t i);

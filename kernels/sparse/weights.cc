@@ -1,6 +1,8 @@
 #include "kernels/sparse/weights.h"
 
 #include <bit>
+#include <cstring>
+#include <numeric>
 
 namespace prune::kernels {
 namespace {
@@ -113,6 +115,111 @@ const char* find_fault(const BsrWeights& w, int64_t values_count) {
   const int64_t block_rows = w.rows / w.block_rows;
   if (const char* fault = find_offsets_fault(w.indptr, block_rows, values_count / block)) return fault;
   return find_index_fault(w.indices, w.indptr, block_rows, w.cols / w.block_cols);
+}
+
+std::vector<int64_t> tail_starts(const WindowsWeights& w) {
+  std::vector<int64_t> starts{0};
+  for (int64_t g = 0; g < window_groups(w); ++g) {
+    const int32_t* counts = w.tail_counts + g * kWindowRows;
+    starts.push_back(std::accumulate(counts, counts + kWindowRows, starts.back()));
+  }
+  return starts;
+}
+
+const char* find_shape_fault(const WindowsWeights& w, int64_t values_count) {
+  if (const char* fault = find_shape_fault(static_cast<const Weights&>(w))) return fault;
+  if (w.cols > 65536) return "more than 65536 columns";
+  if (w.steps < 0 || w.steps > kWindow) return "not 0 to 32 steps";
+  const int64_t tail = values_count - window_groups(w) * places_of_group(w);
+  int64_t counted = 0;
+  for (int64_t r = 0; r < window_groups(w) * kWindowRows; ++r) {
+    if (w.tail_counts[r] < 0 || w.tail_counts[r] > (r < w.rows ? w.cols : 0))
+      return "a row's tail is negative, longer than a row, or of no row";
+    counted += w.tail_counts[r];
+  }
+  if (tail < counted || tail >= counted + 4) return "tails do not add up to the values";
+  return nullptr;
+}
+
+namespace {
+
+// Places of a group in the order in which they lie. last[window * 16 + r]: the column of the row's last
+// weight there, in its window; -1 where there is none.
+template <class Bits>
+bool are_places_sound(const WindowsWeights& w, int64_t group, int8_t* last) {
+  const auto* values = static_cast<const char*>(w.values) + group * places_of_group(w) * sizeof(Bits);
+  const uint8_t* columns = w.columns + group * places_of_group(w);
+  uint8_t bad = 0;
+  for (int64_t window = 0; window < 2 * window_pairs(w); ++window) std::memset(last + window * 16, -1, 16);
+  for (int64_t pair = 0; pair < window_pairs(w); ++pair) {
+    for (int64_t step = 0; step < w.steps; ++step) {
+      for (int64_t lane = 0; lane < 2 * kWindowRows; ++lane) {
+        Bits value;
+        std::memcpy(&value, values + lane * sizeof(Bits), sizeof value);
+        int8_t& before = last[pair * 2 * kWindowRows + lane];
+        const auto column = static_cast<int8_t>(columns[lane]);
+        const bool is_weight = value != 0;
+        bad |= static_cast<uint8_t>((columns[lane] >= kWindow) | (is_weight & (column <= before)));
+        before = is_weight ? column : before;
+      }
+      values += 2 * kWindowRows * sizeof(Bits);
+      columns += 2 * kWindowRows;
+    }
+  }
+  return bad == 0;
+}
+
+bool are_places_sound(const WindowsWeights& w, int64_t value_bytes, int64_t group, int8_t* last) {
+  switch (value_bytes) {
+    case 1:
+      return are_places_sound<uint8_t>(w, group, last);
+    case 2:
+      return are_places_sound<uint16_t>(w, group, last);
+    case 4:
+      return are_places_sound<uint32_t>(w, group, last);
+    default:
+      return are_places_sound<uint64_t>(w, group, last);
+  }
+}
+
+}  // namespace
+
+const char* find_group_fault(const WindowsWeights& w, int64_t value_bytes, int64_t group,
+                             int64_t tail_start) {
+  std::vector<int8_t> last(static_cast<size_t>(2 * window_pairs(w) * kWindowRows));
+  if (!are_places_sound(w, value_bytes, group, last.data()))
+    return "a column is beyond its window or does not ascend in it";
+  for (int64_t window = w.cols / kWindow; window < 2 * window_pairs(w); ++window) {
+    for (int64_t r = 0; r < kWindowRows; ++r) {
+      if (window * kWindow + last[window * kWindowRows + r] >= w.cols && last[window * kWindowRows + r] >= 0)
+        return "a weight is behind the last column";
+    }
+  }
+  for (int64_t r = 0; r < kWindowRows; ++r) {
+    for (int64_t window = 0; group * kWindowRows + r >= w.rows && window < 2 * window_pairs(w); ++window) {
+      if (last[window * kWindowRows + r] >= 0) return "a weight is in a row behind the last";
+    }
+    int64_t before = -1;
+    const int64_t end = tail_start + w.tail_counts[group * kWindowRows + r];
+    for (; tail_start < end; ++tail_start) {
+      const int64_t column = w.tail_columns[tail_start];
+      if (column >= w.cols) return "a column of the tail is out of range";
+      if (column <= before || column % kWindow <= last[column / kWindow * kWindowRows + r])
+        return "columns of the tail do not ascend, or are not behind those of their window";
+      before = column;
+    }
+  }
+  return nullptr;
+}
+
+const char* find_fault(const WindowsWeights& w, int64_t values_count) {
+  if (const char* fault = find_shape_fault(w, values_count)) return fault;
+  const std::vector<int64_t> tails = tail_starts(w);
+  for (int64_t g = 0; g < window_groups(w); ++g) {
+    if (const char* fault = find_group_fault(w, weight_bytes(w.type), g, tails[static_cast<size_t>(g)]))
+      return fault;
+  }
+  return nullptr;
 }
 
 }  // namespace prune::kernels

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace prune::kernels {
 
@@ -83,6 +84,30 @@ struct BsrWeights : Weights {
   const int64_t* indptr = nullptr;
 };
 
+// Sixteen rows in the lanes of vectors, windows of 32 columns: `steps` places a row in every window, and a
+// tail of what finds none. With groups = ceil(rows / 16) and pairs = ceil(cols / 64), place
+//     ((((r / 16) * pairs + pair) * steps + step) * 2 + window) * 16 + r % 16
+// holds a value of row r and its column within window `window` of the pair; zeros where a row has no more.
+// values [places + tail], columns [places], tail_columns [tail], row after row, tail_counts [groups * 16];
+// the tail may end with zeros that no row counts.
+struct WindowsWeights : Weights {
+  int64_t steps = 0;
+  const uint8_t* columns = nullptr;
+  const uint16_t* tail_columns = nullptr;
+  const int32_t* tail_counts = nullptr;
+};
+
+inline constexpr int64_t kWindowRows = 16;
+inline constexpr int64_t kWindow = 32;
+// Windows are worked off two by two.
+inline constexpr int64_t kWindowPair = 2 * kWindow;
+
+constexpr int64_t window_groups(const WindowsWeights& w) { return (w.rows + kWindowRows - 1) / kWindowRows; }
+constexpr int64_t window_pairs(const WindowsWeights& w) { return (w.cols + kWindowPair - 1) / kWindowPair; }
+constexpr int64_t places_of_group(const WindowsWeights& w) {
+  return window_pairs(w) * w.steps * 2 * kWindowRows;
+}
+
 // Bytes of one row of NmWeights::indices, and the bits of one index.
 int32_t nm_index_bits(int32_t group);
 int64_t nm_row_bytes(int64_t cols, int32_t keep, int32_t group);
@@ -91,6 +116,8 @@ int64_t nm_row_bytes(int64_t cols, int32_t keep, int32_t group);
 size_t stored_bytes(const NmWeights& weights);
 size_t stored_bytes(const BitmaskWeights& weights);
 size_t stored_bytes(const BsrWeights& weights);
+// Where the tail of every group begins, and ends at last: [groups + 1] into tail_columns.
+std::vector<int64_t> tail_starts(const WindowsWeights& weights);
 
 // What is wrong with the arrays (an index out of range, offsets that go back, a shape that does not divide),
 // or nullptr. prepare() trusts them, so weights from a file are asked about here first. `values_count` is the
@@ -99,5 +126,11 @@ const char* find_fault(const NmWeights& weights, int64_t values_count, int64_t i
 const char* find_fault(const BitmaskWeights& weights, int64_t values_count);
 const char* find_fault(const CsrWeights& weights, int64_t values_count);
 const char* find_fault(const BsrWeights& weights, int64_t values_count);
+const char* find_fault(const WindowsWeights& weights, int64_t values_count);
+// The parts of it: of all but the groups, and of one group, whose values take value_bytes each (1, 2, 4 or 8)
+// and need no alignment.
+const char* find_shape_fault(const WindowsWeights& weights, int64_t values_count);
+const char* find_group_fault(const WindowsWeights& weights, int64_t value_bytes, int64_t group,
+                             int64_t tail_start);
 
 }  // namespace prune::kernels

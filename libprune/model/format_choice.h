@@ -27,12 +27,13 @@ struct FormatChoice {
   uint64_t bytes() const { return packed_bytes(weight, stored); }
 };
 
-// The forms that hold a weight with these zeros, in the order nm, bsr, bitmask, csr.
+// The forms that hold a weight with these zeros, in the order nm, bsr, bitmask, csr, windows.
 std::vector<FormatChoice> formats_that_hold(const PackedWeight& base, const SparsityProfile& zeros,
                                             const FormatRequest& request);
 
-// The smallest form of a weight with these zeros; of equals the first of nm, bsr, bitmask, csr. `base` has
-// the weight's name, type, shape, orientation and shard. Nothing when the format asked for can't take it.
+// The smallest form of a weight with these zeros; of equals the first of nm, bsr, bitmask, csr, windows.
+// `base` has the weight's name, type, shape, orientation and shard. Nothing when the format asked for can't
+// take it.
 std::optional<FormatChoice> choose_format(const PackedWeight& base, const SparsityProfile& zeros,
                                           const FormatRequest& request);
 

@@ -44,6 +44,8 @@ PackedArrays pack_as(const PackedWeight& weight, ConstView<T> dense) {
       return arrays_of(weight, pack_csr(dense), scales);
     case PackedFormat::kBsr:
       return arrays_of(weight, pack_bsr(dense, weight.block), scales);
+    case PackedFormat::kWindows:
+      return arrays_of(weight, pack_windows(dense, weight.steps), scales);
     case PackedFormat::kBitmask:
       break;
   }

@@ -98,6 +98,10 @@ void write_packed(const PackedWeight& weight, const PackingSource<T>& source, Sa
       const auto p = pack_bsr(dense, weight.block);
       return put_values(p, p.indices, p.indptr);
     }
+    case PackedFormat::kWindows: {
+      const auto p = pack_windows(dense, weight.steps);
+      return put_values(p, p.columns, p.tail_columns, p.tail_counts);
+    }
   }
 }
 

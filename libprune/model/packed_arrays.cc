@@ -126,6 +126,16 @@ PackedArrays::PackedArrays(const PackedCheckpoint& checkpoint, const PackedWeigh
       view_ = view;
       break;
     }
+    case PackedFormat::kWindows: {
+      kernels::WindowsWeights view;
+      read_values(checkpoint, w, view);
+      view.steps = w.steps;
+      view.columns = map_or_copy<uint8_t>(checkpoint.data(w, "columns"));
+      view.tail_columns = map_or_copy<uint16_t>(checkpoint.data(w, "tail_columns"));
+      view.tail_counts = map_or_copy<int32_t>(checkpoint.data(w, "tail_counts"));
+      view_ = view;
+      break;
+    }
   }
 }
 
@@ -168,6 +178,17 @@ PackedArrays::PackedArrays(const Bsr<T>& packed, const ScaleGrid& scales)
   view_ = view;
 }
 
+template <class T>
+PackedArrays::PackedArrays(const WindowsPacked<T>& packed, const ScaleGrid& scales)
+    : stored_(int64_t(packed.values.size())) {
+  auto view = describe<kernels::WindowsWeights>(packed, scales);
+  view.steps = packed.steps;
+  view.columns = keep(packed.columns);
+  view.tail_columns = keep(packed.tail_columns);
+  view.tail_counts = keep(packed.tail_counts);
+  view_ = view;
+}
+
 const kernels::Weights& PackedArrays::common() const {
   return std::visit([](const auto& view) -> const kernels::Weights& { return view; }, view_);
 }
@@ -178,7 +199,8 @@ kernels::Plan PackedArrays::prepare(const kernels::PrepareOptions& options) cons
 
 int64_t PackedArrays::row_step() const {
   const auto* blocks = std::get_if<kernels::BsrWeights>(&view_);
-  return blocks == nullptr ? 1 : blocks->block_rows;
+  if (blocks != nullptr) return blocks->block_rows;
+  return std::holds_alternative<kernels::WindowsWeights>(view_) ? kernels::kWindowRows : 1;
 }
 
 kernels::WeightType PackedArrays::expanded_type() const { return kernels::expanded_type(common()); }
@@ -215,5 +237,8 @@ template PackedArrays::PackedArrays(const Csr<int8_t>&, const ScaleGrid&);
 template PackedArrays::PackedArrays(const Bsr<float>&, const ScaleGrid&);
 template PackedArrays::PackedArrays(const Bsr<bf16>&, const ScaleGrid&);
 template PackedArrays::PackedArrays(const Bsr<int8_t>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const WindowsPacked<float>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const WindowsPacked<bf16>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const WindowsPacked<int8_t>&, const ScaleGrid&);
 
 }  // namespace prune

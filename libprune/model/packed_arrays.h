@@ -27,6 +27,8 @@ class PackedArrays {
   explicit PackedArrays(const Csr<T>& packed, const ScaleGrid& scales = {});
   template <class T>
   explicit PackedArrays(const Bsr<T>& packed, const ScaleGrid& scales = {});
+  template <class T>
+  explicit PackedArrays(const WindowsPacked<T>& packed, const ScaleGrid& scales = {});
 
   PackedArrays(PackedArrays&&) noexcept = default;
   PackedArrays& operator=(PackedArrays&&) noexcept = default;
@@ -53,8 +55,8 @@ class PackedArrays {
   void release_pages() const;
 
  private:
-  using View =
-      std::variant<kernels::NmWeights, kernels::BitmaskWeights, kernels::CsrWeights, kernels::BsrWeights>;
+  using View = std::variant<kernels::NmWeights, kernels::BitmaskWeights, kernels::CsrWeights,
+                            kernels::BsrWeights, kernels::WindowsWeights>;
 
   const kernels::Weights& common() const;
   template <class W, class Packed>

@@ -17,7 +17,7 @@
 namespace prune {
 namespace {
 
-constexpr std::array<std::string_view, 4> kFormatNames = {"nm", "bitmask", "csr", "bsr"};
+constexpr std::array<std::string_view, 5> kFormatNames = {"nm", "bitmask", "csr", "bsr", "windows"};
 
 // Far beyond any matrix, and small enough that no product of sizes overflows.
 constexpr int64_t kMostWeights = int64_t(1) << 48;
@@ -88,6 +88,14 @@ Pattern read_pattern(const nlohmann::json& entry) {
   }
 }
 
+Index read_steps(const nlohmann::json& entry, const PackedWeight& weight) {
+  const auto found = entry.find("steps");
+  if (found == entry.end() || !found->is_number_unsigned() || found->get<uint64_t>() > kWindowsColumns)
+    throw_input("its steps are not 0 to 32");
+  if (weight.in > kMostWindowsColumns) throw_input("its windows have more than 65536 columns");
+  return Index(found->get<uint64_t>());
+}
+
 PackedWeight parse_entry(const std::string& name, const nlohmann::json& entry, size_t shard) {
   if (!entry.is_object()) throw_input("its entry is not an object");
   PackedWeight weight;
@@ -120,6 +128,7 @@ PackedWeight parse_entry(const std::string& name, const nlohmann::json& entry, s
     if (block) weight.block = *block;
     require_fit(pattern, weight.out, weight.in);
   }
+  if (weight.format == PackedFormat::kWindows) weight.steps = read_steps(entry, weight);
   return weight;
 }
 
@@ -238,6 +247,19 @@ void check_bitmask(const PackedWeight& weight, std::span<const std::byte> bytes,
               std::to_string(stored(i)) + " values are stored");
 }
 
+void check_windows(const kernels::WindowsWeights& w, int64_t value_bytes, int64_t stored) {
+  if (const char* fault = kernels::find_shape_fault(w, stored)) throw_input(fault);
+  const std::vector<int64_t> tails = kernels::tail_starts(w);
+  const auto fault_of = [&](Index g) {
+    return kernels::find_group_fault(w, value_bytes, g, tails[size_t(g)]);
+  };
+  const Index groups = kernels::window_groups(w);
+  const Index g = first_faulty(groups, [&](Index group) { return fault_of(group) == nullptr; });
+  if (g == groups) return;
+  throw_input("rows " + std::to_string(g * kWindowsRows) + " to " +
+              std::to_string(std::min((g + 1) * kWindowsRows, Index(w.rows)) - 1) + ": " + fault_of(g));
+}
+
 void check_scales(const std::vector<float>& scales) {
   for (size_t i = 0; i < scales.size(); ++i) {
     if (!std::isfinite(scales[i]) || scales[i] < 0)
@@ -258,7 +280,7 @@ PackedFormat parse_packed_format(std::string_view text) {
   const auto found = std::ranges::find(kFormatNames, text);
   if (found == kFormatNames.end()) {
     throw_usage("format '" + std::string(text.substr(0, 40)) +
-                "': expected smallest, auto, nm, bitmask, csr or bsr");
+                "': expected smallest, auto, nm, bitmask, csr, bsr or windows");
   }
   return PackedFormat(found - kFormatNames.begin());
 }
@@ -267,6 +289,7 @@ std::string format_in_words(const PackedWeight& weight) {
   std::string words(name(weight.format));
   if (weight.format == PackedFormat::kNm) words += " " + to_string(Pattern(weight.nm));
   if (weight.format == PackedFormat::kBsr) words += " " + to_string(Pattern(weight.block));
+  if (weight.format == PackedFormat::kWindows) words += " " + std::to_string(weight.steps);
   if (weight.values == StoredValues::kInt8) words += " int8";
   if (weight.scale_group != 0) words += "/" + std::to_string(weight.scale_group);
   return words;
@@ -301,6 +324,14 @@ std::vector<TensorInfo> packed_tensors(const PackedWeight& w, int64_t stored) {
       add("indices", DType::kI32, {stored});
       add("indptr", DType::kI64, {w.out / w.block.rows + 1});
       break;
+    case PackedFormat::kWindows: {
+      const int64_t places = windows_places(w.out, w.in, w.steps);
+      add("values", w.stored_dtype(), {stored});
+      add("columns", DType::kU8, {places});
+      add("tail_columns", DType::kU16, {std::max<int64_t>(0, stored - places)});
+      add("tail_counts", DType::kI32, {windows_groups(w.out) * kWindowsRows});
+      break;
+    }
   }
   if (w.values == StoredValues::kInt8) {
     add("scales", DType::kF32,
@@ -332,6 +363,7 @@ nlohmann::json layout_json(const std::vector<PackedWeight>& weights) {
     if (w.rounding == ValueRounding::kCalibrated) entry["rounding"] = "calibrated";
     if (w.format == PackedFormat::kNm) entry["pattern"] = to_string(Pattern(w.nm));
     if (w.format == PackedFormat::kBsr) entry["pattern"] = to_string(Pattern(w.block));
+    if (w.format == PackedFormat::kWindows) entry["steps"] = w.steps;
     if (w.orientation == Orientation::kInOut) entry["dense_order"] = "in_out";
     layout[w.tensor] = std::move(entry);
   }
@@ -374,7 +406,8 @@ void PackedCheckpoint::check_tensors(const PackedWeight& weight) const {
   if (checkpoint_.find(weight.tensor)) refuse(weight, "is there dense and packed");
   const TensorInfo& values = component(weight, "values");
   const int64_t stored = values.shape.empty() ? 0 : values.shape[0];
-  const bool may_expand = weight.format == PackedFormat::kCsr || weight.format == PackedFormat::kBsr;
+  const bool may_expand = weight.format == PackedFormat::kCsr || weight.format == PackedFormat::kBsr ||
+                          weight.format == PackedFormat::kWindows;
   for (const TensorInfo& expected : packed_tensors(weight, stored)) {
     const TensorInfo& found =
         component(weight, std::string_view(expected.name).substr(weight.tensor.size() + 1));
@@ -460,6 +493,19 @@ void PackedCheckpoint::check_places(const PackedWeight& weight) const {
       const Index width = weight.format == PackedFormat::kBsr ? weight.block.cols : 1;
       return check_indices(array<int32_t>(weight, "indices"), indptr, weight.in / width);
     }
+    case PackedFormat::kWindows: {
+      const auto tail_columns = array<uint16_t>(weight, "tail_columns");
+      const auto tail_counts = array<int32_t>(weight, "tail_counts");
+      kernels::WindowsWeights view;
+      view.rows = weight.out;
+      view.cols = weight.in;
+      view.steps = weight.steps;
+      view.values = data(weight, "values").data();
+      view.columns = reinterpret_cast<const uint8_t*>(data(weight, "columns").data());
+      view.tail_columns = tail_columns.data();
+      view.tail_counts = tail_counts.data();
+      return check_windows(view, bits(weight.stored_dtype()) / 8, stored(weight));
+    }
   }
 }
 
@@ -494,6 +540,20 @@ Bsr<T> PackedCheckpoint::bsr(const PackedWeight& w) const {
 }
 
 template <class T>
+WindowsPacked<T> PackedCheckpoint::windows(const PackedWeight& w) const {
+  if constexpr (!std::is_same_v<T, int8_t>) {
+    if (w.values == StoredValues::kInt8) return dequantize<T>(windows<int8_t>(w), scales(w));
+  }
+  return {w.steps,
+          w.out,
+          w.in,
+          array<T>(w, "values"),
+          array<uint8_t>(w, "columns"),
+          array<uint16_t>(w, "tail_columns"),
+          array<int32_t>(w, "tail_counts")};
+}
+
+template <class T>
 Matrix<T> PackedCheckpoint::unpack(const PackedWeight& w) const {
   check(w);
   switch (w.format) {
@@ -505,6 +565,8 @@ Matrix<T> PackedCheckpoint::unpack(const PackedWeight& w) const {
       return prune::unpack(csr<T>(w));
     case PackedFormat::kBsr:
       return prune::unpack(bsr<T>(w));
+    case PackedFormat::kWindows:
+      return prune::unpack(windows<T>(w));
   }
   return {};
 }
@@ -514,11 +576,13 @@ Matrix<T> PackedCheckpoint::unpack(const PackedWeight& w) const {
   template BitmaskPacked<T> PackedCheckpoint::bitmask(const PackedWeight&) const; \
   template Csr<T> PackedCheckpoint::csr(const PackedWeight&) const;               \
   template Bsr<T> PackedCheckpoint::bsr(const PackedWeight&) const;               \
+  template WindowsPacked<T> PackedCheckpoint::windows(const PackedWeight&) const; \
   template Matrix<T> PackedCheckpoint::unpack(const PackedWeight&) const;
 template NmPacked<int8_t> PackedCheckpoint::nm(const PackedWeight&) const;
 template BitmaskPacked<int8_t> PackedCheckpoint::bitmask(const PackedWeight&) const;
 template Csr<int8_t> PackedCheckpoint::csr(const PackedWeight&) const;
 template Bsr<int8_t> PackedCheckpoint::bsr(const PackedWeight&) const;
+template WindowsPacked<int8_t> PackedCheckpoint::windows(const PackedWeight&) const;
 PRUNE_INSTANTIATE(double)
 PRUNE_INSTANTIATE(float)
 PRUNE_INSTANTIATE(f16)

@@ -8,7 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include <prune/packed.h>
+#include <prune/packed_windows.h>
 
 #include "libprune/io/checkpoint.h"
 #include "libprune/model/architecture.h"
@@ -19,8 +19,8 @@ namespace prune {
 inline constexpr std::string_view kLayoutKey = "prune.layout";
 inline constexpr std::string_view kVersionKey = "prune.version";
 
-enum class PackedFormat { kNm, kBitmask, kCsr, kBsr };
-std::string_view name(PackedFormat format);               // "nm", "bitmask", "csr", "bsr"
+enum class PackedFormat { kNm, kBitmask, kCsr, kBsr, kWindows };
+std::string_view name(PackedFormat format);               // "nm", "bitmask", "csr", "bsr", "windows"
 PackedFormat parse_packed_format(std::string_view name);  // throws Error(kUsage)
 
 // Columns that may share a scale: a power of two from 32 to 2^20.
@@ -44,6 +44,7 @@ struct PackedWeight {
   Index in = 0;
   NM nm;                                          // kNm
   Block block;                                    // kBsr
+  Index steps = 0;                                // kWindows: places of a row in every window
   Orientation orientation = Orientation::kOutIn;  // of the dense tensor in its file
   size_t shard = 0;
 
@@ -52,12 +53,12 @@ struct PackedWeight {
   uint64_t dense_bytes() const { return uint64_t(out) * uint64_t(in) * uint64_t(bits(dtype)) / 8; }
 };
 
-// "nm 2:4", "bsr 16x16", "bitmask", "csr"; with " int8", or " int8/128" where 128 columns
+// "nm 2:4", "bsr 16x16", "bitmask", "csr", "windows 4"; with " int8", or " int8/128" where 128 columns
 // share a scale, behind where values are.
 std::string format_in_words(const PackedWeight& weight);
 
 // The tensors that hold a packed weight, in the order of the file. `stored` is the number of values (nm:
-// ignored), or of blocks (bsr).
+// ignored; windows: empty places among them), or of blocks (bsr).
 std::vector<TensorInfo> packed_tensors(const PackedWeight& weight, int64_t stored);
 // Their bytes together.
 uint64_t packed_bytes(const PackedWeight& weight, int64_t stored);
@@ -105,6 +106,8 @@ class PackedCheckpoint {
   Csr<T> csr(const PackedWeight& weight) const;
   template <class T>
   Bsr<T> bsr(const PackedWeight& weight) const;
+  template <class T>
+  WindowsPacked<T> windows(const PackedWeight& weight) const;
   // The dense matrix [out, in] of a weight; checks it first.
   template <class T>
   Matrix<T> unpack(const PackedWeight& weight) const;

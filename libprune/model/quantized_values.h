@@ -12,7 +12,7 @@
 #include <vector>
 
 #include <prune/error.h>
-#include <prune/packed.h>
+#include <prune/packed_windows.h>
 
 #include "libprune/model/scale_grid.h"
 
@@ -109,6 +109,11 @@ Csr<To> with_values(const Csr<From>& p, std::vector<To> values) {
 template <class To, class From>
 Bsr<To> with_values(const Bsr<From>& p, std::vector<To> values) {
   return {p.block, p.rows, p.cols, std::move(values), p.indices, p.indptr};
+}
+
+template <class To, class From>
+WindowsPacked<To> with_values(const WindowsPacked<From>& p, std::vector<To> values) {
+  return {p.steps, p.rows, p.cols, std::move(values), p.columns, p.tail_columns, p.tail_counts};
 }
 
 // P: any packed matrix of floating-point values.

@@ -69,6 +69,8 @@ PackedArrays pack_masked(ConstView<T> weights, const Mask& mask) {
       return PackedArrays(pack_csr(kept));
     case PackedFormat::kBsr:
       return PackedArrays(pack_bsr(kept, best.block));
+    case PackedFormat::kWindows:
+      return PackedArrays(pack_windows(kept, best.steps));
     case PackedFormat::kBitmask:
       break;
   }

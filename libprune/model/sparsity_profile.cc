@@ -112,6 +112,12 @@ SparsityProfile profile(ConstView<T> weights, std::span<const Block> block_sizes
     check_groups(nonzero_words, nonzero_holds);
     check_groups(stored_words, stored_holds);
   }
+  for (Index i = 0; i < weights.rows(); ++i) {
+    for (const uint64_t word : stored.row(i)) {
+      ++result.windows_with[size_t(std::popcount(uint32_t(word)))];
+      ++result.windows_with[size_t(std::popcount(uint32_t(word >> 32)))];
+    }
+  }
   result.stored = stored.count();
   result.nm = sparsest(nonzero_holds);
   result.stored_nm = sparsest(stored_holds);

@@ -21,6 +21,8 @@ struct SparsityProfile {
   std::vector<std::pair<Block, int64_t>>
       blocks;  // for each size that divides the shape: blocks that are not all +0
 
+  std::array<int64_t, 33> windows_with = {};  // runs of 32 columns of a row with so many that are stored
+
   bool has_negative_zeros() const { return zeros != int64_t(out) * in - stored; }
   double sparsity() const { return out * in == 0 ? 0.0 : double(zeros) / (double(out) * double(in)); }
   // The pattern that explains the zeros best, for people: the largest block size that leaves no stray zeros

@@ -81,7 +81,7 @@ class Formats(PackTest):
     def test_any_zeros(self):
         for sparsity in (0, 0.5, 0.97):
             self.prune("unstructured", "--sparsity", sparsity)
-            for name in ("bitmask", "csr"):
+            for name in ("bitmask", "csr", "windows"):
                 self.pack("--format", name)
                 self.check_files(name)
                 self.check_round_trip()
@@ -104,7 +104,8 @@ class Formats(PackTest):
             tensors[f"model.layers.{i}.up_proj.weight"] = tensor
         for misalign in (0, 1):
             safetensors_files.write(model / "model.safetensors", tensors, {"format": "pt"}, misalign)
-            for pattern, name in (("2:4", "nm"), ("unstructured", "bitmask"), ("unstructured", "csr"), ("4x8", "bsr")):
+            for pattern, name in (("2:4", "nm"), ("unstructured", "bitmask"), ("unstructured", "csr"), ("4x8", "bsr"),
+                                  ("unstructured", "windows")):  # fmt: skip
                 self.prune(pattern, "--sparsity", 0.5, model=model)
                 options = ("--pattern", pattern) if name in ("nm", "bsr") else ()
                 self.pack("--format", name, *options)
@@ -146,6 +147,7 @@ class Int8(PackTest):
     def test_scales_of_groups(self):
         """Groups of 128 of 256 or 768 columns; 2:4, bitmasks and CSR columns, and blocks."""
         for pattern, name, group in (("2:4", "nm", 128), ("unstructured", "bitmask", 32), ("unstructured", "csr", 512),
+                                     ("unstructured", "windows", 64),
                                      ("16x16", "bsr", 64)):  # fmt: skip
             self.prune(pattern, "--sparsity", 0.5)
             options = ("--pattern", pattern) if name in ("nm", "bsr") else ()
@@ -313,6 +315,10 @@ class Sizes(PackTest):
         self.assertEqual(self.linear_bytes(self.packed), kept * 2 + numbers // 8 + rows * 8)
         self.pack("--format", "csr")
         self.assertEqual(self.linear_bytes(self.packed), kept * 6 + rows * 8)
+        for sparsity, share in ((0.9, 0.223), (0.97, 0.0775)):  # of CSR 0.3125 and 0.1025, of a bitmask 0.175 and 0.105
+            self.prune("unstructured", "--sparsity", sparsity)
+            self.pack("--format", "windows")
+            self.assertLess(self.linear_bytes(self.packed), share * 2 * numbers)
 
     def test_the_index_names_the_new_tensors(self):
         self.prune("2:4")

@@ -52,6 +52,24 @@ def _unpack_bsr(parts, shape, pattern):
     return blocks.transpose(0, 2, 1, 3).reshape(shape)
 
 
+def _unpack_windows(parts, shape, steps):
+    """Sixteen rows side by side, pairs of windows of 32 columns, `steps` places a row in each; then the tail."""
+    groups, pairs = -(-shape[0] // 16), -(-shape[1] // 64)
+    order = (groups, pairs, steps, 2, 16)
+    places = int(np.prod(order))
+    group, pair, _, window, row = (i.ravel() for i in np.indices(order))
+    rows, columns = 16 * group + row, 64 * pair + 32 * window + parts["columns"]
+    dense = np.zeros((16 * groups, 64 * pairs), parts["values"].dtype)
+    kept = parts["values"][:places] != 0
+    dense[rows[kept], columns[kept]] = parts["values"][:places][kept]
+    counts = parts["tail_counts"]
+    tail = np.repeat(np.arange(len(counts)), counts)
+    dense[tail, parts["tail_columns"][: len(tail)]] = parts["values"][places : places + len(tail)]
+    if np.count_nonzero(dense) != np.count_nonzero(dense[: shape[0], : shape[1]]) or len(parts["values"]) % 4 != 0:
+        raise ValueError("weights outside the matrix, or a tail that is not filled")
+    return dense[: shape[0], : shape[1]]
+
+
 def unpack(file, name, entry):
     """The stored values of a packed weight as [out, in]: bits, or int8 to be scaled."""
     prefix = name + "."
@@ -63,4 +81,6 @@ def unpack(file, name, entry):
         return _unpack_bitmask(parts, shape)
     if entry["format"] == "csr":
         return _unpack_csr(parts, shape)
+    if entry["format"] == "windows":
+        return _unpack_windows(parts, shape, entry["steps"])
     return _unpack_bsr(parts, shape, entry["pattern"])

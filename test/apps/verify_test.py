@@ -290,6 +290,14 @@ class Packed(VerifyTest):
         self.refuse(lambda t: self.part(t, "indptr").bits.__setitem__(1, 1 << 62))
         self.refuse(lambda t: self.part(t, "indptr").bits.__setitem__(0, 5))
 
+    def test_windows(self):
+        self.pack("unstructured", "--format", "windows")
+        column = int(np.flatnonzero(self.part(tensors_of(self.packed), "values").bits)[0])
+        self.refuse(lambda t: self.part(t, "columns").bits.__setitem__(column, 32), "its window")
+        self.refuse(lambda t: self.part(t, "tail_columns").bits.__setitem__(0, 1 << 15), "tail")
+        self.refuse(lambda t: self.part(t, "tail_counts").bits.__setitem__(0, 1 << 31), "tail")
+        self.refuse(lambda t: self.part(t, "tail_counts").bits.__setitem__(0, 9999), "tail")
+
     def test_bsr(self):
         self.pack("16x16", "--format", "bsr")
         self.refuse(lambda t: self.part(t, "indices").bits.__setitem__(0, 1000))

@@ -36,24 +36,25 @@ Choice choose(Bytes& bytes, const Sparsity& s) {
 
 // One product, or an empty vector where the instruction set is not there.
 template <class View>
-std::vector<float> run(const View& view, const std::vector<float>& x, int64_t n, uint32_t isa) {
+std::vector<float> run(const View& view, const std::vector<float>& x, int64_t n, uint32_t isa,
+                       bool in_place) {
   if (!isa::runs_on(isa, isa::detected())) return {};
   std::vector<float> y(static_cast<size_t>(n * view.rows), std::nanf(""));
-  prepare(view, {.isa = isa}).run({x.data(), view.cols, y.data(), view.rows, n});
+  prepare(view, {.isa = isa, .in_place = in_place}).run({x.data(), view.cols, y.data(), view.rows, n});
   return y;
 }
 
 template <class View>
-void compare(const Choice& choice, const View& view) {
+void compare(const Choice& choice, const View& view, bool in_place = false) {
   const TestMatrix& m = choice.weights;
   std::mt19937 rng(static_cast<uint32_t>(choice.n));
   std::normal_distribution<float> normal;
   std::vector<float> x(static_cast<size_t>(choice.n * m.cols));
   for (float& value : x) value = normal(rng);
-  const std::vector<float> wanted = run(view, x, choice.n, isa::kGeneric);
+  const std::vector<float> wanted = run(view, x, choice.n, isa::kGeneric, false);
   for (const uint32_t isa :
        {uint32_t{isa::kAvx2}, isa::kAvx2 | isa::kAvx512, isa::kAvx2 | isa::kAvx512 | isa::kAvx512Bf16}) {
-    const std::vector<float> got = run(view, x, choice.n, isa);
+    const std::vector<float> got = run(view, x, choice.n, isa, in_place);
     const double relative = isa::runs_on(isa::kAvx512Bf16, isa) ? 0x1p-8 : 1e-5;
     for (size_t at = 0; at < got.size(); ++at) {
       const int64_t i = static_cast<int64_t>(at) / m.rows, r = static_cast<int64_t>(at) % m.rows;
@@ -69,7 +70,7 @@ void compare(const Choice& choice, const View& view) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Bytes bytes{data, size};
-  const uint32_t format = bytes.next() % 4;
+  const uint32_t format = bytes.next() % 5;
   const double density = bytes.next() / 255.0;
   if (format == 0) {
     constexpr std::pair<int32_t, int32_t> kPatterns[] = {{2, 4}, {1, 4}, {4, 8}, {3, 5}, {31, 32}};
@@ -86,6 +87,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const Choice choice = choose(bytes, {.density = density});
     if (format == 1) compare(choice, PackedBitmask(choice.weights).view);
     if (format == 2) compare(choice, PackedCsr(choice.weights).view);
+    if (format == 4) compare(choice, PackedWindows(choice.weights, 1 + choice.n % 4).view, true);
   }
   return 0;
 }

@@ -57,6 +57,7 @@ void unpack_and_pack(const PackedCheckpoint& packed, const PackedWeight& weight)
   require(dense.rows() == weight.out && dense.cols() == weight.in);
   require(same_bits(unpack(pack_bitmask(dense)), dense));
   require(same_bits(unpack(pack_csr(dense)), dense));
+  if (weight.in <= kMostWindowsColumns) require(same_bits(unpack(pack_windows(dense, weight.steps)), dense));
   if (weight.format == PackedFormat::kNm) require(same_bits(unpack(pack_nm(dense, weight.nm)), dense));
   if (weight.format == PackedFormat::kBsr) require(same_bits(unpack(pack_bsr(dense, weight.block)), dense));
 }

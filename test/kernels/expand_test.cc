@@ -66,6 +66,17 @@ TEST_P(Expand, BitmaskAndCsr) {
   }
 }
 
+TEST_P(Expand, Windows) {
+  for (const int64_t cols : {1, 31, 64, 200}) {
+    for (const double density : {0.0, 0.2, 1.0}) {
+      const TestMatrix m = matrix(37, cols, {.density = density});
+      expect_expanded(m, PackedWindows(m, 4), 0, 37);
+      expect_expanded(m, PackedWindows(m, 4), 16, 16);
+      expect_expanded(m, PackedWindows(m, 32), 32, 3);
+    }
+  }
+}
+
 TEST_P(Expand, ScalesOfGroups) {
   if (GetParam() != WeightType::kI8) GTEST_SKIP() << "of int8 only";
   TestMatrix nm = matrix(7, 100, {.keep = 2, .group = 4}), any = matrix(6, 201, {.density = 0.3});
@@ -74,6 +85,7 @@ TEST_P(Expand, ScalesOfGroups) {
   expect_expanded(nm, PackedNm(nm, 2, 4), 3, 2);
   expect_expanded(any, PackedBitmask(any), 2, 3);
   expect_expanded(any, PackedCsr(any), 2, 3);
+  expect_expanded(any, PackedWindows(any, 5), 0, 6);
   expect_expanded(blocks, PackedBsr(blocks, 4, 8), 8, 12);
 }
 

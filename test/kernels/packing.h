@@ -51,8 +51,9 @@ inline float to_type(float value, WeightType type) {
   return std::ldexp(std::trunc(std::ldexp(mantissa, bits)), exponent - bits);
 }
 
-// Of a normal number that half precision holds.
+// Of 0 or a normal number that half precision holds.
 inline uint16_t half_bits(float value) {
+  if (value == 0) return 0;
   int exponent;
   const float mantissa = std::frexp(std::fabs(value), &exponent);  // from 0.5 on, below 1
   return static_cast<uint16_t>((value < 0 ? 0x8000 : 0) | (exponent + 14) << 10 |
@@ -216,6 +217,47 @@ struct PackedCsr {
     describe(view, m, values);
     view.indices = indices.data();
     view.indptr = indptr.data();
+  }
+};
+
+// Window after window of every row, where places are looked up; the tail is filled up to four.
+struct PackedWindows {
+  TypedValues values;
+  std::vector<uint8_t> columns;
+  std::vector<uint16_t> tail_columns;
+  std::vector<int32_t> tail_counts;
+  WindowsWeights view;
+
+  PackedWindows(const TestMatrix& m, int64_t steps) : values(m.type) {
+    const int64_t groups = (m.rows + 15) / 16, pairs = (m.cols + 63) / 64;
+    std::vector<float> places(static_cast<size_t>(groups * pairs * steps * 32)), tail;
+    columns.assign(places.size(), 0);
+    tail_counts.assign(static_cast<size_t>(groups * 16), 0);
+    for (int64_t r = 0; r < m.rows; ++r) {
+      std::vector<int64_t> used(static_cast<size_t>(2 * pairs));
+      for (int64_t k = 0; k < m.cols; ++k) {
+        if (m.at(r, k) == 0.0f) continue;
+        const int64_t step = used[k / 32]++;
+        if (step < steps) {
+          const int64_t at = (((r / 16 * pairs + k / 64) * steps + step) * 2 + k / 32 % 2) * 16 + r % 16;
+          places[at] = m.at(r, k);
+          columns[at] = static_cast<uint8_t>(k % 32);
+        } else {
+          tail.push_back(m.at(r, k));
+          tail_columns.push_back(static_cast<uint16_t>(k));
+          ++tail_counts[r];
+        }
+      }
+    }
+    for (; tail.size() % 4 != 0; tail_columns.push_back(0)) tail.push_back(0);
+    for (const float value : places) values.push(value);
+    for (const float value : tail) values.push(value);
+    values.end();
+    describe(view, m, values);
+    view.steps = steps;
+    view.columns = columns.data();
+    view.tail_columns = tail_columns.data();
+    view.tail_counts = tail_counts.data();
   }
 };
 

@@ -262,6 +262,20 @@ TEST_P(WindowsKernelTest, Densities) {
   }
 }
 
+TEST_P(WindowsKernelTest, InPlace) {
+  options_.in_place = true;
+  const WeightType type = types_of(GetParam().name)[0];
+  for (const int64_t steps : {0, 1, 3, 32}) {
+    for (const auto& [rows, cols] : kShapes) {
+      const TestMatrix m = random_matrix(rows, cols + rows % 5, type, {.density = 0.1}, rng_);
+      const PackedWindows packed(m, steps);
+      ASSERT_EQ(find_fault(packed.view, packed.values.size()), nullptr);
+      ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 2, 3, 7, 17}));
+      EXPECT_LT(prepare(packed.view, options_).own_bytes(), 2000U);
+    }
+  }
+}
+
 // Column numbers past sixteen bits.
 TEST_P(CsrKernelTest, Wide) {
   const TestMatrix m = random_matrix(3, 65540, types_of(GetParam().name)[0], {.density = 0.001}, rng_);

@@ -1,6 +1,9 @@
 // find_fault is what stands between a damaged file and the kernels.
 #include "kernels/sparse/weights.h"
 
+#include <algorithm>
+#include <utility>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -91,6 +94,45 @@ TEST(FindFault, Csr) {
     packed.indices[3] = wrong;
     EXPECT_THAT(find_fault(packed.view, count), StrEq("column indices are not ascending within the row"));
   }
+}
+
+TEST(FindFault, Windows) {
+  std::mt19937 rng(test_seed());
+  TestMatrix m = random_matrix(20, 70, WeightType::kBf16, {.density = 0.2}, rng);
+  std::fill_n(m.weights.begin(), m.cols, 0.0f);
+  for (const int64_t k : {0, 1, 5, 6, 66, 67, 68}) m.weights[k] = 1;  // of row 0
+  PackedWindows packed(m, 2);
+  const int64_t count = packed.values.size();
+  EXPECT_EQ(find_fault(packed.view, count), nullptr);
+  const auto fault = [&](const char* message, auto& element, auto wrong) {
+    const auto kept = std::exchange(element, wrong);
+    EXPECT_THAT(find_fault(packed.view, count), StrEq(message));
+    element = kept;
+  };
+  EXPECT_THAT(find_fault(packed.view, count + 4), StrEq("tails do not add up to the values"));
+  EXPECT_THAT(find_fault(packed.view, count - 4), StrEq("tails do not add up to the values"));
+  fault("not 0 to 32 steps", packed.view.steps, 33);
+  fault("more than 65536 columns", packed.view.cols, 65537);
+  fault("tails do not add up to the values", packed.tail_counts[0], 71 - 1);
+  const char* counts = "a row's tail is negative, longer than a row, or of no row";
+  fault(counts, packed.tail_counts[0], -1);
+  fault(counts, packed.tail_counts[0], 71);
+  fault(counts, packed.tail_counts[20], 1);
+  // Row 0 has columns 0 and 1 in places 0 and 32, 66 and 67 in 64 and 96, others in the tail.
+  const char* places = "a column is beyond its window or does not ascend in it";
+  fault(places, packed.columns[0], 32);
+  fault(places, packed.columns[0], 1);
+  fault(places, packed.columns[32], 0);
+  fault("a weight is behind the last column", packed.columns[96], 6);
+  const char* tail = "columns of the tail do not ascend, or are not behind those of their window";
+  fault("a column of the tail is out of range", packed.tail_columns[0], 70);
+  fault(tail, packed.tail_columns[0], 1);
+  fault(tail, packed.tail_columns[1], 5);
+  // 20 rows, so row 4 of the second group is none.
+  packed.view.rows = 19;
+  const bool has_tail = packed.tail_counts[19] > 0;
+  EXPECT_THAT(find_fault(packed.view, count),
+              StrEq(has_tail ? counts : "a weight is in a row behind the last"));
 }
 
 TEST(FindFault, Bsr) {

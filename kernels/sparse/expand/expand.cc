@@ -64,6 +64,43 @@ void widen_run(const Weights& w, int64_t from, int32_t count, char* row, int64_t
   }
 }
 
+uint32_t widen_bits(uint32_t value) { return value; }
+uint16_t widen_bits(uint16_t value) { return value; }
+uint16_t widen_bits(int8_t value) { return exact_bf16(value); }
+
+// The first `present` rows of a group, in the order in which its places lie. `out` is all zeros.
+template <class Stored, class Out>
+void scatter_group(const WindowsWeights& w, int64_t group, int64_t tail, int64_t present, Out* out) {
+  const auto* all = static_cast<const Stored*>(w.values);
+  const Stored* values = all + group * places_of_group(w);
+  const uint8_t* columns = w.columns + group * places_of_group(w);
+  for (int64_t pair = 0; pair < window_pairs(w); ++pair) {
+    for (int64_t step = 0; step < w.steps; ++step) {
+      for (int64_t lane = 0; lane < 2 * kWindowRows; ++lane, ++values, ++columns) {
+        const int64_t r = lane % kWindowRows;
+        if (*values == 0 || r >= present) continue;
+        out[r * w.cols + pair * kWindowPair + lane / kWindowRows * kWindow + *columns] = widen_bits(*values);
+      }
+    }
+  }
+  const Stored* tails = all + window_groups(w) * places_of_group(w);
+  for (int64_t r = 0; r < present; ++r) {
+    const int64_t end = tail + w.tail_counts[group * kWindowRows + r];
+    for (; tail < end; ++tail) out[r * w.cols + w.tail_columns[tail]] = widen_bits(tails[tail]);
+  }
+}
+
+template <class Stored, class Out>
+void scatter_groups(const WindowsWeights& w, int64_t first, int64_t count, Out* out) {
+  const std::vector<int64_t> tails = tail_starts(w);
+#pragma omp parallel for
+  for (int64_t i = 0; i < count; i += kWindowRows) {
+    const int64_t group = (first + i) / kWindowRows, present = std::min(kWindowRows, count - i);
+    std::memset(out + i * w.cols, 0, static_cast<size_t>(present * w.cols) * sizeof(Out));
+    scatter_group<Stored>(w, group, tails[static_cast<size_t>(group)], present, out + i * w.cols);
+  }
+}
+
 }  // namespace
 
 const ExpandKernel& choose_expand_kernel(WeightType type, uint32_t isa) {
@@ -121,6 +158,16 @@ void expand(const BitmaskWeights& w, int64_t first, int64_t count, void* out, ui
 
 void expand(const CsrWeights& w, int64_t first, int64_t count, void* out, uint32_t) {
   scatter_rows(w, read_rows(w), first, count, out);
+}
+
+void expand(const WindowsWeights& w, int64_t first, int64_t count, void* out, uint32_t) {
+  if (w.scale_group != 0 || w.type == WeightType::kF16)
+    return scatter_rows(w, read_rows(w), first, count, out);
+  if (w.type == WeightType::kF32)
+    return scatter_groups<uint32_t>(w, first, count, static_cast<uint32_t*>(out));
+  if (w.type == WeightType::kBf16)
+    return scatter_groups<uint16_t>(w, first, count, static_cast<uint16_t*>(out));
+  scatter_groups<int8_t>(w, first, count, static_cast<uint16_t*>(out));
 }
 
 void expand(const BsrWeights& w, int64_t first, int64_t count, void* out, uint32_t) {

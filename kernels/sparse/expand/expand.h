@@ -22,7 +22,8 @@ constexpr WeightType expanded_type(const Weights& w) {
 
 // out [count, cols]: rows [first, first + count) of W, row-major, +0 where nothing is stored. Scales of
 // groups are applied, those of rows are not. Works on all threads, except from inside a parallel region. For
-// blocks, first and count are multiples of block_rows. The weights must be free of faults (see find_fault).
+// blocks, first and count are multiples of block_rows, for windows first is one of kWindowRows. The weights
+// must be free of faults (see find_fault).
 void expand(const NmWeights& weights, int64_t first, int64_t count, void* out,
             uint32_t isa = isa::supported());
 void expand(const BitmaskWeights& weights, int64_t first, int64_t count, void* out,
@@ -30,6 +31,8 @@ void expand(const BitmaskWeights& weights, int64_t first, int64_t count, void* o
 void expand(const CsrWeights& weights, int64_t first, int64_t count, void* out,
             uint32_t isa = isa::supported());
 void expand(const BsrWeights& weights, int64_t first, int64_t count, void* out,
+            uint32_t isa = isa::supported());
+void expand(const WindowsWeights& weights, int64_t first, int64_t count, void* out,
             uint32_t isa = isa::supported());
 
 }  // namespace prune::kernels

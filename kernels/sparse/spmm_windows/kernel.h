@@ -13,11 +13,6 @@
 
 namespace prune::kernels {
 
-inline constexpr int64_t kWindowRows = 16;
-inline constexpr int64_t kWindow = 32;
-// Windows are worked off two by two.
-inline constexpr int64_t kWindowPair = 2 * kWindow;
-
 // Sixteen rows, and the groups of a matrix one after the other. For every pair of windows, every step, both
 // windows: sixteen values and their columns within the window; zeros at column zero where a row has no more.
 struct WindowsStream {

@@ -6,6 +6,7 @@
 
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/few_rows.h"
+#include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/spmm_windows/kernel.h"
 
 namespace prune::kernels {
@@ -63,6 +64,14 @@ GroupSize size_group(const Rows& rows, int64_t windows, int64_t value_bytes) {
     size = {steps, tail};
   }
   return size;
+}
+
+// A line more than a row takes: rows a power of two apart would meet in the same sets of the cache.
+int64_t stride_of(int64_t pairs) { return pairs * kWindowPair + 16; }
+
+void pack_row(const float* x, int64_t cols, int64_t pairs, float* packed) {
+  std::memcpy(packed, x, cols * sizeof(float));
+  std::fill(packed + cols, packed + pairs * kWindowPair, 0.0f);
 }
 
 class Windows final : public FewRows {
@@ -150,13 +159,9 @@ class Windows final : public FewRows {
     }
   }
 
-  // A line more than a row takes: rows a power of two apart would meet in the same sets of the cache.
-  int64_t x_stride() const { return pairs_ * kWindowPair + 16; }
-  size_t packed_x_bytes() const override { return x_stride() * sizeof(float); }
+  size_t packed_x_bytes() const override { return stride_of(pairs_) * sizeof(float); }
   void pack_x(const float* x, int64_t i, int64_t, char* packed) const override {
-    auto* out = reinterpret_cast<float*>(packed) + i * x_stride();
-    std::memcpy(out, x, cols_ * sizeof(float));
-    std::fill(out + cols_, out + pairs_ * kWindowPair, 0.0f);
+    pack_row(x, cols_, pairs_, reinterpret_cast<float*>(packed) + i * stride_of(pairs_));
   }
 
   void multiply(int64_t g, const void* x, int64_t n, float* sums) const override {
@@ -169,7 +174,7 @@ class Windows final : public FewRows {
         .tail_values = tail_values_.as<char>() + group.tail * weight_bytes(kernel_.type),
         .tail_columns = tail_columns_.as<uint16_t>() + group.tail,
         .tail_counts = tail_counts_.data() + g * kWindowRows};
-    kernel_.multiply(stream, static_cast<const float*>(x), x_stride(), n, sums);
+    kernel_.multiply(stream, static_cast<const float*>(x), stride_of(pairs_), n, sums);
   }
 
   const WindowsKernel& kernel_;
@@ -180,9 +185,61 @@ class Windows final : public FewRows {
   std::vector<int32_t> tail_counts_;
 };
 
-}  // namespace
+class InPlaceWindows final : public FewRows {
+ public:
+  InPlaceWindows(const WindowsWeights& weights, const WindowsKernel& kernel)
+      : InPlaceWindows(weights, kernel, tail_starts(weights)) {}
 
-std::unique_ptr<const Layout> make_windows(const RowSource& source, const PrepareOptions& options) {
+  const char* kernel_name() const override { return kernel_.name; }
+  size_t bytes() const override {
+    const int64_t places = groups() * places_of_group(weights_), value = weight_bytes(kernel_.type);
+    return static_cast<size_t>(places * (value + 1) + tails_.back() * (value + 2)) +
+           static_cast<size_t>(groups() * kWindowRows) * sizeof(int32_t);
+  }
+  size_t own_bytes() const override { return tails_.size() * sizeof(int64_t) + frame_bytes(); }
+  bool is_in_place() const override { return true; }
+
+ private:
+  InPlaceWindows(const WindowsWeights& weights, const WindowsKernel& kernel, std::vector<int64_t> tails)
+      : FewRows(weights.rows, kWindowRows, copy_row_scales(weights), costs(weights, tails)),
+        kernel_(kernel),
+        weights_(weights),
+        tails_(std::move(tails)) {}
+
+  static std::vector<int64_t> costs(const WindowsWeights& w, const std::vector<int64_t>& tails) {
+    std::vector<int64_t> costs;
+    costs.reserve(tails.size());
+    for (const int64_t tail : tails)
+      costs.push_back(static_cast<int64_t>(costs.size()) * places_of_group(w) + 4 * tail);
+    return costs;
+  }
+
+  int64_t pairs() const { return window_pairs(weights_); }
+  size_t packed_x_bytes() const override { return stride_of(pairs()) * sizeof(float); }
+  void pack_x(const float* x, int64_t i, int64_t, char* packed) const override {
+    pack_row(x, weights_.cols, pairs(), reinterpret_cast<float*>(packed) + i * stride_of(pairs()));
+  }
+  void multiply(int64_t g, const void* x, int64_t n, float* sums) const override {
+    const int64_t place = g * places_of_group(weights_),
+                  tail = groups() * places_of_group(weights_) + tails_[g];
+    const char* values = static_cast<const char*>(weights_.values);
+    const int64_t value = weight_bytes(kernel_.type);
+    const WindowsStream stream{.values = values + place * value,
+                               .columns = weights_.columns + place,
+                               .pairs = pairs(),
+                               .steps = weights_.steps,
+                               .tail_values = values + tail * value,
+                               .tail_columns = weights_.tail_columns + tails_[g],
+                               .tail_counts = weights_.tail_counts + g * kWindowRows};
+    kernel_.multiply(stream, static_cast<const float*>(x), stride_of(pairs()), n, sums);
+  }
+
+  const WindowsKernel& kernel_;
+  WindowsWeights weights_;
+  std::vector<int64_t> tails_;
+};
+
+const WindowsKernel* choose_windows_kernel(WeightType type, const PrepareOptions& options) {
   static const struct {
     const WindowsKernel* kernel;
     uint32_t needs;
@@ -191,13 +248,26 @@ std::unique_ptr<const Layout> make_windows(const RowSource& source, const Prepar
 #include "kernels/sparse/spmm_windows/kernels.inc"
 #undef PRUNE_WINDOWS_KERNEL
   };
-  if (source.cols > 65536) return nullptr;
   for (const auto& entry : kKernels) {
-    if (!isa::runs_on(entry.needs, options.isa) || entry.kernel->type != source.type) continue;
-    if (!options.kernel.empty() && options.kernel != entry.kernel->name) continue;
-    return std::make_unique<Windows>(source, *entry.kernel);
+    if (!isa::runs_on(entry.needs, options.isa) || entry.kernel->type != type) continue;
+    if (options.kernel.empty() || options.kernel == entry.kernel->name) return entry.kernel;
   }
   return nullptr;
+}
+
+}  // namespace
+
+std::unique_ptr<const Layout> make_windows(const RowSource& source, const PrepareOptions& options) {
+  if (source.cols > 65536) return nullptr;
+  const WindowsKernel* kernel = choose_windows_kernel(source.type, options);
+  return kernel == nullptr ? nullptr : std::make_unique<Windows>(source, *kernel);
+}
+
+std::unique_ptr<const Layout> make_windows_in_place(const WindowsWeights& weights,
+                                                    const PrepareOptions& options) {
+  if (weights.scale_group != 0) return nullptr;
+  const WindowsKernel* kernel = choose_windows_kernel(weights.type, options);
+  return kernel == nullptr ? nullptr : std::make_unique<InPlaceWindows>(weights, *kernel);
 }
 
 }  // namespace prune::kernels

@@ -13,4 +13,9 @@ namespace prune::kernels {
 // another kind, or the weights have more columns than sixteen bits count.
 std::unique_ptr<const Layout> make_windows(const RowSource& source, const PrepareOptions& options);
 
+// Of weights that lie in this order already, which are read where they lie; scales of rows are copied.
+// nullptr also where groups of columns have scales of their own.
+std::unique_ptr<const Layout> make_windows_in_place(const WindowsWeights& weights,
+                                                    const PrepareOptions& options);
+
 }  // namespace prune::kernels

@@ -18,6 +18,7 @@
 #include <prune/optimizer.h>
 #include <prune/order_key.h>
 #include <prune/packed.h>
+#include <prune/packed_windows.h>
 #include <prune/pattern.h>
 #include <prune/report.h>
 #include <prune/rewind.h>

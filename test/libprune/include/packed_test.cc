@@ -113,6 +113,24 @@ TEST(PackedBytes, Bsr) {
   EXPECT_THAT(packed.indptr, ElementsAre(0, 1, 3));
 }
 
+// Two rows of 70 columns, one place in every window: the second weight of a window goes to the tail.
+TEST(PackedBytes, Windows) {
+  Matrix<float> weights = Matrix<float>::Zero(2, 70);
+  weights(0, 3) = 1, weights(0, 9) = 2, weights(0, 64) = 3;
+  weights(1, 63) = 4;
+  const auto packed = pack_windows(weights, 1);
+  std::vector<float> values(64 + 4);  // two pairs of windows of sixteen rows, and the tail
+  std::vector<uint8_t> columns(64);
+  values[0] = 1, columns[0] = 3;
+  values[32] = 3, columns[32] = 0;
+  values[16 + 1] = 4, columns[16 + 1] = 31;
+  values[64] = 2;
+  EXPECT_EQ(packed.values, values);
+  EXPECT_EQ(packed.columns, columns);
+  EXPECT_THAT(packed.tail_columns, ElementsAre(9, 0, 0, 0));
+  EXPECT_THAT(packed.tail_counts, ElementsAre(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+}
+
 // --- there and back
 
 template <class T>
@@ -151,6 +169,8 @@ TYPED_TEST(Packed, BitmaskAndCsrRoundTrip) {
       const auto weights = this->pruned(5, cols, Unstructured{}, sparsity);
       ASSERT_TRUE(same_bits(unpack(pack_bitmask(weights)), weights)) << cols;
       ASSERT_TRUE(same_bits(unpack(pack_csr(weights)), weights)) << cols;
+      for (const Index steps : {0, 1, 4, 32})
+        ASSERT_TRUE(same_bits(unpack(pack_windows(weights, steps)), weights)) << cols << ", " << steps;
     }
   }
 }
@@ -186,6 +206,7 @@ TYPED_TEST(Packed, NothingAndAllZeros) {
     EXPECT_TRUE(same_bits(unpack(pack_nm(zeros, NM{2, 4})), zeros));
     EXPECT_TRUE(same_bits(unpack(pack_bitmask(zeros)), zeros));
     EXPECT_TRUE(same_bits(unpack(pack_csr(zeros)), zeros));
+    EXPECT_TRUE(same_bits(unpack(pack_windows(zeros, 2)), zeros));
     EXPECT_TRUE(same_bits(unpack(pack_bsr(zeros, Block{2, 4})), zeros));
     EXPECT_EQ(pack_bitmask(zeros).values.size(), 0u);
     EXPECT_EQ(pack_csr(zeros).indptr.size(), size_t(rows + 1));
@@ -204,6 +225,7 @@ TYPED_TEST(Packed, NegativeZeroSurvives) {
   EXPECT_TRUE(same_bits(unpack(pack_nm(weights, NM{2, 4})), weights));
   EXPECT_TRUE(same_bits(unpack(pack_bitmask(weights)), weights));
   EXPECT_TRUE(same_bits(unpack(pack_csr(weights)), weights));
+  EXPECT_TRUE(same_bits(unpack(pack_windows(weights, 1)), weights));
   EXPECT_TRUE(same_bits(unpack(pack_bsr(weights, Block{1, 2})), weights));
   EXPECT_EQ(pack_csr(weights).values.size(), 2u);
 

@@ -43,6 +43,7 @@ const Way kWays[] = {
     {"nm 3:5", {.request = {.format = PackedFormat::kNm, .pattern = NM{3, 5}}}, NM{3, 5}, 0.4},
     {"bitmask", {.request = {.format = PackedFormat::kBitmask}}, Unstructured{}, 0.5},
     {"csr", {.request = {.format = PackedFormat::kCsr}}, Unstructured{}, 0.9},
+    {"windows", {.request = {.format = PackedFormat::kWindows}}, Unstructured{}, 0.9},
     {"bsr found", {.request = {.format = PackedFormat::kBsr}}, Block{4, 4}, 0.5},
     {"bsr 5x10", {.request = {.format = PackedFormat::kBsr, .pattern = Block{5, 10}}}, Block{5, 10}, 0.5},
     {"auto", {}, NM{2, 4}, 0.5},
@@ -309,7 +310,9 @@ TEST_F(PackChoice, TheSmallestThatHolds) {
   EXPECT_EQ(chosen(pruned(NM{1, 4}, 0.75)).format, "nm 1:4");
   EXPECT_EQ(chosen(pruned(Block{16, 16}, 0.5)).format, "bsr 16x16");
   EXPECT_EQ(chosen(pruned(Unstructured{}, 0.6)).format, "bitmask");
-  EXPECT_EQ(chosen(pruned(7, 1031, Unstructured{}, 0.99)).format, "csr");
+  EXPECT_EQ(chosen(pruned(7, 1031, Unstructured{}, 0.99)).format, "windows 0");
+  EXPECT_EQ(chosen(pruned(40, 1024, Unstructured{}, 0.96)).format, "windows 1");
+  EXPECT_EQ(chosen(pruned(3, 65537, Unstructured{}, 0.99)).format, "csr");
 }
 
 TEST_F(PackChoice, DenseWhereNothingIsSmaller) {

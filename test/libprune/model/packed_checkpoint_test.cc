@@ -110,6 +110,28 @@ Matrix<float> group_dense() {
   return w;
 }
 
+// The rows of PackedBytes.Windows in packed_test.cc.
+PackedFile windows_file() {
+  nlohmann::json entry = {{"format", "windows"}, {"steps", 1}, {"dtype", "F32"}};
+  entry["shape"] = {2, 70};
+  std::vector<float> values(68);
+  std::string columns(64, '\0');
+  values[0] = 1, columns[0] = 3;
+  values[32] = 3, values[64] = 2;
+  values[17] = 4, columns[17] = 31;
+  return {{{"w.weight", entry}},
+          {},
+          {list_of<float>("w.weight.values", values),
+           {"w.weight.columns", "U8", {64}, columns},
+           {"w.weight.tail_columns", "U16", {4}, std::string("\x09\0\0\0\0\0\0\0", 8)},
+           list_of<int32_t>("w.weight.tail_counts", {1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})}};
+}
+Matrix<float> windows_dense() {
+  Matrix<float> w = Matrix<float>::Zero(2, 70);
+  w(0, 3) = 1, w(0, 9) = 2, w(0, 64) = 3, w(1, 63) = 4;
+  return w;
+}
+
 // Opens, checks and unpacks everything.
 Matrix<float> open_and_unpack(const PackedFile& file) {
   const TempFolder folder;
@@ -127,6 +149,7 @@ TEST(PackedCheckpoint, UnpacksByHand) {
   EXPECT_TRUE(testing::same_bits(open_and_unpack(bsr_file()), kBsrDense));
   EXPECT_TRUE(testing::same_bits(open_and_unpack(int8_file()), kInt8Dense));
   EXPECT_TRUE(testing::same_bits(open_and_unpack(group_file()), group_dense()));
+  EXPECT_TRUE(testing::same_bits(open_and_unpack(windows_file()), windows_dense()));
 }
 
 TEST(PackedCheckpoint, DescribesItsWeights) {
@@ -159,10 +182,10 @@ TEST(PackedCheckpoint, DescribesItsWeights) {
 }
 
 TEST(PackedCheckpoint, FormatsByName) {
-  for (const PackedFormat format :
-       {PackedFormat::kNm, PackedFormat::kBitmask, PackedFormat::kCsr, PackedFormat::kBsr})
+  for (const PackedFormat format : {PackedFormat::kNm, PackedFormat::kBitmask, PackedFormat::kCsr,
+                                    PackedFormat::kBsr, PackedFormat::kWindows})
     EXPECT_EQ(parse_packed_format(name(format)), format);
-  EXPECT_EQ(refusal(ErrorKind::kUsage, "expected smallest, auto, nm, bitmask, csr or bsr",
+  EXPECT_EQ(refusal(ErrorKind::kUsage, "expected smallest, auto, nm, bitmask, csr, bsr or windows",
                     [] { parse_packed_format("coo"); }),
             "");
 }
@@ -221,6 +244,22 @@ std::vector<Damage> damage_to_values() {
       {"bsr_index_repeated", bsr_file, [](auto& f) { f.set("indices", 1, 0); }, "indices[1] does not ascend"},
       {"bsr_last_offset", bsr_file, [](auto& f) { f.template set<int64_t>("indptr", 2, 2); },
        "the last of indptr is 2, not the 3"},
+      {"windows_column", windows_file, [](auto& f) { f.set("columns", 0, '\x20'); },
+       "rows 0 to 1: a column is beyond its window"},
+      {"windows_behind_the_matrix", windows_file, [](auto& f) { f.set("columns", 32, '\x06'); },
+       "rows 0 to 1: a weight is behind the last column"},
+      {"windows_no_such_row", windows_file, [](auto& f) { f.set("values", 5, 1.0F); },
+       "rows 0 to 1: a weight is in a row behind the last"},
+      {"windows_tail_column", windows_file, [](auto& f) { f.template set<uint16_t>("tail_columns", 0, 70); },
+       "rows 0 to 1: a column of the tail is out of range"},
+      {"windows_weight_twice", windows_file, [](auto& f) { f.template set<uint16_t>("tail_columns", 0, 3); },
+       "rows 0 to 1: columns of the tail do not ascend, or are not behind"},
+      {"windows_tail_negative", windows_file, [](auto& f) { f.template set<int32_t>("tail_counts", 1, -1); },
+       "a row's tail is negative"},
+      {"windows_tail_too_long", windows_file, [](auto& f) { f.template set<int32_t>("tail_counts", 0, 5); },
+       "tails do not add up to the values"},
+      {"windows_tail_of_no_row", windows_file, [](auto& f) { f.template set<int32_t>("tail_counts", 2, 1); },
+       "a row's tail is negative, longer than a row, or of no row"},
       {"scale_nan", int8_file, [](auto& f) { f.set("scales", 1, std::nanf("")); },
        "scales[1] is negative or not finite"},
       {"scale_infinite", int8_file, [](auto& f) { f.set("scales", 0, HUGE_VALF); },
@@ -288,6 +327,11 @@ std::vector<Damage> damage_to_tensors() {
          f.tensor("bitmask") = {"w.weight.bitmask", "U8", {2, 1}, "ab"};
        },
        shape},
+      {"windows_columns_missing", windows_file, [](auto& f) { f.remove("columns"); },
+       "its 'columns' is missing"},
+      {"windows_fewer_values", windows_file,
+       [](auto& f) { f.tensor("values") = list_of<float>("w.weight.values", {1}); }, shape},
+      {"windows_more_steps", windows_file, [](auto& f) { f.entry()["steps"] = 2; }, shape},
       {"dense_and_packed", csr_file, [](auto& f) { f.tensors.push_back(list_of<float>("w.weight", {1})); },
        "is there dense and packed"},
   };
@@ -343,6 +387,10 @@ std::vector<Damage> damage_to_layout() {
       {"pattern_other", nm_file, field("pattern", "1:4"), "has not the type and shape of its format"},
       {"block_does_not_divide", bsr_file, field("pattern", "3x2"), "4 rows are not a multiple of 3"},
       {"block_other", bsr_file, field("pattern", "2x3"), "has not the type and shape of its format"},
+      {"steps_missing", windows_file, without("steps"), "its steps are not 0 to 32"},
+      {"steps_negative", windows_file, field("steps", -1), "its steps are not 0 to 32"},
+      {"steps_beyond_a_window", windows_file, field("steps", 33), "its steps are not 0 to 32"},
+      {"windows_too_wide", windows_file, field("shape", {2, 65537}), "more than 65536 columns"},
       {"dense_order_number", csr_file, field("dense_order", 1), "no text at 'dense_order'"},
       {"dense_order_unknown", csr_file, field("dense_order", "sideways"), "dense_order is neither"},
   };

@@ -109,6 +109,8 @@ TYPED_TEST(PackedKernels, EveryFormatMultiplies) {
   this->expect_packed_product(w(33, 77, Unstructured{}, 0.6),
                               {.request = {.format = PackedFormat::kBitmask}});
   this->expect_packed_product(w(33, 77, Unstructured{}, 0.9), {.request = {.format = PackedFormat::kCsr}});
+  this->expect_packed_product(w(33, 77, Unstructured{}, 0.9),
+                              {.request = {.format = PackedFormat::kWindows}});
   this->expect_packed_product(w(64, 96, Block{16, 16}, 0.5),
                               {.request = {.format = PackedFormat::kBsr, .pattern = Block{16, 16}}});
   this->expect_packed_product(w(30, 35, Block{3, 5}, 0.5),
@@ -124,6 +126,8 @@ TEST(PackedKernelsInt8, EveryFormatMultipliesRoundedWeights) {
       {{.request = {.format = PackedFormat::kBitmask}},
        pruned_weights<float>(33, 77, Unstructured{}, 0.6, rng)},
       {{.request = {.format = PackedFormat::kCsr}}, pruned_weights<float>(33, 77, Unstructured{}, 0.9, rng)},
+      {{.request = {.format = PackedFormat::kWindows}},
+       pruned_weights<float>(33, 77, Unstructured{}, 0.9, rng)},
       {{.request = {.format = PackedFormat::kBsr, .pattern = Block{8, 4}}},
        pruned_weights<float>(32, 36, Block{8, 4}, 0.5, rng)}};
   for (const Index group : {0, 32})

@@ -79,6 +79,7 @@ TYPED_TEST(SparseLinearOf, EveryPackedFormat) {
   this->expect_packed(7, 36, NM{2, 4}, 0.5, {.request = {.format = PackedFormat::kNm, .pattern = NM{2, 4}}});
   this->expect_packed(33, 77, Unstructured{}, 0.6, {.request = {.format = PackedFormat::kBitmask}});
   this->expect_packed(33, 77, Unstructured{}, 0.9, {.request = {.format = PackedFormat::kCsr}});
+  this->expect_packed(33, 77, Unstructured{}, 0.9, {.request = {.format = PackedFormat::kWindows}});
   this->expect_packed(64, 96, Block{16, 16}, 0.5,
                       {.request = {.format = PackedFormat::kBsr, .pattern = Block{16, 16}}});
 }
@@ -159,6 +160,7 @@ TEST(SparseLinear, ScalesOfGroupsTakeTheSameWays) {
        {std::pair{Pattern(NM{2, 4}), FormatRequest{.format = PackedFormat::kNm}},
         {Pattern(Unstructured{}), {.format = PackedFormat::kBitmask}},
         {Pattern(Unstructured{}), {.format = PackedFormat::kCsr}},
+        {Pattern(Unstructured{}), {.format = PackedFormat::kWindows}},
         {Pattern(Block{16, 16}), {.format = PackedFormat::kBsr, .pattern = Block{16, 16}}}}) {
     Matrix<float> w = testing::small_weights<float>(32, 144, rng);
     for (Index i = 0; i < w.rows(); ++i) {
