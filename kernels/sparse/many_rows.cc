@@ -10,9 +10,7 @@ namespace {
 
 // Panels packed at a time: enough to amortise a barrier, little enough to stay in a shared cache.
 constexpr int64_t kPanelBudget = int64_t{8} << 20;
-// Kernels that take inputs in pairs or fours find zeros behind the last.
-constexpr int64_t kInputsTogether = 4;
-// Inputs packed per unit of parallel work: a multiple of those.
+// Inputs packed per unit of parallel work: a multiple of PanelCode::inputs_together.
 constexpr int64_t kPackDepth = 256;
 // Panels that share a segment of a chunk: their tiles fit the second-level cache beside it.
 constexpr int64_t kPanelsTogether = 4;
@@ -23,7 +21,7 @@ int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 }  // namespace
 
 int64_t ManyRows::panel_bytes() const {
-  return round_up(round_up(cols_, kInputsTogether) * code_.panel_columns * code_.input_bytes,
+  return round_up(round_up(cols_, code_.inputs_together) * code_.panel_columns * code_.input_bytes,
                   Buffer::kAlignment);
 }
 

@@ -23,6 +23,8 @@ struct PanelCode {
                 const float* bias, float* y, int64_t ldy);
   // For panels of integers: of what a row of X [cols] is packed as multiples. Tiles then hold int32_t.
   float (*find_step)(const float* x, int64_t cols) = nullptr;
+  // Of which a panel has a multiple: kernels that take inputs in pairs or fours find zeros behind the last.
+  int32_t inputs_together = 4;
 };
 
 // Inputs up to which products of bytes by int8 add up to 32 bits, whatever they are.

@@ -22,11 +22,12 @@ namespace {
 constexpr int64_t kMostFewRows = 8;
 // Of 2:4 with AVX-512, whose permutations find the inputs of every row of X at full speed, it is more; most
 // in bf16, where the kernel for many rows takes 32 at least. In place they are found four rows at a time
-// only.
+// only; and products of bytes take sixteen.
 int64_t most_few_rows24(const NmWeights& weights, const PrepareOptions& options) {
   if (weights.keep != 2 || weights.group != 4 || !isa::runs_on(isa::kAvx512, options.isa))
     return kMostFewRows;
   if (weights.type == WeightType::kF32 || !isa::runs_on(isa::kAvx512Bf16, options.isa)) return 16;
+  if (weights.type == WeightType::kI8 && options.int8_inputs) return kMostFewRows;
   return options.in_place ? 12 : 24;
 }
 // Bytes of weights times rows of X below which another thread costs more than it saves.

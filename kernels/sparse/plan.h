@@ -28,8 +28,8 @@ struct PrepareOptions {
   // rearranged (see in_place/in_place.h).
   bool in_place = false;
   // int8 weights and many rows of X: rounds every row of X to multiples of max |x| / 127 and multiplies
-  // integers, where there are instructions for it. Twice as fast as bf16, whose error is up to max |x| / 254
-  // for small x as well.
+  // integers, where there are instructions for it. Nearly twice as fast as bf16, whose error is up to max |x|
+  // / 254 for small x as well.
   bool int8_inputs = false;
   std::string_view kernel = {};  // where not empty: take this kernel alone, for every n
 };

@@ -52,35 +52,6 @@ PRUNE_INLINE void prefetch_rows(const float* x, int64_t ldx, int64_t columns) {
   for (int i = 0; i < 16 && i < columns; ++i) __builtin_prefetch(x + i * ldx + kAhead);
 }
 
-// Inputs 2 p and 2 p + 1 of a column side by side: panel[p][c]. Columns lie so that unpacking two rows to
-// fours of inputs, which works within 128 bits, puts them in order: of 32, 0-3, 16-19, 4-7, 20-23, 8-11, ...
-template <int Columns>
-void pack_byte_pairs(const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* steps,
-                     void* packed) {
-  const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-  for (int64_t c = 0; c < columns; c += 32) {
-    const float* low_x = x + c * ldx;
-    // Where there are no more rows of X the pointers are not used, so they must not be formed past the end.
-    const bool has_high = columns - c > 16;
-    const float *high_x = has_high ? low_x + 16 * ldx : x, *high_steps = has_high ? steps + c + 16 : steps;
-    for (int64_t k = 0; k < depth; k += 16) {
-      prefetch_rows(low_x + k, ldx, columns - c);
-      if (has_high) prefetch_rows(high_x + k, ldx, columns - c - 16);
-      __m512i low[16], high[16];
-      load_bytes(low_x + k, ldx, columns - c, depth - k, steps + c, low);
-      load_bytes(high_x + k, ldx, columns - c - 16, depth - k, high_steps, high);
-      for (int64_t i = 0; i < 16 && k + i < (depth + 3) / 4 * 4; i += 2) {
-        const auto pair = [&](const __m512i(&q)[16]) {
-          return _mm512_cvtepi32_epi16(_mm512_or_si512(q[i], _mm512_slli_epi32(q[i + 1], 8)));
-        };
-        const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(pair(low)), pair(high), 1);
-        _mm512_storeu_si512(static_cast<char*>(packed) + (k + i) * Columns + 2 * c,
-                            _mm512_permutexvar_epi64(order, both));
-      }
-    }
-  }
-}
-
 // Inputs 4 p to 4 p + 3 of a column side by side: panel[p][c].
 template <int Columns>
 void pack_byte_fours(const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* steps,
@@ -115,15 +86,6 @@ void store_byte_sums(const float* tile, int64_t rows, int64_t columns, const flo
   store_tile<IntegerSums>(tile, Columns, rows, columns, scales, steps, bias, y, ldy);
 }
 
-template <int Columns>
-constexpr PanelCode make_byte_pair_panel_code() {
-  return {.vector_columns = 32,
-          .panel_columns = Columns,
-          .input_bytes = 1,
-          .pack = pack_byte_pairs<Columns>,
-          .store = store_byte_sums<Columns>,
-          .find_step = find_byte_step};
-}
 template <int Columns>
 constexpr PanelCode make_byte_four_panel_code() {
   return {.vector_columns = 16,

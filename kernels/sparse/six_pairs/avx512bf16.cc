@@ -1,4 +1,4 @@
-#include "kernels/sparse/six_pairs/bytes.h"
+#include "kernels/sparse/six_pairs/lanes.h"
 #include "kernels/sparse/six_pairs/lists.h"
 #include "kernels/sparse/six_pairs/nm24.h"
 
@@ -8,13 +8,11 @@ namespace {
 template <class Format, class Rows>
 constexpr SixPairsKernel<Rows> kernel(const char* name, WeightType type) {
   using Shape = typename Format::Shape;
-  constexpr bool kInBytes = Shape::Input::kBytes == 1;
   return {
       .name = name,
       .type = type,
-      .in_bytes = kInBytes,
-      .panel = kInBytes ? make_byte_pair_panel_code<Shape::kColumns>()
-                        : make_pair_panel_code<Shape::kColumns, 32>(),
+      .in_bytes = false,
+      .panel = make_pair_panel_code<Shape::kColumns, 32>(),
       .chunk_rows = Format::kChunkRows,
       .block_inputs = Shape::kInputs,
       .segment_blocks = Format::kSegmentBlocks,
@@ -39,8 +37,8 @@ constexpr SixPairsKernel<Nm24Rows> six_pairs_nm24_bf16_avx512bf16 =
     kernel<Nm24Format<Bf16Values>, Nm24Rows>("six_pairs_nm24_bf16_avx512bf16", WeightType::kBf16);
 constexpr SixPairsKernel<Nm24Rows> six_pairs_nm24_i8_avx512bf16 =
     kernel<Nm24Format<Int8Values>, Nm24Format<ScaledInt8Values>, Nm24Rows>("six_pairs_nm24_i8_avx512bf16");
-constexpr SixPairsKernel<Nm24Rows> six_pairs_nm24_bytes_avx512bf16 =
-    kernel<ByteFormat, Nm24Rows>("six_pairs_nm24_bytes_avx512bf16", WeightType::kI8);
+constexpr SixPairsKernel<Nm24Rows> row_lanes_nm24_bytes_avx512bf16 =
+    make_lane_kernel("row_lanes_nm24_bytes_avx512bf16");
 constexpr SixPairsKernel<BitmaskRows> six_pairs_bitmask_bf16_avx512bf16 =
     kernel<ListFormat<Bf16Values>, BitmaskRows>("six_pairs_bitmask_bf16_avx512bf16", WeightType::kBf16);
 constexpr SixPairsKernel<BitmaskRows> six_pairs_bitmask_i8_avx512bf16 =

@@ -9,45 +9,28 @@
 namespace prune::kernels {
 namespace {
 
-// Two inputs side by side, each as wide as this.
-struct Bf16Input {
-  static constexpr int kBytes = 2;
-  static PRUNE_INLINE __m512i lower() { return _mm512_set1_epi32(0xffff); }
-  static PRUNE_INLINE __m512i up(__m512i v) { return _mm512_slli_epi32(v, 16); }
-  static PRUNE_INLINE __m512i down(__m512i v) { return _mm512_srli_epi32(v, 16); }
-};
-struct ByteInput {
-  static constexpr int kBytes = 1;
-  static PRUNE_INLINE __m512i lower() { return _mm512_set1_epi16(0xff); }
-  static PRUNE_INLINE __m512i up(__m512i v) { return _mm512_slli_epi16(v, 8); }
-  static PRUNE_INLINE __m512i down(__m512i v) { return _mm512_srli_epi16(v, 8); }
-};
-
-// 36 KB of pairs in all that follow. More would crowd out the rest of the first-level cache, less would fetch
-// and put back sums more often.
-template <class Input_, int Columns, int Groups>
+// 24 to 36 KB of pairs. More would crowd out the rest of the first-level cache, less would fetch and put back
+// sums more often.
+template <int Columns, int Groups>
 struct BlockShape {
-  using Input = Input_;
   static constexpr int kColumns = Columns;
   static constexpr int64_t kGroups = Groups, kInputs = 4 * kGroups;
   static constexpr int64_t kMarkBytes = kGroups / 2;  // of a row of W: 2:4 indices, or a bitmask
   // Of a pair of a group, and of half a group of the panel.
-  static constexpr int64_t kPairBytes = int64_t{2} * Input::kBytes * Columns;
+  static constexpr int64_t kPairBytes = int64_t{4} * Columns;
   static constexpr int kPairShift = __builtin_ctz(kPairBytes);
   static_assert(kPairBytes == int64_t{1} << kPairShift);
 };
 
-using Nm24Shape = BlockShape<Bf16Input, /*Columns=*/64, /*Groups=*/16>;
-using Bf16Shape = BlockShape<Bf16Input, /*Columns=*/128, /*Groups=*/12>;
-using ByteShape = BlockShape<ByteInput, /*Columns=*/128, /*Groups=*/24>;
+using Nm24Shape = BlockShape</*Columns=*/64, /*Groups=*/16>;
+using ListShape = BlockShape</*Columns=*/128, /*Groups=*/12>;
 
 // Vectors vectors of every pair. Where pairs lie is Places: pair (i, j) of a group at place(i, j) rows behind
 // its own begin, groups kDistance rows apart.
 template <class Shape, class Places, int Vectors>
 void make_pairs(const char* panel, int64_t groups, char* block) {
-  using Input = typename Shape::Input;
   constexpr int64_t kBytes = Shape::kPairBytes;
-  const __m512i lower = Input::lower();
+  const __m512i lower = _mm512_set1_epi32(0xffff);
   for (int64_t g = 0; g < Shape::kGroups; ++g, panel += 2 * kBytes, block += Places::kDistance * kBytes) {
     for (int v = 0; v < Vectors; ++v) {
       const auto put = [&](int i, int j, __m512i pair) {
@@ -60,7 +43,7 @@ void make_pairs(const char* panel, int64_t groups, char* block) {
       }
       const __m512i x01 = _mm512_loadu_si512(panel + 64 * v);
       const __m512i x23 = _mm512_loadu_si512(panel + kBytes + 64 * v);
-      const __m512i x1 = Input::down(x01), x2 = Input::up(x23);
+      const __m512i x1 = _mm512_srli_epi32(x01, 16), x2 = _mm512_slli_epi32(x23, 16);
       // The lower half of the first, the upper half of the second.
       const auto join = [&](__m512i a, __m512i b) { return _mm512_ternarylogic_epi32(lower, a, b, 0xca); };
       put(0, 1, x01);
@@ -120,8 +103,7 @@ void multiply_panel(int64_t rows, int64_t cols, const Blocks& blocks, const char
   panel += kPanelBytes * blocks.first;
   staged += Format::kStateBytes;
   for (int64_t b = blocks.first; b < blocks.first + blocks.count; ++b) {
-    make_pairs<Shape, typename Format::Places, NV * Shape::Input::kBytes / 2>(
-        panel, (cols + 3) / 4 - b * Shape::kGroups, block);
+    make_pairs<Shape, typename Format::Places, NV>(panel, (cols + 3) / 4 - b * Shape::kGroups, block);
     Format::template multiply_block<NV>(staged, rows, block, tile);
     panel += kPanelBytes;
     staged += Format::block_bytes(rows);

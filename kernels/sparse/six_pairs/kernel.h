@@ -49,7 +49,7 @@ struct Blocks {
 };
 
 // Chunks are a multiple of this.
-inline constexpr int64_t kRowsTogether = 8;
+inline constexpr int64_t kRowsTogether = 16;
 
 template <class Rows>
 struct SixPairsKernel {

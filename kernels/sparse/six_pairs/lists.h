@@ -8,14 +8,14 @@ namespace {
 
 struct DensePlaces {
   static constexpr int64_t kDistance = 6;
-  static constexpr int64_t kRows = Bf16Shape::kGroups * kDistance;
+  static constexpr int64_t kRows = ListShape::kGroups * kDistance;
   static constexpr int64_t place(int i, int j) { return i == 0 ? j - 1 : i + j; }
 };
 
 // What a row keeps of a block; behind the last pair zeros, which may be multiplied.
 struct PairList {
-  uint32_t pairs[2 * Bf16Shape::kGroups];
-  uint8_t places[2 * Bf16Shape::kGroups];
+  uint32_t pairs[2 * ListShape::kGroups];
+  uint8_t places[2 * ListShape::kGroups];
   uint8_t unused[8];
 };
 static_assert(sizeof(PairList) == 128);
@@ -101,7 +101,7 @@ PRUNE_INLINE int64_t append_groups(uint32_t mask, const char* values, const Colu
 // sets of the cache.
 template <class Values>
 struct ListFormat {
-  using Shape = Bf16Shape;
+  using Shape = ListShape;
   using Places = DensePlaces;
   static constexpr int64_t kMarkBytes = Shape::kMarkBytes;
   // Lists are twice as large: so many stay in the second-level cache for all panels.

@@ -91,10 +91,11 @@ PRUNE_INLINE uint64_t place_of(uint64_t word, int g) {
   return (up > 0 ? word << (up > 0 ? up : 0) : word >> (up > 0 ? 0 : -up)) & uint64_t{15} << Shift;
 }
 
-// What kRowsTogether rows keep of a block.
+// What so many rows keep of a block.
+constexpr int64_t kStagedRows = 8;
 struct alignas(64) StagedRows {
-  uint32_t pairs[kRowsTogether][16];
-  uint64_t indices[kRowsTogether];
+  uint32_t pairs[kStagedRows][16];
+  uint64_t indices[kStagedRows];
 };
 
 template <class Values>
@@ -108,14 +109,14 @@ struct Nm24Format {
   static constexpr int64_t kStateBytes = 0;  // before the staged blocks
 
   // The line behind it keeps blocks from meeting in the same sets of the cache.
-  static int64_t block_bytes(int64_t rows) { return rows / kRowsTogether * int64_t{sizeof(StagedRows)} + 64; }
+  static int64_t block_bytes(int64_t rows) { return rows / kStagedRows * int64_t{sizeof(StagedRows)} + 64; }
 
   static void stage(const Nm24Rows& w, const Blocks& blocks, void* staged) {
     const int64_t rows = (w.rows + kRowsTogether - 1) / kRowsTogether * kRowsTogether;
     for (int64_t r = 0; r < rows; ++r) {
       // The last one again fills up.
-      stage_row(w, blocks, r < w.rows ? r : w.rows - 1, r % kRowsTogether, block_bytes(rows),
-                static_cast<StagedRows*>(staged) + r / kRowsTogether);
+      stage_row(w, blocks, r < w.rows ? r : w.rows - 1, r % kStagedRows, block_bytes(rows),
+                static_cast<StagedRows*>(staged) + r / kStagedRows);
     }
   }
 
@@ -127,9 +128,9 @@ struct Nm24Format {
   static void multiply_block(const char* staged, int64_t rows, const char* block, float* tile) {
     constexpr int kRows = NV <= 2 ? 8 : 4;  // enough sums that none waits for the one before
     const auto* eight = reinterpret_cast<const StagedRows*>(staged);
-    for (int64_t r = 0; r < rows; r += kRowsTogether, ++eight) {
+    for (int64_t r = 0; r < rows; r += kStagedRows, ++eight) {
       prefetch_ahead(eight->indices);
-      for (int64_t i = 0; i < kRowsTogether; i += kRows)
+      for (int64_t i = 0; i < kStagedRows; i += kRows)
         multiply_rows<kRows, NV>(*eight, i, block, tile + (r + i) * Shape::kColumns);
     }
   }
