@@ -201,6 +201,8 @@ def counters(results):
         log = (results.folder / f"counters-{program}.log").read_text()
         cases = re.findall(r"^(\S.*? n +\d+) +dense ", log, re.MULTILINE)
         head, _, *calls = csv_format.reader(line for line in path.read_text().splitlines() if line.startswith('"'))
+        if not cases or not calls or len(calls) % len(cases):
+            continue  # a profile that was cut off
         columns = [next((i for i, name in enumerate(head) if name.startswith(counter)), None) for counter in COUNTERS]
         for case, call in zip(cases, calls[:: len(calls) // len(cases)]):
             rows.append([program, " ".join(re.sub(r"8192 +x +8192", "", case).split()),
