@@ -37,8 +37,9 @@ CommandLine make_line() {
       "precision", po::value<std::string>()->default_value("fp32")->value_name("fp32|bf16"),
       "of the products; bf16 rounds weights and activations for them, sums are of f32")(
       "int8-inputs", po::bool_switch(),
-      "with bf16: packed int8 weights by their sparse kernels, which where they can (2:4 or blocks, a scale "
-      "per row, AVX-512 BF16) round activations to int8, token by token")(
+      "with bf16: where int8 weights with a scale per row, in 2:4 or blocks, are multiplied and the "
+      "processor has "
+      "AVX-512 BF16: round activations to int8, token by token")(
       "memory", po::value<std::string>()->value_name("SIZE"),
       "bytes to hold at once, as 800M or 4G (default 1G); a layer of a large model may need more");
   add_running_options(line);
@@ -54,25 +55,11 @@ PerplexityOptions options_of(const CommandLine& line) {
   return options;
 }
 
-// A window has many rows: dense products, of packed weights tile by tile, so that no layer is held unpacked.
-// Those that round inputs to int8 are the sparse kernels' alone. Nothing is chosen by time: equal calls give
-// equal numbers.
+// A window has many rows. No layer is held unpacked: what the sparse kernels of bf16 don't multiply as it
+// lies runs on dense products tile by tile. Nothing is chosen by time, so equal calls give equal numbers.
 RuntimeOptions many_rows(Precision precision, bool int8_inputs) {
-  return {.rounding = precision == Precision::kBf16 ? Rounding::kBf16 : Rounding::kNone,
-          .int8_inputs = int8_inputs,
-          .dense_from = int8_inputs ? kNever : 1};
-}
-
-// Takes from each list the weights that it is for; others stay floats.
-ProductFactory product_factory(const TensorReader& tensors, LinearProducts& dense, LinearProducts* bytes) {
-  return [&tensors, &dense, bytes](const std::string& name, Orientation orientation, int64_t out, int64_t in,
-                                   const std::vector<float>& bias) -> std::unique_ptr<LinearProduct> {
-    const PackedWeight* packed = tensors.packed_weight(name, out, in);
-    if (bytes != nullptr && packed != nullptr && packed->values == StoredValues::kInt8)
-      return bytes->make(name, orientation, out, in, bias);
-    return dense.spares_floats(name, orientation, out, in) ? dense.make(name, orientation, out, in, bias)
-                                                           : nullptr;
-  };
+  if (precision != Precision::kBf16) return {.rounding = Rounding::kNone, .dense_from = 1};
+  return {.rounding = Rounding::kBf16, .int8_inputs = int8_inputs, .for_many_rows = true};
 }
 
 double tokens_per_second(const Perplexity& result) { return double(result.tokens) / result.seconds; }
@@ -119,10 +106,13 @@ int eval_command(const Arguments& arguments) {
   const Decoder decoder(checkpoint, parse_precision(line.text("precision")));
   const CorpusOptions reading{.vocabulary_size = decoder.config().vocabulary};
   const std::vector<int32_t> ids = load_corpus(*text, checkpoint.path(), reading);
-  LinearProducts dense(decoder.tensors(), many_rows(decoder.precision(), false));
-  LinearProducts bytes(decoder.tensors(), many_rows(decoder.precision(), true));
-  const ProductFactory factory =
-      product_factory(decoder.tensors(), dense, line.flag("int8-inputs") ? &bytes : nullptr);
+  LinearProducts products(decoder.tensors(), many_rows(decoder.precision(), line.flag("int8-inputs")));
+  const ProductFactory factory = [&](const std::string& name, Orientation orientation, int64_t out,
+                                     int64_t in, const std::vector<float>& bias) {
+    return products.spares_floats(name, orientation, out, in)
+               ? products.make(name, orientation, out, in, bias)
+               : nullptr;
+  };
   Perplexity result;
   {
     ProgressBar bar("evaluating", ProgressUnit::kCount);

@@ -87,6 +87,10 @@ std::unique_ptr<const Layout> no_layout() { return nullptr; }
 template <class MakeFew, class MakeMany, class MakeManyFree = decltype(&no_layout)>
 Plan make_plan(const RowSource& source, const PrepareOptions& options, MakeFew make_few, MakeMany make_many,
                int64_t most_few_rows = kMostFewRows, MakeManyFree make_many_free = no_layout) {
+  if (options.use == Use::kManyRowsInPlace) {
+    auto free = options.in_place ? make_many_free() : nullptr;
+    return free == nullptr ? Plan() : Plan(source.rows, source.cols, nullptr, std::move(free), 0);
+  }
   std::unique_ptr<const Layout> few, many;
   if (options.use != Use::kManyRows || !options.kernel.empty()) few = make_few();
   // Not beside a copy: the packed arrays would be held as well.

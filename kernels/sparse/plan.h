@@ -19,7 +19,9 @@ namespace prune::kernels {
 
 // Which batch sizes a plan will meet. One layout serves a few rows of X at the speed of memory, another many
 // rows at the speed of arithmetic; a plan for both holds the weights twice.
-enum class Use { kAny, kFewRows, kManyRows };
+// kManyRowsInPlace: the kernel for many rows where there is one that reads the arrays as they lie (in_place
+// must be set); without, the plan is empty, rows() is 0.
+enum class Use { kAny, kFewRows, kManyRows, kManyRowsInPlace };
 
 struct PrepareOptions {
   uint32_t isa = isa::supported();

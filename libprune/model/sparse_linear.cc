@@ -92,8 +92,15 @@ SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeigh
       bias_(copy_bias(bias, weight.out)) {
   kernels::PrepareOptions prepare = prepare_options(options);
   prepare.in_place = true;
-  if (options.dense_from.value_or(kNever) > 1) plan_ = arrays_->prepare(prepare);
-  choose(options, kind_of(format_in_words(weight), *arrays_, options));
+  SparseLinearOptions own = options;
+  if (options.for_many_rows) {
+    prepare.use = kernels::Use::kManyRowsInPlace;
+    plan_ = arrays_->prepare(prepare);
+    own.dense_from = plan_.rows() == 0 ? 1 : kNever;
+  } else if (options.dense_from.value_or(kNever) > 1) {
+    plan_ = arrays_->prepare(prepare);
+  }
+  choose(own, kind_of(format_in_words(weight), *arrays_, options));
 }
 
 SparseLinear::SparseLinear(const ConstView<float>& weights, const Mask& mask, const float* bias,

@@ -32,6 +32,10 @@ struct SparseLinearOptions {
   // layer).
   std::optional<int64_t> dense_from = {};
   TuningTable* tuning = nullptr;  // nullptr: TuningTable::of_user()
+  // Instead of dense_from: no batch runs on a dense product where a kernel for many rows multiplies the
+  // stored arrays as they lie, all do where none does. Nothing is measured or laid out, and the choice is the
+  // same in every run.
+  bool for_many_rows = false;
 };
 
 // Y[n, out] = X[n, in] W^T + bias with float X, Y and bias. W is float, bf16, or int8 times a scale for every

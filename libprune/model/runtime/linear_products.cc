@@ -81,7 +81,8 @@ std::unique_ptr<LinearProduct> LinearProducts::make_packed(const PackedWeight& w
                      {.rounding = options_.rounding,
                       .int8_inputs = options_.int8_inputs,
                       .dense_from = options_.dense_from,
-                      .tuning = options_.tuning});
+                      .tuning = options_.tuning,
+                      .for_many_rows = options_.for_many_rows});
   ++prepared_.packed;
   ++prepared_.kernels[layer.kernel_name(1)];
   ++prepared_.prompt_kernels[layer.kernel_name(kPromptRows)];
@@ -105,9 +106,9 @@ std::unique_ptr<LinearProduct> LinearProducts::make_dense(const std::string& nam
     weights = owned.data();
     prepared_.bytes += owned.size();
   }
-  PlainLinear layer(
-      type, weights, out, in, bias,
-      {.rounding = options_.rounding, .dense_from = options_.dense_from, .tuning = options_.tuning});
+  const std::optional<int64_t> dense_from = options_.for_many_rows ? 1 : options_.dense_from;
+  PlainLinear layer(type, weights, out, in, bias,
+                    {.rounding = options_.rounding, .dense_from = dense_from, .tuning = options_.tuning});
   ++prepared_.dense;
   ++prepared_.kernels[layer.kernel_name(1)];
   ++prepared_.prompt_kernels[layer.kernel_name(kPromptRows)];

@@ -23,6 +23,7 @@ struct RuntimeOptions {
   bool int8_inputs = false;  // see SparseLinearOptions
   std::optional<int64_t> dense_from =
       {};                         // rows of X from which layers are dense products; measured if absent
+  bool for_many_rows = false;     // of packed layers, see SparseLinearOptions; others are dense products
   TuningTable* tuning = nullptr;  // nullptr: TuningTable::of_user()
 };
 
