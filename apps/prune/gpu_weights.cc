@@ -107,15 +107,17 @@ class Nm24 : public GpuWeight {
 // The relative indices that a few tokens are multiplied with, beside the weight's own format.
 class Relative {
  public:
-  Relative(int rows, int cols, const void* values, const int32_t* indices, const int64_t* indptr,
-           int processors)
-      : rows_(rows), cols_(cols), starts_((size_t(rows) + 1) * 4) {
-    const NeutralCsr<const void, const int32_t> from{values, indices, indptr};
+  Relative(int rows, int cols, int lists, const NeutralCsr<const void, const int32_t>& from, int processors)
+      : rows_(rows),
+        cols_(cols),
+        lists_(lists),
+        starts_((size_t(rows) + 1) * 4),
+        lengths_(size_t(rows) * size_t(lists) * 2) {
     must(count_relative(from, matrix(), nullptr));
     const auto vectors = read_back<uint32_t>(starts_, size_t(rows));
     values_ = std::make_unique<DeviceMemory>(size_t(vectors) * 16 + 16);
     codes_ = std::make_unique<DeviceMemory>(size_t(vectors) * 4 + 16);
-    must(pack_relative(from, matrix(), vectors, nullptr));
+    must(pack_relative(from, matrix(), nullptr));
     bench::cuda(cudaDeviceSynchronize());
     lanes_ = plan_decode_relative(matrix(), processors);
   }
@@ -123,19 +125,24 @@ class Relative {
   static bool takes(const PackedWeight& w) { return w.in >= 8 && w.in <= 49152 && w.in % 8 == 0; }
 
   void add(int tokens, std::vector<GpuProduct>& ways) const {
-    if (tokens > kMaxDecodeRelativeTokens) return;
+    if (tokens > kMaxDecodeRelativeTokens || relative_lists_for(tokens) != lists_) return;
     ways.push_back(
         {"decode_relative", [this](const ProductCall& c) { return decode_relative(matrix(), lanes_, c); }});
   }
 
  private:
   MatrixRelative matrix() const {
-    return {rows_, cols_, as<uint32_t>(starts_), values_ ? values_->get() : nullptr,
+    return {rows_,
+            cols_,
+            lists_,
+            as<uint32_t>(starts_),
+            as<uint16_t>(lengths_),
+            values_ ? values_->get() : nullptr,
             codes_ ? as<uint32_t>(*codes_) : nullptr};
   }
 
-  int rows_, cols_, lanes_ = 0;
-  DeviceMemory starts_;
+  int rows_, cols_, lists_, lanes_ = 0;
+  DeviceMemory starts_, lengths_;
   std::unique_ptr<DeviceMemory> values_, codes_;
 };
 
@@ -156,8 +163,12 @@ class Bitmask : public GpuWeight {
     if (!Relative::takes(w)) return;
     const DeviceMemory indices(std::max<size_t>(size_t(packed.stored(w)) * 4, 16));
     must(list_columns(bits.get(), rows_, cols_, offsets.get<int64_t>(), as<int32_t>(indices), nullptr));
-    relative_ = std::make_unique<Relative>(rows_, cols_, values.get(), as<int32_t>(indices),
-                                           offsets.get<int64_t>(), multiprocessors_);
+    for (const int lists : {1, 8}) {
+      relative_.push_back(std::make_unique<Relative>(
+          rows_, cols_, lists,
+          NeutralCsr<const void, const int32_t>{values.get(), as<int32_t>(indices), offsets.get<int64_t>()},
+          multiprocessors_));
+    }
   }
   static bool takes(const PackedWeight& w) { return w.in % 8 == 0; }
 
@@ -166,7 +177,7 @@ class Bitmask : public GpuWeight {
     const DecodeBitmaskPlan plan = plan_decode_bitmask(matrix(), tokens, multiprocessors_);
     std::vector<GpuProduct> ways{
         {"decode_bitmask", [this, plan](const ProductCall& c) { return decode_bitmask(matrix(), plan, c); }}};
-    if (relative_) relative_->add(tokens, ways);
+    for (const auto& relative : relative_) relative->add(tokens, ways);
     return ways;
   }
 
@@ -178,7 +189,7 @@ class Bitmask : public GpuWeight {
   int rows_, cols_, multiprocessors_;
   int most_ = 0;
   DeviceMemory masks_, starts_, values_;
-  std::unique_ptr<Relative> relative_;
+  std::vector<std::unique_ptr<Relative>> relative_;
 };
 
 class SparseRows : public GpuWeight {
@@ -192,9 +203,12 @@ class SparseRows : public GpuWeight {
     const Uploaded values(packed.data(w, "values")), indices(packed.data(w, "indices")),
         indptr(packed.data(w, "indptr"));
     must(pack_csr({values.get(), indices.get<int32_t>(), indptr.get<int64_t>()}, matrix(), nullptr));
-    if (Relative::takes(w)) {
-      relative_ = std::make_unique<Relative>(rows_, cols_, values.get(), indices.get<int32_t>(),
-                                             indptr.get<int64_t>(), device.multiprocessors);
+    for (const int lists : {1, 8}) {
+      if (!Relative::takes(w)) break;
+      relative_.push_back(std::make_unique<Relative>(
+          rows_, cols_, lists,
+          NeutralCsr<const void, const int32_t>{values.get(), indices.get<int32_t>(), indptr.get<int64_t>()},
+          device.multiprocessors));
     }
     bench::cuda(cudaDeviceSynchronize());
   }
@@ -204,7 +218,7 @@ class SparseRows : public GpuWeight {
     if (tokens > kMaxDecodeCsrTokens) return {};
     std::vector<GpuProduct> ways{
         {"decode_csr", [this](const ProductCall& c) { return decode_csr(matrix(), c); }}};
-    if (relative_) relative_->add(tokens, ways);
+    for (const auto& relative : relative_) relative->add(tokens, ways);
     return ways;
   }
 
@@ -213,7 +227,7 @@ class SparseRows : public GpuWeight {
 
   int rows_, cols_;
   DeviceMemory starts_, values_, columns_;
-  std::unique_ptr<Relative> relative_;
+  std::vector<std::unique_ptr<Relative>> relative_;
 };
 
 class Blocks : public GpuWeight {

@@ -1,7 +1,9 @@
 // Decode with relative indices against dense cuBLASLt: weights absent at random; weights rotated past the L2,
 // graph replays, medians.
 //   decode_relative_bench [--json FILE] [--shape OUTxIN]...
-//   decode_relative_bench --sweep         8, 16 and 32 lanes a row, and what the planner chooses
+//   decode_relative_bench --sweep [--shape OUTxIN]...
+//                                         1 and 8 lists and 8, 16 and 32 lanes a row, and what the planner
+//                                         chooses
 #include <memory>
 
 #include "bench/gpu/random_rows.h"
@@ -20,34 +22,46 @@ constexpr int kSparsities[] = {50, 60, 70, 80, 90};
 
 class Weights {
  public:
-  Weights(const RandomRows& rows, cudaStream_t stream)
-      : shape_(rows.shape()), starts_((size_t(shape_.m) + 1) * 4, kRotated / 64) {
+  Weights(const RandomRows& rows, int lists, cudaStream_t stream)
+      : shape_(rows.shape()),
+        lists_(lists),
+        starts_((size_t(shape_.m) + 1) * 4, kRotated / 64),
+        lengths_(size_t(shape_.m) * size_t(lists) * 2, kRotated / 64) {
     const DeviceMemory neutral(size_t(rows.count()) * 2), columns(size_t(rows.count()) * 4);
     rows.fill_values(neutral.get(), stream);
     auto* indices = reinterpret_cast<int32_t*>(columns.get());
     rows.list_columns(indices, stream);
     const NeutralCsr<const void, const int32_t> from{neutral.get(), indices, rows.offsets()};
-    must(count_relative(from, {shape_.m, shape_.k, starts()}, stream));
+    must(count_relative(from, {shape_.m, shape_.k, lists_, starts(), lengths()}, stream));
     cuda(cudaMemcpyAsync(&vectors_, starts() + shape_.m, 4, cudaMemcpyDeviceToHost, stream));
     cuda(cudaStreamSynchronize(stream));
     values_ = std::make_unique<Rotation>(size_t(vectors_) * 16, kRotated);
     codes_ = std::make_unique<Rotation>(size_t(vectors_) * 4, kRotated / 4);
-    must(pack_relative(from, (*this)[0], vectors_, stream));
-    starts_.spread(stream), values_->spread(stream), codes_->spread(stream);
+    must(pack_relative(from, (*this)[0], stream));
+    starts_.spread(stream), lengths_.spread(stream), values_->spread(stream), codes_->spread(stream);
     cuda(cudaStreamSynchronize(stream));
   }
   int count() const { return values_->count(); }
-  double bytes() const { return double(vectors_) * 20 + shape_.m * 4.0; }
+  double bytes() const { return double(vectors_) * 20 + shape_.m * (4.0 + lists_ * 2.0); }
   MatrixRelative operator[](int i) const {
-    return {shape_.m, shape_.k, starts(i), (*values_)[i], reinterpret_cast<const uint32_t*>((*codes_)[i])};
+    return {shape_.m,
+            shape_.k,
+            lists_,
+            starts(i),
+            lengths(i),
+            (*values_)[i],
+            reinterpret_cast<const uint32_t*>((*codes_)[i])};
   }
 
  private:
   const uint32_t* starts(int i = 0) const { return reinterpret_cast<const uint32_t*>(starts_[i]); }
 
+  const uint16_t* lengths(int i = 0) const { return reinterpret_cast<const uint16_t*>(lengths_[i]); }
+
   Shape shape_;
+  int lists_;
   uint32_t vectors_ = 0;
-  Rotation starts_;
+  Rotation starts_, lengths_;
   std::unique_ptr<Rotation> values_, codes_;
 };
 
@@ -66,8 +80,8 @@ int multiprocessors() {
 void sweep(const Shape& s, int sparsity, const Weights& weights, int tokens, const DensePeer& peer,
            cudaStream_t stream) {
   const ProductCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, false, stream};
-  std::printf("sweep %d%% %5d x %5d n %d  chosen %2d;", sparsity, s.m, s.k, tokens,
-              plan_decode_relative(weights[0], multiprocessors()));
+  std::printf("sweep %d%% %5d x %5d n %d  lists %d  chosen %2d;", sparsity, s.m, s.k, tokens,
+              weights[0].lists, plan_decode_relative(weights[0], multiprocessors()));
   for (const int lanes : {8, 16, 32}) std::printf("  %2d %.2f us", lanes, time_lanes(weights, lanes, call));
   std::printf("\n");
   std::fflush(stdout);
@@ -107,11 +121,13 @@ void run(const std::string& json_path, bool sweeping, const std::vector<Shape>& 
     for (size_t i = 0; !sweeping && i < std::size(kTokens); ++i) dense_us[i] = peer.time(kTokens[i], stream);
     for (const int sparsity : kSparsities) {
       const RandomRows rows(s, 1 - sparsity / 100.0, stream);
-      const Weights weights(rows, stream);
+      const Weights one(rows, 1, stream), eight(rows, 8, stream);
       for (size_t i = 0; i < std::size(kTokens); ++i) {
         if (sweeping) {
-          sweep(s, sparsity, weights, kTokens[i], peer, stream);
+          for (const Weights* weights : {&one, &eight})
+            sweep(s, sparsity, *weights, kTokens[i], peer, stream);
         } else {
+          const Weights& weights = relative_lists_for(kTokens[i]) == 1 ? one : eight;
           report(s, sparsity, weights, kTokens[i], dense_us[i], peer, json, stream);
         }
       }
@@ -125,7 +141,7 @@ void run(const std::string& json_path, bool sweeping, const std::vector<Shape>& 
 
 int main(int argc, char** argv) {
   return prune::bench::run_bench("decode_relative_bench", [&] {
-    prune::bench::run(prune::bench::json_argument(argc, argv), argc == 2 && std::string(argv[1]) == "--sweep",
+    prune::bench::run(prune::bench::json_argument(argc, argv), argc >= 2 && std::string(argv[1]) == "--sweep",
                       prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
   });
 }

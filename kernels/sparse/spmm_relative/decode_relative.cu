@@ -9,11 +9,18 @@ namespace prune::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 1024;
-constexpr int kWarps = kThreads / 32;
-constexpr int kZeros = 7 * 15;  // columns that the codes which fill up a row can reach
+// Vectors that a lane has on their way to registers: what these allow without spilling.
+template <int kTokens, int kLists>
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int kAhead = 2;
+#else
+constexpr int kAhead = kTokens <= 2 || (kTokens == 4 && kLists == 8) ? 4 : 2;
+#endif
+constexpr int kZeros = 21;  // units that what fills up the last vectors can reach
 
 struct Arguments {
   const uint32_t* starts;
+  const uint16_t* lengths;
   const uint4* values;
   const uint32_t* codes;
   GatheredX x;
@@ -27,15 +34,13 @@ struct Entries {
   uint4 values;
   uint32_t codes;
 
-  // Past the end of the row the codes move nothing.
-  __device__ void load(const Arguments& args, uint32_t at, uint32_t end) {
-    if (at >= end) return;
+  __device__ void load(const Arguments& args, uint32_t at) {
     values = ptx::load_once(args.values + at);
     codes = __ldg(args.codes + at);
   }
 };
 
-// What eight codes say: the columns that they pass, bytewise.
+// What eight codes say: the units that they pass, bytewise.
 struct Passed {
   uint32_t odd;        // up to and with entry 2i + 1 in byte i
   uint32_t even;       // up to and with entry 2i
@@ -52,124 +57,169 @@ struct Passed {
   __device__ uint32_t all() const { return odd >> 24; }
 };
 
-// sums += the lane's entries times x, which begins, for the lane, at `address`, a column's bytes before.
-template <class T, int kTokens, bool kFinite>
+// sums += the lane's entries times x; `address` is that of its list's column before the next. Without kFinite
+// the entries that have no weight do not touch x.
+template <class T, int kTokens, int kLists, bool kFinite>
 __device__ inline void add_entries(float (&sums)[kTokens], const uint4& values, const Passed& passed,
                                    uint32_t address) {
   const uint32_t value[4] = {values.x, values.y, values.z, values.w};
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const uint32_t bytes = uint32_t(2 * kTokens) << (8 * i);
-    const auto even = Column<kTokens>::load(__dp4a(passed.even, bytes, address));
-    const auto odd = Column<kTokens>::load(__dp4a(passed.odd, bytes, address));
+    const uint32_t unit = uint32_t(kLists * 2 * kTokens) << (8 * i);
+    const auto even = Column<kTokens>::load(__dp4a(passed.even, unit, address));
+    const auto odd = Column<kTokens>::load(__dp4a(passed.odd, unit, address));
     if (kFinite || !(passed.no_weight >> (8 * i) & 1)) even.template add<T>(sums, lower<T>(value[i]));
     if (kFinite || !(passed.no_weight >> (8 * i + 4) & 1)) odd.template add<T>(sums, upper<T>(value[i]));
   }
 }
 
-// Sums over the lanes before, of kLanes.
-template <int kLanes>
-__device__ inline uint32_t scan(uint32_t sum, int lane) {
+// What one of a row's lanes takes: every kParts-th vector of one list.
+template <int kLanes, int kLists>
+class Lane {
+ public:
+  static constexpr int kParts = kLanes / kLists;
+
+  __device__ Lane(const Arguments& args, int row, int end) {
+    if (row >= end) return;
+    at_ = __ldg(args.starts + row);
+    left_ = int(__ldg(args.lengths + row * kLists + list())) - own() / kLists;
+  }
+  __device__ static int own() { return int(threadIdx.x) & (kLanes - 1); }
+  __device__ static int list() { return own() % kLists; }
+
+  // The vectors of a row lie as its lanes take them, one each while their lists last.
+  __device__ void fetch(const Arguments& args, Entries& to) {
+    uint32_t all = __ballot_sync(~0u, left_ > 0);
+    if constexpr (kLanes < 32) all = all >> (threadIdx.x & 31 & ~(kLanes - 1)) & ((1u << kLanes) - 1);
+    if (left_ > 0) to.load(args, at_ + uint32_t(__popc(all & ((1u << own()) - 1))));
+    at_ += uint32_t(__popc(all));
+    left_ -= kParts;
+  }
+  // Whether the fetch so many before the next one brought a vector.
+  __device__ bool brought(int before) const { return left_ + before * kParts > 0; }
+
+ private:
+  uint32_t at_ = 0;  // of the row's next vectors
+  int left_ = 0;     // vectors of the list from this lane's next one on
+};
+
+// Sums over a row's lanes of the same list, up to and with this one.
+template <int kLanes, int kLists>
+__device__ inline uint32_t scan(uint32_t sum) {
 #pragma unroll
-  for (int step = 1; step < kLanes; step *= 2) {
+  for (int step = kLists; step < kLanes; step *= 2) {
     const uint32_t left = __shfl_up_sync(~0u, sum, step, kLanes);
-    if ((lane & (kLanes - 1)) >= step) sum += left;
+    if ((int(threadIdx.x) & (kLanes - 1)) >= step) sum += left;
   }
   return sum;
 }
+template <int kLanes, int kLists>
+__device__ inline uint32_t total(uint32_t scanned) {
+  if constexpr (kLanes == kLists) return scanned;
+  return __shfl_sync(~0u, scanned, kLanes - kLists + Lane<kLanes, kLists>::list(), kLanes);
+}
 
-template <class T, int kTokens, int kLanes, bool kFinite>
+// y of one row <- the sums of its lanes.
+template <class T, int kTokens, int kLanes>
+__device__ inline void finish_row(const Arguments& args, const float (&sums)[kTokens], int token0, int row,
+                                  int end) {
+  const int own = int(threadIdx.x) & (kLanes - 1);
+  float mine = 0;  // the sum of token `own`
+#pragma unroll
+  for (int n = 0; n < kTokens; ++n) {
+    float sum = sums[n];
+#pragma unroll
+    for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
+    mine = own == n ? sum : mine;
+  }
+  if (own < kTokens && token0 + own < args.x.tokens && row < end)
+    static_cast<T*>(args.y)[(token0 + own) * args.y_stride + row] = T(mine);
+}
+
+template <class T, int kTokens, int kLanes, int kLists, bool kFinite>
 __device__ inline void multiply_rows(const Arguments& args, uint32_t x, int token0, int row, int end,
-                                     Entries (&e)[4], uint2 range) {
-  constexpr int kStep = kWarps * (32 / kLanes);
-  const int lane = threadIdx.x & 31, own = lane & (kLanes - 1);
-  const auto range_of = [&](int r) {
-    return r < end ? uint2{__ldg(args.starts + r), __ldg(args.starts + r + 1)} : uint2{0, 0};
-  };
-  const auto fetch = [&](Entries& to, const uint2& r, int step) {
-    to.load(args, r.x + uint32_t(step * kLanes + own), r.y);
-  };
-  uint2 next = range_of(row + kStep);
+                                     Lane<kLanes, kLists> lane, Entries (&e)[kAhead<kTokens, kLists>]) {
+  constexpr int kFetched = kAhead<kTokens, kLists>, kStep = kThreads / kLanes;
+  constexpr uint32_t kUnit = kLists * 2 * kTokens;
+  x += uint32_t(2 * kTokens * lane.list()) - kUnit;
+  Lane<kLanes, kLists> next(args, row + kStep, end);
   for (; __any_sync(~0u, row < end); row += kStep) {
     float sums[kTokens] = {};
-    uint32_t passed = x - 2 * kTokens;  // address of the column before
-    while (__any_sync(~0u, range.x < range.y)) {
+    uint32_t passed = x;
+    while (__any_sync(~0u, lane.brought(kFetched))) {
 #pragma unroll
-      for (int half = 0; half < 4; half += 2) {
-        const bool here0 = range.x + uint32_t(half * kLanes + own) < range.y,
-                   here1 = range.x + uint32_t(half * kLanes + kLanes + own) < range.y;
-        const Passed p0(e[half].codes), p1(e[half + 1].codes);
-        const uint32_t all = (here0 ? p0.all() : 0) | (here1 ? p1.all() << 16 : 0);
-        const uint32_t to = scan<kLanes>(all, lane), before = to - all,
-                       total = __shfl_sync(~0u, to, kLanes - 1, kLanes);
-        const uint32_t second = passed + (total & 0xffff) * (2 * kTokens);
-        if (here0)
-          add_entries<T, kTokens, kFinite>(sums, e[half].values, p0,
-                                           passed + (before & 0xffff) * (2 * kTokens));
-        if (here1)
-          add_entries<T, kTokens, kFinite>(sums, e[half + 1].values, p1,
-                                           second + (before >> 16) * (2 * kTokens));
-        passed = second + (total >> 16) * (2 * kTokens);
-        fetch(e[half], range, 4 + half);
-        fetch(e[half + 1], range, 5 + half);
+      for (int i = 0; i < kFetched; i += 2) {  // two vectors in one scan
+        const bool first = lane.brought(kFetched), second = lane.brought(kFetched - 1);
+        const Passed p0(e[i].codes), p1(e[i + 1].codes);
+        const uint32_t own = (first ? p0.all() : 0) | (second ? p1.all() << 16 : 0);
+        const uint32_t scanned = scan<kLanes, kLists>(own), before = scanned - own,
+                       all = total<kLanes, kLists>(scanned);
+        const uint32_t middle = passed + (all & 0xffff) * kUnit;
+        if (first) {
+          add_entries<T, kTokens, kLists, kFinite>(sums, e[i].values, p0, passed + (before & 0xffff) * kUnit);
+        }
+        if (second) {
+          add_entries<T, kTokens, kLists, kFinite>(sums, e[i + 1].values, p1,
+                                                   middle + (before >> 16) * kUnit);
+        }
+        passed = middle + (all >> 16) * kUnit;
+        lane.fetch(args, e[i]);
+        lane.fetch(args, e[i + 1]);
       }
-      range.x += 4 * kLanes;
     }
-    range = next;
+    lane = next;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) fetch(e[i], range, i);
-    next = range_of(row + 2 * kStep);
-#pragma unroll
-    for (int n = 0; n < kTokens; ++n) {
-#pragma unroll
-      for (int step = kLanes / 2; step > 0; step /= 2) sums[n] += __shfl_xor_sync(~0u, sums[n], step);
-      if (own == n && token0 + n < args.x.tokens && row < end)
-        static_cast<T*>(args.y)[(token0 + n) * args.y_stride + row] = T(sums[n]);
-    }
+    for (int i = 0; i < kFetched; ++i) lane.fetch(args, e[i]);
+    next = Lane<kLanes, kLists>(args, row + 2 * kStep, end);
+    finish_row<T, kTokens, kLanes>(args, sums, token0, row, end);
   }
 }
 
-template <class T, int kTokens, int kLanes>
+template <class T, int kTokens, int kLanes, int kLists>
 __global__ void __launch_bounds__(kThreads, 1) decode_relative_kernel(const Arguments args) {
   extern __shared__ __align__(16) uint8_t storage[];
-  const int lane = threadIdx.x & 31, token0 = int(blockIdx.y) * kTokens;
+  const int token0 = int(blockIdx.y) * kTokens;
   const int end = int(int64_t(args.rows) * (blockIdx.x + 1) / gridDim.x);
   const int row = int(int64_t(args.rows) * blockIdx.x / gridDim.x) + int(threadIdx.x) / kLanes;
-  const uint2 range = row < end ? uint2{__ldg(args.starts + row), __ldg(args.starts + row + 1)} : uint2{0, 0};
-  Entries entries[4] = {};
+  Lane<kLanes, kLists> lane(args, row, end);
+  Entries entries[kAhead<kTokens, kLists>] = {};
 #pragma unroll
-  for (int i = 0; i < 4; ++i)
-    entries[i].load(args, range.x + uint32_t(i * kLanes + (lane & (kLanes - 1))), range.y);
+  for (int i = 0; i < kAhead<kTokens, kLists>; ++i) lane.fetch(args, entries[i]);
 #if __CUDA_ARCH__ >= 900
   ptx::launch_dependents();
   ptx::wait_for_prerequisites();
 #endif
-  const bool found = bring_x<T, kTokens, kZeros>(args.x, token0, storage);
+  const bool found = bring_x<T, kTokens, kZeros * kLists>(args.x, token0, storage);
   const uint32_t x = ptx::shared_address(storage);
   if (__syncthreads_or(found)) {
-    multiply_rows<T, kTokens, kLanes, false>(args, x, token0, row, end, entries, range);
+    multiply_rows<T, kTokens, kLanes, kLists, false>(args, x, token0, row, end, lane, entries);
   } else {
-    multiply_rows<T, kTokens, kLanes, true>(args, x, token0, row, end, entries, range);
+    multiply_rows<T, kTokens, kLanes, kLists, true>(args, x, token0, row, end, lane, entries);
   }
 }
 
-bool shape_fits(const MatrixRelative& m) {
-  return m.rows >= 1 && m.cols >= 2 && m.cols <= 65534 && m.cols % 2 == 0;
-}
-int shared_bytes(int cols, int tokens) { return (cols + kZeros + 1) * tokens * 2; }
+int shared_bytes(const MatrixRelative& m, int tokens) { return (m.cols + kZeros * m.lists) * tokens * 2; }
 
 using Kernel = void (*)(Arguments);
-template <class T, int kLanes>
+template <class T, int kLanes, int kLists>
 Kernel kernel_for(int tokens) {
-  if (tokens == 1) return decode_relative_kernel<T, 1, kLanes>;
-  if (tokens == 2) return decode_relative_kernel<T, 2, kLanes>;
-  return tokens == 4 ? decode_relative_kernel<T, 4, kLanes> : decode_relative_kernel<T, 8, kLanes>;
+  if (tokens == 1) return decode_relative_kernel<T, 1, kLanes, kLists>;
+  if (tokens == 2) return decode_relative_kernel<T, 2, kLanes, kLists>;
+  return tokens == 4 ? decode_relative_kernel<T, 4, kLanes, kLists>
+                     : decode_relative_kernel<T, 8, kLanes, kLists>;
+}
+template <class T, int kLists>
+Kernel kernel_for(int tokens, int lanes) {
+  if (lanes == 8) return kernel_for<T, 8, kLists>(tokens);
+  return lanes == 16 ? kernel_for<T, 16, kLists>(tokens) : kernel_for<T, 32, kLists>(tokens);
 }
 template <class T>
-Kernel kernel_for(int tokens, int lanes) {
-  return lanes == 8    ? kernel_for<T, 8>(tokens)
-         : lanes == 16 ? kernel_for<T, 16>(tokens)
-                       : kernel_for<T, 32>(tokens);
+Kernel kernel_for(int tokens, int lanes, int lists) {
+  return lists == 1 ? kernel_for<T, 1>(tokens, lanes) : kernel_for<T, 8>(tokens, lanes);
+}
+
+bool shape_fits(const MatrixRelative& m) {
+  return m.rows >= 1 && m.cols >= 2 && m.cols <= 65534 && m.cols % 2 == 0 && (m.lists == 1 || m.lists == 8);
 }
 
 struct Device {
@@ -188,8 +238,7 @@ Status current_device(Device* device) {
 
 }  // namespace
 
-// Few lanes have less to add up over lanes, but need many rows; by measurement on an H200
-// (decode_relative_bench --sweep).
+// Few lanes have less to add up over lanes, but need many rows.
 int plan_decode_relative(const MatrixRelative& matrix, int multiprocessors) {
   const int rows = matrix.rows / multiprocessors;
   return rows >= 96 ? 8 : rows >= 48 || matrix.cols <= 8192 ? 16 : 32;
@@ -200,22 +249,28 @@ Status decode_relative(const MatrixRelative& matrix, int lanes, const ProductCal
       call.x_stride < matrix.cols || call.y_stride < matrix.rows) {
     return {Reason::kShape};
   }
-  if (!aligned16(matrix.values) || !aligned16(call.x) || call.x_stride % 8 != 0) return {Reason::kAlignment};
+  if (!aligned16(matrix.values) || !aligned16(matrix.codes) || !aligned16(call.x) || call.x_stride % 8 != 0)
+    return {Reason::kAlignment};
   if (lanes != 8 && lanes != 16 && lanes != 32) return {Reason::kPlan};
   Device device;
   Status s = current_device(&device);
   if (!s.ok()) return s;
   int tokens = 1;
-  while (tokens < call.tokens && shared_bytes(matrix.cols, 2 * tokens) <= device.shared) tokens *= 2;
-  const int shared = shared_bytes(matrix.cols, tokens);
+  while (tokens < std::min(call.tokens, 8) && shared_bytes(matrix, 2 * tokens) <= device.shared) tokens *= 2;
+  const int shared = shared_bytes(matrix, tokens);
   if (shared > device.shared) return {Reason::kDevice};
-  const Kernel kernel = call.element == Element::kF16 ? kernel_for<__half>(tokens, lanes)
-                                                      : kernel_for<__nv_bfloat16>(tokens, lanes);
+  const Kernel kernel = call.element == Element::kF16
+                            ? kernel_for<__half>(tokens, lanes, matrix.lists)
+                            : kernel_for<__nv_bfloat16>(tokens, lanes, matrix.lists);
   s = from_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
   if (!s.ok()) return s;
-  const Arguments args{matrix.starts, static_cast<const uint4*>(matrix.values),
-                       matrix.codes,  {call.x, call.x_stride, matrix.cols, call.tokens},
-                       call.y,        call.y_stride,
+  const Arguments args{matrix.starts,
+                       matrix.lengths,
+                       static_cast<const uint4*>(matrix.values),
+                       matrix.codes,
+                       {call.x, call.x_stride, matrix.cols, call.tokens},
+                       call.y,
+                       call.y_stride,
                        matrix.rows};
   cudaLaunchAttribute attribute;
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;

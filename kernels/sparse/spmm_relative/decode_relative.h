@@ -11,8 +11,8 @@
 //
 // How: relative indices of 4 bits (Han et al., Deep Compression, ICLR 2016; MACKO, arXiv 2511.13061). Each
 // thread block holds x of 1, 2, 4 or 8 tokens in shared memory, a column's tokens side by side, and owns a
-// range of rows. A lane takes eight entries at a time: 16 bytes of values and a word of indices, whose prefix
-// sums are one multiplication; the lanes of a row find where they begin by a scan.
+// range of rows. A lane takes eight entries at a time: 16 bytes of values and a word of codes, whose prefix
+// sums are one multiplication; lanes on the same list of a row find where they begin by a scan.
 #pragma once
 
 #include "kernels/sparse/cuda/product_call.h"
@@ -22,17 +22,25 @@ namespace prune::kernels::cuda {
 
 inline constexpr int kMaxDecodeRelativeTokens = 8;
 
-// The device's own order. A row is a list of entries, each a value and a 4-bit code. With p columns passed (0
-// at a row's begin), a code c of 0 to 14 is the weight of column p + c, and p becomes p + c + 1; a code of 15
-// has no weight (its value is 0), and p becomes p + 15. Entries lie in vectors of eight: 16 bytes of values,
-// and a word of codes in an array of its own, the first entry's in the lowest bits. A row begins with a
-// vector and is filled up with codes of 15.
+// The device's own order. A row is L lists; list l has the columns L u + l, by their unit u. With 8 lists,
+// loads of eight tokens of x by eight lanes never meet in a bank of shared memory; with one, the lanes of a
+// row have equal work whatever the row's weights are.
+//
+// A list is made of entries, each It is made of entries,
+// each a value and a 4-bit code. With p units passed (0 at the begin), a code c of 0 to 14 is the weight of
+// unit p + c, and p becomes p + c + 1; a code of 15 has no weight (its value is 0), and p becomes p + 15.
+// Entries lie in vectors of eight: 16 bytes of values, and a word of codes in an array of its own, the first
+// entry's in the lowest bits. What is left of a list's last vector has value 0, and code 15 until the columns
+// are passed, then 0. A row has the first vectors of all its lists, then the second of those that have one,
+// and so on.
 struct MatrixRelative {
   int rows = 0;
   int cols = 0;
-  const uint32_t* starts = nullptr;  // [rows + 1]: of the rows, in vectors
-  const void* values = nullptr;      // 16 bytes a vector
-  const uint32_t* codes = nullptr;   // 4 bytes a vector
+  int lists = 0;                      // of a row: 1 or 8
+  const uint32_t* starts = nullptr;   // [rows + 1]: of the rows, in vectors
+  const uint16_t* lengths = nullptr;  // [rows, lists], in vectors
+  const void* values = nullptr;       // 16 bytes a vector
+  const uint32_t* codes = nullptr;    // 4 bytes a vector
 };
 
 // indices <- the columns of a bitmask (U8 [rows, cols / 8]: column j is bit j % 8 of byte j / 8), row r's
@@ -40,16 +48,20 @@ struct MatrixRelative {
 Status list_columns(const void* bitmask, int rows, int cols, const int64_t* row_offsets, int32_t* indices,
                     cudaStream_t stream);
 
-// to.starts <- where the rows will be, and so in starts[rows] how many vectors the matrix takes.
+// to.lengths, and to.starts <- where the rows will be, and so in starts[rows] how many vectors the matrix
+// takes.
 Status count_relative(const NeutralCsr<const void, const int32_t>& from, const MatrixRelative& to,
                       cudaStream_t stream);
 
-// The values and codes of `to`, whose starts are counted, <- the neutral format.
+// The values and codes of `to`, which is counted, <- the neutral format.
 Status pack_relative(const NeutralCsr<const void, const int32_t>& from, const MatrixRelative& to,
-                     uint32_t vectors, cudaStream_t stream);
+                     cudaStream_t stream);
 
 // neutral <- packed, bit for bit what pack_relative took; to.indptr is read.
 Status unpack_relative(const MatrixRelative& from, const NeutralCsr<void, int32_t>& to, cudaStream_t stream);
+
+// The lists with which so many tokens are multiplied fastest.
+constexpr int relative_lists_for(int tokens) { return tokens <= 2 ? 1 : 8; }
 
 // Lanes that share a row: 8, 16 or 32.
 int plan_decode_relative(const MatrixRelative& matrix, int multiprocessors);

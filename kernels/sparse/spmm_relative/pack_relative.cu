@@ -5,12 +5,8 @@
 namespace prune::kernels::cuda {
 namespace {
 
-constexpr int kFarthest = 15;  // columns that a code without a weight passes
-
-// Of weight i of a row: the absent ones since the weight before.
-__device__ inline int absent_before(const int32_t* indices, int64_t begin, int64_t i) {
-  return indices[i] - (i == begin ? -1 : indices[i - 1]) - 1;
-}
+constexpr int kThreads = 64;   // one a list
+constexpr int kFarthest = 15;  // units that a code without a weight passes
 
 __device__ inline uint32_t sum_to_lane(uint32_t sum, int lane) {
   for (int step = 1; step < 32; step *= 2) {
@@ -37,57 +33,144 @@ __global__ void __launch_bounds__(32)
   }
 }
 
-// One warp a row.
-__global__ void __launch_bounds__(32)
-    count_vectors(const int32_t* indices, const int64_t* indptr, uint32_t* counts) {
-  const int64_t begin = indptr[blockIdx.x], end = indptr[blockIdx.x + 1];
-  uint32_t entries = 0;
-  for (int64_t i = begin + threadIdx.x; i < end; i += 32)
-    entries += 1 + uint32_t(absent_before(indices, begin, i)) / kFarthest;
-  entries = sum_to_lane(entries, int(threadIdx.x));
-  if (threadIdx.x == 31) counts[blockIdx.x] = (entries + 7) / 8;
-}
-
-// One warp a row. Every code is 15 and every value 0 before.
-__global__ void __launch_bounds__(32)
-    fill_rows(const int32_t* indices, const int64_t* indptr, const uint16_t* from, const uint32_t* starts,
-              uint32_t* codes, uint16_t* values) {
-  const int lane = int(threadIdx.x);
-  const int64_t begin = indptr[blockIdx.x], end = indptr[blockIdx.x + 1];
-  int64_t to = int64_t(starts[blockIdx.x]) * 8;
-  for (int64_t first = begin; first < end; first += 32) {
-    const int64_t i = first + lane;
-    const uint32_t absent = i < end ? uint32_t(absent_before(indices, begin, i)) : 0;
-    const uint32_t entries = sum_to_lane(i < end ? 1 + absent / kFarthest : 0, lane);
-    if (i < end) {
-      const int64_t at = to + entries - 1;
-      values[at] = from[i];
-      atomicAnd(codes + at / 8, ~((15 ^ absent % kFarthest) << (4 * (at % 8))));
-    }
-    to += __shfl_sync(~0u, entries, 31);
-  }
-}
-
-// One thread a row.
-__global__ void __launch_bounds__(64)
-    restore_rows(const uint32_t* codes, const uint16_t* values, const uint32_t* starts, int rows,
-                 const int64_t* indptr, int32_t* indices, uint16_t* to) {
-  const int row = int(blockIdx.x * 64 + threadIdx.x);
-  if (row >= rows) return;
-  int64_t i = indptr[row];
+// weight(i, absent) for every weight i of a list, with the absent ones since the weight before.
+template <class Weight>
+__device__ inline void walk(const int32_t* indices, int64_t begin, int64_t end, int list, int lists,
+                            const Weight& weight) {
   int passed = 0;
-  for (int64_t at = int64_t(starts[row]) * 8; at < int64_t(starts[row + 1]) * 8; ++at) {
-    const int code = int(codes[at / 8] >> (4 * (at % 8)) & 15);
-    if (code < 15) {
-      to[i] = values[at];
-      indices[i++] = passed + code;
-    }
-    passed += code < 15 ? code + 1 : kFarthest;
+  for (int64_t i = begin; i < end; ++i) {
+    const int column = indices[i], unit = column / lists;
+    if (column % lists != list) continue;
+    weight(i, unit - passed);
+    passed = unit + 1;
   }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    count_vectors(const int32_t* indices, const int64_t* indptr, int rows, int lists, uint16_t* lengths,
+                  uint32_t* counts) {
+  const int index = int(blockIdx.x) * kThreads + int(threadIdx.x), row = index / lists;
+  const int64_t begin = row < rows ? indptr[row] : 0, end = row < rows ? indptr[row + 1] : 0;
+  uint32_t entries = 0;
+  walk(indices, begin, end, index % lists, lists,
+       [&](int64_t, int absent) { entries += 1 + uint32_t(absent / kFarthest); });
+  uint32_t vectors = (entries + 7) / 8;
+  for (int step = 1; step < lists; step *= 2) vectors += __shfl_xor_sync(~0u, vectors, step);
+  if (row >= rows) return;
+  lengths[index] = uint16_t((entries + 7) / 8);
+  if (index % lists == 0) counts[row] = vectors;
+}
+
+// One list of a row, and where its vectors lie.
+struct List {
+  const uint16_t* lengths;  // of the row's lists
+  int lists;
+  int own;
+  uint32_t start;  // of the row
+
+  // Vector `number` lies after those of lower numbers, and those of its number in lists before.
+  __device__ uint32_t place_of(uint32_t number) const {
+    uint32_t place = start;
+    for (int l = 0; l < lists; ++l)
+      place += min(uint32_t(lengths[l]), number) + (l < own && lengths[l] > number ? 1 : 0);
+    return place;
+  }
+};
+
+// Writes a list's entries to its vectors.
+class Writer {
+ public:
+  __device__ Writer(const List& list, uint16_t* values, uint32_t* codes)
+      : list_(list), values_(values), codes_(codes) {}
+
+  // A weight after so many absent ones.
+  __device__ void weight(int absent, uint16_t value) {
+    for (; absent >= kFarthest; absent -= kFarthest) add(kFarthest, 0);
+    add(absent, value);
+  }
+  __device__ void fill_up(int units) {
+    while (entries_ % 8 != 0) add(passed_ < units ? kFarthest : 0, 0);
+  }
+
+ private:
+  __device__ void add(int code, uint16_t value) {
+    const uint32_t entry = entries_ % 8;
+    if (entry == 0) at_ = list_.place_of(entries_ / 8), word_ = 0;
+    values_[int64_t(at_) * 8 + entry] = value;
+    word_ |= uint32_t(code) << (4 * entry);
+    if (entry == 7) codes_[at_] = word_;
+    ++entries_;
+    passed_ += min(code + 1, kFarthest);
+  }
+
+  List list_;
+  uint16_t* values_;
+  uint32_t* codes_;
+  uint32_t entries_ = 0, at_ = 0, word_ = 0;
+  int passed_ = 0;
+};
+
+__global__ void __launch_bounds__(kThreads)
+    fill_lists(const int32_t* indices, const int64_t* indptr, const uint16_t* from, const MatrixRelative to,
+               uint32_t* codes, uint16_t* values) {
+  const int index = int(blockIdx.x) * kThreads + int(threadIdx.x), row = index / to.lists,
+            list = index % to.lists;
+  if (row >= to.rows) return;
+  Writer writer({to.lengths + row * to.lists, to.lists, list, to.starts[row]}, values, codes);
+  walk(indices, indptr[row], indptr[row + 1], list, to.lists,
+       [&](int64_t i, int absent) { writer.weight(absent, from[i]); });
+  writer.fill_up((to.cols - list + to.lists - 1) / to.lists);
+}
+
+// weight(column, where its value lies) for every weight of a list.
+template <class Weight>
+__device__ inline void read_list(const List& list, int cols, const uint32_t* codes, const Weight& weight) {
+  int passed = 0;
+  for (uint32_t entry = 0, at = 0; entry < list.lengths[list.own] * 8u; ++entry) {
+    if (entry % 8 == 0) at = list.place_of(entry / 8);
+    const int code = int(codes[at] >> (4 * (entry % 8)) & 15),
+              column = (passed + code) * list.lists + list.own;
+    if (code < kFarthest && column < cols) weight(column, int64_t(at) * 8 + entry % 8);
+    passed += min(code + 1, kFarthest);
+  }
+}
+
+// One warp a row: a bit for every weight, and how many come before each word of them, say where it belongs.
+__global__ void __launch_bounds__(32)
+    restore_rows(const MatrixRelative from, const int64_t* indptr, int32_t* indices, uint16_t* to) {
+  constexpr int kWords = 65536 / 32;
+  __shared__ uint32_t bits[kWords], before[kWords];
+  const int lane = int(threadIdx.x), row = int(blockIdx.x);
+  const auto* values = static_cast<const uint16_t*>(from.values);
+  const auto read = [&](const auto& weight) {
+    if (lane < from.lists) {
+      read_list({from.lengths + row * from.lists, from.lists, lane, from.starts[row]}, from.cols, from.codes,
+                weight);
+    }
+    __syncwarp();
+  };
+  for (int i = lane; i < kWords; i += 32) bits[i] = 0;
+  __syncwarp();
+  read([&](int column, int64_t) { atomicOr(bits + column / 32, 1u << (column % 32)); });
+  uint32_t sum = 0;
+  for (int i = lane; i < kWords; i += 32) {
+    const uint32_t to_lane = sum_to_lane(uint32_t(__popc(bits[i])), lane);
+    before[i] = sum + to_lane - uint32_t(__popc(bits[i]));
+    sum += __shfl_sync(~0u, to_lane, 31);
+  }
+  __syncwarp();
+  read([&](int column, int64_t value) {
+    const uint32_t lower = bits[column / 32] & ((1u << (column % 32)) - 1);
+    const int64_t i = indptr[row] + before[column / 32] + __popc(lower);
+    indices[i] = column, to[i] = values[value];
+  });
 }
 
 bool shape_fits(const MatrixRelative& m) {
-  return m.rows >= 1 && m.cols >= 2 && m.cols <= 65534 && m.cols % 2 == 0;
+  return m.rows >= 1 && m.cols >= 2 && m.cols <= 65534 && m.cols % 2 == 0 && (m.lists == 1 || m.lists == 8);
+}
+unsigned blocks_for_lists(const MatrixRelative& m) {
+  return unsigned((int64_t(m.rows) * m.lists + kThreads - 1) / kThreads);
 }
 
 }  // namespace
@@ -103,31 +186,27 @@ Status list_columns(const void* bitmask, int rows, int cols, const int64_t* row_
 Status count_relative(const NeutralCsr<const void, const int32_t>& from, const MatrixRelative& to,
                       cudaStream_t stream) {
   if (!shape_fits(to)) return {Reason::kShape};
-  uint32_t* starts = const_cast<uint32_t*>(to.starts);
-  count_vectors<<<unsigned(to.rows), 32, 0, stream>>>(from.indices, from.indptr, starts);
+  auto* starts = const_cast<uint32_t*>(to.starts);
+  count_vectors<<<blocks_for_lists(to), kThreads, 0, stream>>>(from.indices, from.indptr, to.rows, to.lists,
+                                                               const_cast<uint16_t*>(to.lengths), starts);
   const Status s = from_cuda(cudaGetLastError());
   return s.ok() ? counts_to_starts(starts, to.rows, stream) : s;
 }
 
 Status pack_relative(const NeutralCsr<const void, const int32_t>& from, const MatrixRelative& to,
-                     uint32_t vectors, cudaStream_t stream) {
+                     cudaStream_t stream) {
   if (!shape_fits(to)) return {Reason::kShape};
-  if (!aligned16(to.values)) return {Reason::kAlignment};
-  auto* values = static_cast<uint16_t*>(const_cast<void*>(to.values));
-  auto* codes = const_cast<uint32_t*>(to.codes);
-  Status s = from_cuda(cudaMemsetAsync(values, 0, size_t(vectors) * 16, stream));
-  if (s.ok()) s = from_cuda(cudaMemsetAsync(codes, 0xff, size_t(vectors) * 4, stream));
-  if (!s.ok()) return s;
-  fill_rows<<<unsigned(to.rows), 32, 0, stream>>>(
-      from.indices, from.indptr, static_cast<const uint16_t*>(from.values), to.starts, codes, values);
+  if (!aligned16(to.values) || !aligned16(to.codes)) return {Reason::kAlignment};
+  fill_lists<<<blocks_for_lists(to), kThreads, 0, stream>>>(
+      from.indices, from.indptr, static_cast<const uint16_t*>(from.values), to,
+      const_cast<uint32_t*>(to.codes), static_cast<uint16_t*>(const_cast<void*>(to.values)));
   return from_cuda(cudaGetLastError());
 }
 
 Status unpack_relative(const MatrixRelative& from, const NeutralCsr<void, int32_t>& to, cudaStream_t stream) {
   if (!shape_fits(from)) return {Reason::kShape};
-  restore_rows<<<unsigned(from.rows + 63) / 64, 64, 0, stream>>>(
-      from.codes, static_cast<const uint16_t*>(from.values), from.starts, from.rows, to.indptr, to.indices,
-      static_cast<uint16_t*>(to.values));
+  restore_rows<<<unsigned(from.rows), 32, 0, stream>>>(from, to.indptr, to.indices,
+                                                       static_cast<uint16_t*>(to.values));
   return from_cuda(cudaGetLastError());
 }
 

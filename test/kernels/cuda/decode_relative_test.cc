@@ -12,24 +12,27 @@ using namespace kernels::cuda;
 
 struct DeviceRelative {
   DeviceArray<uint32_t> starts;
+  DeviceArray<uint16_t> lengths;
   std::optional<DeviceArray<uint8_t>> values;
   std::optional<DeviceArray<uint32_t>> codes;
   MatrixRelative matrix;
 
-  explicit DeviceRelative(const SparseRows& m)
-      : starts(size_t(m.rows) + 1), matrix{m.rows, m.cols, starts.get()} {
+  DeviceRelative(const SparseRows& m, int lists)
+      : starts(size_t(m.rows) + 1),
+        lengths(size_t(m.rows) * lists),
+        matrix{m.rows, m.cols, lists, starts.get(), lengths.get()} {
     const DeviceArray<uint16_t> neutral(m.values);
     const DeviceArray<int32_t> indices(m.columns);
     const DeviceArray<int64_t> indptr(m.offsets);
     const NeutralCsr<const void, const int32_t> from{neutral.get(), indices.get(), indptr.get()};
-    starts.fill_bytes(0xff);
+    starts.fill_bytes(0xff), lengths.fill_bytes(0xff);
     check(count_relative(from, matrix, nullptr).ok(), "count_relative");
     const uint32_t vectors = starts.host()[size_t(m.rows)];
     check(vectors >= m.values.size() / 8, "count_relative counts too few vectors");
     values.emplace(size_t(vectors) * 16), codes.emplace(size_t(vectors));
     values->fill_bytes(0xff), codes->fill_bytes(0xa5);
     matrix.values = values->get(), matrix.codes = codes->get();
-    check(pack_relative(from, matrix, vectors, nullptr).ok(), "pack_relative");
+    check(pack_relative(from, matrix, nullptr).ok(), "pack_relative");
     DeviceArray<uint16_t> values_back(m.values.size());
     DeviceArray<int32_t> indices_back(m.columns.size());
     values_back.fill_bytes(0xff), indices_back.fill_bytes(0xff);
@@ -53,8 +56,9 @@ void all_shapes(Random& random, bool quick) {
   for (const Shape& shape : shapes) {
     for (const double density : {0.0, 0.01, 0.1, 0.2, 0.5, 0.9}) {
       const SparseRows m = random_rows<T>(shape.rows, shape.cols, density, random);
-      const DeviceRelative packed(m);
+      const DeviceRelative one(m, 1), eight(m, 8);
       for (const int tokens : quick ? std::vector<int>{1, 5} : std::vector<int>{1, 2, 3, 7, 8}) {
+        const DeviceRelative& packed = random.below(2) == 0 ? one : eight;
         const int lanes = tokens == 8 ? plan_decode_relative(packed.matrix, 132) : 8 << random.below(3);
         product_is_right<T>(
             m, Absent::kSkipped, tokens, tokens == 7 || tokens == 1, random,
@@ -79,14 +83,15 @@ void columns_of_bitmasks(Random& random) {
 
 void refusals() {
   const DeviceArray<uint8_t> bytes(1 << 18);
-  const MatrixRelative m{64, 64, nullptr, bytes.get(), nullptr};
+  const MatrixRelative m{64, 64, 8, nullptr, nullptr, bytes.get(), nullptr};
   const ProductCall call{Element::kBf16, 1, bytes.get(), 64, bytes.get(), 64, false, nullptr};
-  MatrixRelative odd = m, wide = m;
-  odd.cols = 63, wide.cols = 65536;
+  MatrixRelative odd = m, wide = m, few = m;
+  odd.cols = 63, wide.cols = 65536, few.lists = 2;
   ProductCall many = call, misaligned = call, wide_call = call;
   many.tokens = 9, misaligned.x = bytes.get() + 2, wide_call.x_stride = 65536;
   check(decode_relative(odd, 32, call).reason == Reason::kShape, "63 columns are refused");
   check(decode_relative(wide, 32, wide_call).reason == Reason::kShape, "65536 columns are refused");
+  check(decode_relative(few, 32, call).reason == Reason::kShape, "2 lists a row are refused");
   check(decode_relative(m, 32, many).reason == Reason::kShape, "9 tokens are refused");
   check(decode_relative(m, 32, misaligned).reason == Reason::kAlignment, "a misaligned x is refused");
   check(decode_relative(m, 4, call).reason == Reason::kPlan, "4 lanes a row are refused");
