@@ -297,6 +297,7 @@ class Blocks : public GpuWeight {
 std::unique_ptr<GpuWeight> upload(const PackedCheckpoint& packed, const PackedWeight& w,
                                   const GpuDevice& device) {
   if (w.dtype != DType::kBF16 && w.dtype != DType::kF16) return nullptr;
+  if (w.stored_dtype() != w.dtype && w.values != StoredValues::kInt8) return nullptr;
   if (w.values != StoredValues::kPlain && (w.format != PackedFormat::kNm || w.scale_group != 0))
     return nullptr;
   switch (w.format) {

@@ -51,9 +51,9 @@ CommandLine make_pack_line() {
       "pattern,p", po::value<std::string>()->value_name("P"),
       "N:M for nm, RxC for bsr (default: found from the zeros)")(
       "values", po::value<std::string>()->default_value("plain")->value_name("V"),
-      "plain: as they are; int8: rounded, with a scale for every output row")(
-      "group", po::value<int64_t>()->value_name("G"),
-      "with int8: a scale for every G columns of a row, a power of two from 32 on");
+      "plain: as they are; int8: rounded, with a scale for every output row; bf16, f16: rounded to that "
+      "type")("group", po::value<int64_t>()->value_name("G"),
+              "with int8: a scale for every G columns of a row, a power of two from 32 on");
   line.options()("retune", po::bool_switch(), "with --format auto: measure again");
   line.options()("rounding", po::value<std::string>()->default_value("nearest")->value_name("R"),
                  "of int8 values: nearest, or calibrated, where later weights of a row make up for the "
@@ -79,9 +79,11 @@ CommandLine make_pack_line() {
 }
 
 StoredValues parse_values(const std::string& text) {
-  if (text == "plain") return StoredValues::kPlain;
-  if (text == "int8") return StoredValues::kInt8;
-  throw_usage("values '" + printable(text) + "': expected plain or int8");
+  for (const auto values :
+       {StoredValues::kPlain, StoredValues::kInt8, StoredValues::kBf16, StoredValues::kF16}) {
+    if (text == name(values)) return values;
+  }
+  throw_usage("values '" + printable(text) + "': expected plain, int8, bf16 or f16");
 }
 
 Index read_group(const CommandLine& line, StoredValues values) {
@@ -204,12 +206,13 @@ void note_lost_signs(const PackReport& report) {
 
 void note_rounded(const Checkpoint& checkpoint) {
   const PackedCheckpoint packed(checkpoint);
-  const auto rounded = std::ranges::count(packed.weights(), StoredValues::kInt8, &PackedWeight::values);
+  const auto rounded = std::ranges::count_if(
+      packed.weights(), [](const PackedWeight& w) { return w.values != StoredValues::kPlain; });
   if (rounded == 0) return;
-  say(fmt::format(
-      "note: {} weights were rounded to int8 when they were packed; the dense ones hold the rounded "
-      "values\n",
-      rounded));
+  say(
+      fmt::format("note: {} weights were rounded when they were packed; the dense ones hold the rounded "
+                  "values\n",
+                  rounded));
 }
 
 CommandLine make_unpack_line() {

@@ -30,7 +30,8 @@ std::string shape_of(const PackedWeight& w) {
 template <class P>
 PackedArrays arrays_of(const PackedWeight& weight, const P& packed, const ScaleGrid& scales) {
   if (weight.values == StoredValues::kInt8) return PackedArrays(quantize(packed, scales), scales);
-  return PackedArrays(packed);
+  if (weight.values == StoredValues::kBf16) return PackedArrays(convert<bf16>(packed));
+  return PackedArrays(packed);  // f16 has kernels of its own for 2:4 only; elsewhere it becomes floats
 }
 
 template <class T>

@@ -70,12 +70,14 @@ template <class T>
 void write_packed(const PackedWeight& weight, const PackingSource<T>& source, SafetensorsWriter& writer,
                   size_t first) {
   const ConstView<T>& dense = source.places;
-  const auto put = [&](auto&... component) {
+  const auto put = [&](const auto&... component) {
     size_t index = first;
     (writer.write(index++, 0, bytes_of(component)), ...);
   };
   const auto put_values = [&](const auto& p, const auto&... places) {
     if (weight.values == StoredValues::kPlain) return put(p.values, places...);
+    if (weight.values == StoredValues::kBf16) return put(convert<bf16>(p).values, places...);
+    if (weight.values == StoredValues::kF16) return put(convert<f16>(p).values, places...);
     const ScaleGrid scales = source.values ? source.scales : find_scales(dense, weight.scale_group);
     const std::vector<int8_t> values =
         (source.values ? quantize(p, scales, *source.values) : quantize(p, scales)).values;
@@ -210,14 +212,16 @@ class ShardPacker {
     const WeightSelection::Choice selected = selection_.choose(tensor);
     if (!selected.chosen) return choice;
     choice.is_weight = true;
-    if (options_.values == StoredValues::kInt8 && bits(tensor.dtype) <= 8) {
-      throw_input(place_of(shard_, tensor) + " is " + std::string(name(tensor.dtype)) +
-                  ", which int8 values would round and not make smaller: pack it without --values int8");
+    if (options_.values != StoredValues::kPlain && bits(tensor.dtype) <= 8) {
+      const std::string asked(name(options_.values));
+      throw_input(place_of(shard_, tensor) + " is " + std::string(name(tensor.dtype)) + ", which " + asked +
+                  " values would round and not make smaller: pack it without --values " + asked);
     }
     PackedWeight base;
     base.tensor = tensor.name;
     base.dtype = tensor.dtype;
     base.values = options_.values;
+    if (base.stored_dtype() == base.dtype) base.values = StoredValues::kPlain;
     base.scale_group = options_.scale_group;
     base.rounding = options_.rounding;
     base.orientation = selected.orientation;
@@ -230,7 +234,7 @@ class ShardPacker {
       fill_report(tensor, zeros, choice.report);
       const auto signs = [&](const FormatChoice& form) -> int64_t {
         const bool may_lose = form.weight.format == PackedFormat::kNm &&
-                              options_.values == StoredValues::kPlain && zeros.has_negative_zeros();
+                              options_.values != StoredValues::kInt8 && zeros.has_negative_zeros();
         return may_lose ? lost_signs<T>(weights.view(), form.weight.nm) : 0;
       };
       choose_form(tensor, base, zeros, choice);
@@ -419,7 +423,7 @@ nlohmann::json options_json(const PackOptions& options) {
   const char* unnamed = options.fastest_by != nullptr ? "auto" : "smallest";
   return {{"format", options.request.format ? std::string(name(*options.request.format)) : unnamed},
           {"pattern", options.request.pattern ? to_string(*options.request.pattern) : ""},
-          {"values", options.values == StoredValues::kInt8 ? "int8" : "plain"},
+          {"values", name(options.values)},
           {"scale_group", options.scale_group},
           {"include", options.include},
           {"exclude", options.exclude}};

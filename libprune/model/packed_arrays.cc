@@ -70,7 +70,7 @@ void PackedArrays::read_values(const PackedCheckpoint& checkpoint, const PackedW
     view.scale_group = weight.scale_group;
     return;
   }
-  visit_dtype(weight.dtype, [&]<class T>() {
+  visit_dtype(weight.stored_dtype(), [&]<class T>() {
     view.type = kTypeOf<T>;
     if constexpr (std::is_same_v<T, float> || sizeof(T) == 2) {
       using Stored = std::conditional_t<sizeof(T) == 2, uint16_t, float>;

@@ -56,10 +56,16 @@ PackedFormat read_format(const std::string& text) {
   return PackedFormat(found - kFormatNames.begin());
 }
 
-StoredValues read_values(const nlohmann::json& entry) {
+constexpr std::array<std::string_view, 4> kValueNames = {"plain", "int8", "bf16", "f16"};
+
+StoredValues read_values(const nlohmann::json& entry, DType dtype) {
   if (!entry.contains("values")) return StoredValues::kPlain;
-  if (read_text(entry, "values") != "int8") throw_input("its values are of an unknown kind");
-  return StoredValues::kInt8;
+  const auto found = std::ranges::find(kValueNames, std::string_view(read_text(entry, "values")));
+  if (found == kValueNames.end() || found == kValueNames.begin())
+    throw_input("its values are of an unknown kind");
+  const auto values = StoredValues(found - kValueNames.begin());
+  if (values != StoredValues::kInt8 && bits(dtype) <= 8) throw_input("its values are wider than its dtype");
+  return values;
 }
 
 ValueRounding read_rounding(const nlohmann::json& entry, StoredValues values) {
@@ -105,7 +111,7 @@ PackedWeight parse_entry(const std::string& name, const nlohmann::json& entry, s
   const auto dtype = parse_dtype(read_text(entry, "dtype"));
   if (!dtype || !is_prunable(*dtype)) throw_input("its dtype holds no weights");
   weight.dtype = *dtype;
-  weight.values = read_values(entry);
+  weight.values = read_values(entry, weight.dtype);
   weight.scale_group = read_scale_group(entry, weight.values);
   weight.rounding = read_rounding(entry, weight.values);
   const auto shape = entry.find("shape");
@@ -274,6 +280,22 @@ bool is_scale_group(uint64_t columns) {
   return columns <= kLargest && kernels::is_scale_group(int64_t(columns));
 }
 
+std::string_view name(StoredValues values) { return kValueNames[size_t(values)]; }
+
+DType PackedWeight::stored_dtype() const {
+  switch (values) {
+    case StoredValues::kInt8:
+      return DType::kI8;
+    case StoredValues::kBf16:
+      return DType::kBF16;
+    case StoredValues::kF16:
+      return DType::kF16;
+    case StoredValues::kPlain:
+      break;
+  }
+  return dtype;
+}
+
 std::string_view name(PackedFormat format) { return kFormatNames[size_t(format)]; }
 
 PackedFormat parse_packed_format(std::string_view text) {
@@ -290,7 +312,7 @@ std::string format_in_words(const PackedWeight& weight) {
   if (weight.format == PackedFormat::kNm) words += " " + to_string(Pattern(weight.nm));
   if (weight.format == PackedFormat::kBsr) words += " " + to_string(Pattern(weight.block));
   if (weight.format == PackedFormat::kWindows) words += " " + std::to_string(weight.steps);
-  if (weight.values == StoredValues::kInt8) words += " int8";
+  if (weight.values != StoredValues::kPlain) words += " " + std::string(name(weight.values));
   if (weight.scale_group != 0) words += "/" + std::to_string(weight.scale_group);
   return words;
 }
@@ -358,7 +380,7 @@ nlohmann::json layout_json(const std::vector<PackedWeight>& weights) {
   nlohmann::json layout = nlohmann::json::object();
   for (const PackedWeight& w : weights) {
     nlohmann::json entry = {{"format", name(w.format)}, {"dtype", name(w.dtype)}, {"shape", {w.out, w.in}}};
-    if (w.values == StoredValues::kInt8) entry["values"] = "int8";
+    if (w.values != StoredValues::kPlain) entry["values"] = name(w.values);
     if (w.scale_group != 0) entry["scale_group"] = w.scale_group;
     if (w.rounding == ValueRounding::kCalibrated) entry["rounding"] = "calibrated";
     if (w.format == PackedFormat::kNm) entry["pattern"] = to_string(Pattern(w.nm));
@@ -468,6 +490,21 @@ std::vector<T> PackedCheckpoint::array(const PackedWeight& weight, std::string_v
   return copy;
 }
 
+// As T, into which values of another type are rounded.
+template <class T>
+std::vector<T> PackedCheckpoint::values(const PackedWeight& weight) const {
+  const auto converted = [&]<class Stored>(Stored) {
+    std::vector<T> values;
+    for (const Stored value : array<Stored>(weight, "values")) values.push_back(T(float(value)));
+    return values;
+  };
+  if constexpr (sizeof(T) > 1) {
+    if (weight.values == StoredValues::kBf16) return converted(bf16());
+    if (weight.values == StoredValues::kF16) return converted(f16());
+  }
+  return array<T>(weight, "values");
+}
+
 void PackedCheckpoint::check(const PackedWeight& weight) const {
   try {
     if (weight.values == StoredValues::kInt8) check_scales(scales(weight).values);
@@ -514,29 +551,28 @@ NmPacked<T> PackedCheckpoint::nm(const PackedWeight& w) const {
   if constexpr (!std::is_same_v<T, int8_t>) {
     if (w.values == StoredValues::kInt8) return dequantize<T>(nm<int8_t>(w), scales(w));
   }
-  return {w.nm, w.out, w.in, array<T>(w, "values"), array<uint8_t>(w, "indices")};
+  return {w.nm, w.out, w.in, values<T>(w), array<uint8_t>(w, "indices")};
 }
 template <class T>
 BitmaskPacked<T> PackedCheckpoint::bitmask(const PackedWeight& w) const {
   if constexpr (!std::is_same_v<T, int8_t>) {
     if (w.values == StoredValues::kInt8) return dequantize<T>(bitmask<int8_t>(w), scales(w));
   }
-  return {w.out, w.in, array<T>(w, "values"), array<uint8_t>(w, "bitmask"), array<int64_t>(w, "row_offsets")};
+  return {w.out, w.in, values<T>(w), array<uint8_t>(w, "bitmask"), array<int64_t>(w, "row_offsets")};
 }
 template <class T>
 Csr<T> PackedCheckpoint::csr(const PackedWeight& w) const {
   if constexpr (!std::is_same_v<T, int8_t>) {
     if (w.values == StoredValues::kInt8) return dequantize<T>(csr<int8_t>(w), scales(w));
   }
-  return {w.out, w.in, array<T>(w, "values"), array<int32_t>(w, "indices"), array<int64_t>(w, "indptr")};
+  return {w.out, w.in, values<T>(w), array<int32_t>(w, "indices"), array<int64_t>(w, "indptr")};
 }
 template <class T>
 Bsr<T> PackedCheckpoint::bsr(const PackedWeight& w) const {
   if constexpr (!std::is_same_v<T, int8_t>) {
     if (w.values == StoredValues::kInt8) return dequantize<T>(bsr<int8_t>(w), scales(w));
   }
-  return {
-      w.block, w.out, w.in, array<T>(w, "values"), array<int32_t>(w, "indices"), array<int64_t>(w, "indptr")};
+  return {w.block, w.out, w.in, values<T>(w), array<int32_t>(w, "indices"), array<int64_t>(w, "indptr")};
 }
 
 template <class T>
@@ -547,7 +583,7 @@ WindowsPacked<T> PackedCheckpoint::windows(const PackedWeight& w) const {
   return {w.steps,
           w.out,
           w.in,
-          array<T>(w, "values"),
+          values<T>(w),
           array<uint8_t>(w, "columns"),
           array<uint16_t>(w, "tail_columns"),
           array<int32_t>(w, "tail_counts")};

@@ -26,9 +26,10 @@ PackedFormat parse_packed_format(std::string_view name);  // throws Error(kUsage
 // Columns that may share a scale: a power of two from 32 to 2^20.
 bool is_scale_group(uint64_t columns);
 
-// How a packed weight's values are stored: in the weight's own type, or as int8 with a scale per output row
-// or group of its columns.
-enum class StoredValues { kPlain, kInt8 };
+// How a packed weight's values are stored: in the weight's own type, as int8 with a scale per output row or
+// group of its columns, or rounded to another type of 16 bits.
+enum class StoredValues { kPlain, kInt8, kBf16, kF16 };
+std::string_view name(StoredValues values);  // "plain", "int8", "bf16", "f16"
 // How weights became int8: each for itself, or so that later ones make up for it.
 enum class ValueRounding { kNearest, kCalibrated };
 
@@ -48,13 +49,13 @@ struct PackedWeight {
   Orientation orientation = Orientation::kOutIn;  // of the dense tensor in its file
   size_t shard = 0;
 
-  DType stored_dtype() const { return values == StoredValues::kInt8 ? DType::kI8 : dtype; }
+  DType stored_dtype() const;
   std::vector<int64_t> dense_shape() const;  // as in the dense file
   uint64_t dense_bytes() const { return uint64_t(out) * uint64_t(in) * uint64_t(bits(dtype)) / 8; }
 };
 
-// "nm 2:4", "bsr 16x16", "bitmask", "csr", "windows 4"; with " int8", or " int8/128" where 128 columns
-// share a scale, behind where values are.
+// "nm 2:4", "bsr 16x16", "bitmask", "csr", "windows 4"; with " bf16", " f16", " int8", or " int8/128" where
+// 128 columns share a scale, behind where values are.
 std::string format_in_words(const PackedWeight& weight);
 
 // The tensors that hold a packed weight, in the order of the file. `stored` is the number of values (nm:
@@ -123,6 +124,8 @@ class PackedCheckpoint {
   void check_places(const PackedWeight& weight) const;
   template <class T>
   std::vector<T> array(const PackedWeight& weight, std::string_view suffix) const;
+  template <class T>
+  std::vector<T> values(const PackedWeight& weight) const;
   [[noreturn]] void refuse(const PackedWeight& weight, const std::string& fault) const;
 
   const Checkpoint& checkpoint_;

@@ -116,6 +116,19 @@ WindowsPacked<To> with_values(const WindowsPacked<From>& p, std::vector<To> valu
   return {p.steps, p.rows, p.cols, std::move(values), p.columns, p.tail_columns, p.tail_counts};
 }
 
+// Values of another type, rounded. Throws Error(kInput) for one beyond it.
+template <class To, class P>
+auto convert(const P& packed) {
+  std::vector<To> values;
+  values.reserve(packed.values.size());
+  for (const auto& value : packed.values) {
+    values.push_back(To(float(value)));
+    if (!std::isfinite(float(values.back())) && std::isfinite(float(value)))
+      throw_input("a weight is too large for the type that values are asked to be stored in");
+  }
+  return with_values(packed, std::move(values));
+}
+
 // P: any packed matrix of floating-point values.
 template <class P>
 auto quantize(const P& packed, const ScaleGrid& scales) {

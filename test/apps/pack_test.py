@@ -141,7 +141,7 @@ class Int8(PackTest):
             self.expect(DONE, "verify", self.packed, "--against", self.pruned)
             self.expect(DONE, "inspect", self.packed)
             run = self.expect(DONE, "unpack", self.packed, "-o", self.dense, "--force")
-            self.assert_one_line(run.stderr, "rounded to int8")
+            self.assert_one_line(run.stderr, "28 weights were rounded")
             self.expect(DONE, "verify", self.dense, "--pattern", pattern, "--sparsity", 0.5)
 
     def test_scales_of_groups(self):
@@ -248,6 +248,30 @@ class Int8(PackTest):
             run = self.expect(USAGE, "pack", self.pruned, "-o", self.packed, *arguments)
             self.assert_one_line(run.stderr, "--group")
             self.assert_nothing_left(self.packed)
+
+    def test_values_of_16_bits(self):
+        """Floats rounded to bf16 or f16: unpacking widens them. A model of the type is packed as it is."""
+        model = self.folder / "model"
+        model.mkdir()
+        name = "model.layers.0.up_proj.weight"
+        safetensors_files.write(model / "model.safetensors", {name: safetensors_files.normal("F32", (32, 64), 1)}, {"format": "pt"})
+        self.prune("2:4", model=model)
+        wanted = tensors_of(self.pruned)[name].values().astype(np.float32)
+        bits = wanted.view(np.uint32)
+        in_bf16 = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16
+        for values, rounded in (("bf16", in_bf16.view(np.float32)), ("f16", wanted.astype(np.float16).astype(np.float32))):
+            self.pack("--values", values)
+            file = safetensors_files.File(self.packed / "model.safetensors")
+            entry = packed_files.layout(file.metadata)[name]
+            self.assertEqual((entry["values"], entry["dtype"], file[name + ".values"].dtype), (values, "F32", values.upper()))
+            self.expect(DONE, "verify", self.packed, "--against", self.pruned)
+            self.expect(DONE, "verify", self.packed, "--pattern", "2:4")
+            self.unpack()
+            self.assertTrue(np.array_equal(tensors_of(self.dense)[name].values(), rounded))
+        self.assertIn("nm 2:4 f16", self.expect(DONE, "inspect", self.packed).stdout)
+        self.prune("2:4")
+        self.pack("--values", "bf16")
+        self.check_round_trip()
 
     def test_floats_of_8_bits_are_refused(self):
         model = self.folder / "model"

@@ -159,6 +159,33 @@ TEST(PackedKernelsInt8, EveryFormatMultipliesRoundedWeights) {
     }
 }
 
+// Each weight is rounded for itself, and multiplied as the float that it became.
+TEST(PackedKernelsSixteenBits, EveryFormatMultipliesRoundedWeights) {
+  std::mt19937 rng(testing::test_seed());
+  for (const StoredValues values : {StoredValues::kBf16, StoredValues::kF16}) {
+    for (const PackedFormat format : {PackedFormat::kNm, PackedFormat::kBitmask, PackedFormat::kWindows}) {
+      const Matrix<float> w = pruned_weights<float>(33, 64, NM{2, 4}, 0.5, rng) / 3;
+      const TempFolder folder;
+      testing::write_file(folder / "in.safetensors",
+                          testing::file_of({testing::tensor_of("dense.weight", w)}));
+      pack_checkpoint(Checkpoint(folder / "in.safetensors"),
+                      {.request = {.format = format}, .values = values}, folder / "packed.safetensors", {},
+                      {});
+      const Checkpoint checkpoint(folder / "packed.safetensors");
+      const PackedCheckpoint packed(checkpoint);
+      const PackedWeight& weight = packed.weights().at(0);
+      SCOPED_TRACE(format_in_words(weight));
+      EXPECT_EQ(weight.values, values);
+      const Matrix<float> rounded = values == StoredValues::kBf16
+                                        ? Matrix<float>(w.cast<bf16>().cast<float>())
+                                        : Matrix<float>(w.cast<f16>().cast<float>());
+      EXPECT_NE(rounded, w);
+      ASSERT_EQ(packed.unpack<float>(weight), rounded);
+      expect_product(prepare(packed, weight), rounded, rng, 0x1p-8);
+    }
+  }
+}
+
 TEST(PackedKernelsInt8, WeightsThatAreNotFiniteAreRefused) {
   const TempFolder folder;
   const Matrix<float> w{{1, 0, 0, 2}, {0, 0, HUGE_VALF, 0}};
