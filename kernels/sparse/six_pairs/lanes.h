@@ -16,14 +16,14 @@
 namespace prune::kernels {
 namespace {
 
-constexpr int64_t kLaneRows = 16;     // of W in a register
-constexpr int64_t kTileColumns = 16;  // whose sums are in registers together
-constexpr int64_t kPanelColumns = 128;
-constexpr int64_t kStepInputs = 64;  // of a register
-constexpr int64_t kBlockSteps = 4;   // whose weights stay in the first-level cache for all columns
-constexpr int64_t kBlockInputs = kBlockSteps * kStepInputs;
-constexpr int64_t kStepQuads = kStepInputs / 8;
-constexpr int64_t kBlockQuads = kBlockSteps * kStepQuads;
+inline constexpr int64_t kLaneRows = 16;     // of W in a register
+inline constexpr int64_t kTileColumns = 16;  // whose sums are in registers together
+inline constexpr int64_t kPanelColumns = 128;
+inline constexpr int64_t kStepInputs = 64;  // of a register
+inline constexpr int64_t kBlockSteps = 4;   // whose weights stay in the first-level cache for all columns
+inline constexpr int64_t kBlockInputs = kBlockSteps * kStepInputs;
+inline constexpr int64_t kStepQuads = kStepInputs / 8;
+inline constexpr int64_t kBlockQuads = kBlockSteps * kStepQuads;
 
 // What sixteen rows keep of a block: four weights of each for every quad, and their indices, a byte for each.
 struct alignas(64) LaneBlock {

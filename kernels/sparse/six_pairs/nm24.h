@@ -92,7 +92,7 @@ PRUNE_INLINE uint64_t place_of(uint64_t word, int g) {
 }
 
 // What so many rows keep of a block.
-constexpr int64_t kStagedRows = 8;
+inline constexpr int64_t kStagedRows = 8;
 struct alignas(64) StagedRows {
   uint32_t pairs[kStagedRows][16];
   uint64_t indices[kStagedRows];
