@@ -62,11 +62,11 @@ machine_code() {  # the sparse instructions that are meant, and nothing in local
   return $bad
 }
 
-# Of one call of a kernel: memory, issue slots, shared memory, tensor cores in percent of what they can do.
+# Of one call of a kernel: memory, L2, issue slots, first-level cache and shared memory, in percent of what they can do.
 counted=gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed,lts__t_sectors.avg.pct_of_peak_sustained_elapsed
 counted+=,sm__inst_issued.avg.pct_of_peak_sustained_active,l1tex__data_pipe_lsu_wavefronts.avg.pct_of_peak_sustained_elapsed
 counted+=,l1tex__data_pipe_lsu_wavefronts_mem_shared.avg.pct_of_peak_sustained_elapsed
-counted+=,sm__inst_executed_pipe_tensor.avg.pct_of_peak_sustained_active,sm__warps_active.avg.pct_of_peak_sustained_active
+counted+=,sm__warps_active.avg.pct_of_peak_sustained_active
 counters() {  # counters PROGRAM KERNEL [OPTION...]: Nsight Compute's CSV of the kernel's calls at 8192 x 8192, each case once
   PRUNE_BENCH_ONCE=1 ncu --clock-control none --csv --page raw --metrics "$counted" --kernel-name "regex:$2" \
     --log-file "$results/counters_$1.csv" "$build/$1_bench" --shape 8192x8192 "${@:3}"

@@ -183,7 +183,8 @@ def passes(results):
 
 COUNTERS = {"dram__throughput": "memory", "lts__t_sectors": "L2", "sm__inst_issued": "issue slots",
             "l1tex__data_pipe_lsu_wavefronts.": "first-level cache and shared memory", "l1tex__data_pipe_lsu_wavefronts_mem_shared": "shared memory",
-            "sm__inst_executed_pipe_tensor": "tensor cores", "sm__warps_active": "warps resident"}  # fmt: skip
+            "sm__warps_active": "warps resident"}  # fmt: skip
+SHOWN_TOKENS = ("1", "8", "4096")
 
 
 def percent(text):
@@ -194,17 +195,19 @@ def percent(text):
 
 
 def counters(results):
-    """Nsight Compute's counters in percent: a row for each line that the program printed, of its first call."""
+    """Nsight Compute's counters in percent: a row for each line that the program printed, of its first call; the most telling ones."""
     rows = []
     for path in sorted(results.folder.glob("counters_*.csv")):
         program = path.stem.removeprefix("counters_")
         log = (results.folder / f"counters-{program}.log").read_text()
-        cases = re.findall(r"^(\S.*? n +\d+) +dense ", log, re.MULTILINE)
+        cases = re.findall(r"^((?!mma)\S.*? n +(\d+)) +dense ", log, re.MULTILINE)
         head, _, *calls = csv_format.reader(line for line in path.read_text().splitlines() if line.startswith('"'))
         if not cases or not calls or len(calls) % len(cases):
             continue  # a profile that was cut off
         columns = [next((i for i, name in enumerate(head) if name.startswith(counter)), None) for counter in COUNTERS]
-        for case, call in zip(cases, calls[:: len(calls) // len(cases)]):
+        for (case, tokens), call in zip(cases, calls[:: len(calls) // len(cases)]):
+            if tokens not in SHOWN_TOKENS or re.search(r" (60|70|95)%", case):
+                continue
             rows.append([program, " ".join(re.sub(r"8192 +x +8192", "", case).split()),
                          *(percent(call[i]) if i else "" for i in columns)])  # fmt: skip
     return table(["kernel", "case, 8192 x 8192", *COUNTERS.values()], rows)
@@ -226,7 +229,7 @@ def checks(results):
     for name, outcome, found in re.findall(r"^(\S+) +(ok|FAILED) +\d+ s *(.*)$", results.summary, re.MULTILINE):
         if name.endswith("_test") or name == "machine_code":
             rows.append([name, found.split(": ", 1)[-1].strip() if outcome == "ok" else outcome])
-        elif "-" in name:
+        elif "-" in name and not name.startswith("counters-"):
             tool, program = name.split("-", 1)
             clean.setdefault(tool, []).append(program if outcome == "ok" else f"{program} {outcome}")
     rows += [[tool, "clean: " + ", ".join(sorted(programs))] for tool, programs in sorted(clean.items())]

@@ -87,12 +87,18 @@ class Lane {
   __device__ static int own() { return int(threadIdx.x) & (kLanes - 1); }
   __device__ static int list() { return own() % kLists; }
 
-  // The vectors of a row lie as its lanes take them, one each while their lists last.
+  // The vectors of a row lie as its lanes take them, one each while their lists last: with one list, lane
+  // after lane to its end.
   __device__ void fetch(const Arguments& args, Entries& to) {
-    uint32_t all = __ballot_sync(~0u, left_ > 0);
-    if constexpr (kLanes < 32) all = all >> (threadIdx.x & 31 & ~(kLanes - 1)) & ((1u << kLanes) - 1);
-    if (left_ > 0) to.load(args, at_ + uint32_t(__popc(all & ((1u << own()) - 1))));
-    at_ += uint32_t(__popc(all));
+    if constexpr (kLists == 1) {
+      if (left_ > 0) to.load(args, at_ + uint32_t(own()));
+      at_ += kLanes;
+    } else {
+      uint32_t all = __ballot_sync(~0u, left_ > 0);
+      if constexpr (kLanes < 32) all = all >> (threadIdx.x & 31 & ~(kLanes - 1)) & ((1u << kLanes) - 1);
+      if (left_ > 0) to.load(args, at_ + uint32_t(__popc(all & ((1u << own()) - 1))));
+      at_ += uint32_t(__popc(all));
+    }
     left_ -= kParts;
   }
   // Whether the fetch so many before the next one brought a vector.
