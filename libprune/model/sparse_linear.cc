@@ -20,6 +20,9 @@ namespace {
 
 // Of expanded rows at a time: stays in the caches that two products share, and is enough work for one.
 constexpr int64_t kTileBytes = int64_t{4} << 20;
+// Per cent of the weights that stay up to which a bitmask's kernel for many rows is as fast as those tiles:
+// see six pairs in docs/kernels.md.
+constexpr int64_t kMostPercentOfBitmask = 30;
 
 kernels::PrepareOptions prepare_options(const SparseLinearOptions& options) {
   kernels::PrepareOptions prepare;
@@ -77,6 +80,16 @@ PackedArrays pack_masked(ConstView<T> weights, const Mask& mask) {
   return PackedArrays(pack_bitmask(kept));
 }
 
+// Whether the kernel for many rows that reads the stored arrays is worth taking, and rounds inputs as the
+// dense product of expanded tiles does. (Blocks of an odd width and processors without bf16 products have
+// kernels of floats only.)
+bool gains_in_place(const PackedWeight& weight, const PackedArrays& arrays, uint32_t isa) {
+  if (!kernels::isa::runs_on(kernels::isa::kAvx512Bf16, isa)) return false;
+  if (weight.format == PackedFormat::kBsr) return weight.block.cols % 2 == 0 || !fits_bf16(arrays.type());
+  return weight.format != PackedFormat::kBitmask ||
+         100 * arrays.stored() <= kMostPercentOfBitmask * arrays.rows() * arrays.cols();
+}
+
 std::vector<float> copy_bias(const float* bias, int64_t out) {
   return bias == nullptr ? std::vector<float>() : std::vector<float>(bias, bias + out);
 }
@@ -95,7 +108,7 @@ SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeigh
   SparseLinearOptions own = options;
   if (options.for_many_rows) {
     prepare.use = kernels::Use::kManyRowsInPlace;
-    plan_ = arrays_->prepare(prepare);
+    if (gains_in_place(weight, *arrays_, prepare.isa)) plan_ = arrays_->prepare(prepare);
     own.dense_from = plan_.rows() == 0 ? 1 : kNever;
   } else if (options.dense_from.value_or(kNever) > 1) {
     plan_ = arrays_->prepare(prepare);
