@@ -27,7 +27,7 @@ int64_t most_few_rows24(const NmWeights& weights, const PrepareOptions& options)
   if (weights.keep != 2 || weights.group != 4 || !isa::runs_on(isa::kAvx512, options.isa))
     return kMostFewRows;
   if (weights.type == WeightType::kF32 || !isa::runs_on(isa::kAvx512Bf16, options.isa)) return 16;
-  if (weights.type == WeightType::kI8 && options.int8_inputs) return kMostFewRows;
+  if (rounds_to_bytes(weights, options)) return kMostFewRows;
   return options.in_place ? 12 : 24;
 }
 // Bytes of weights times rows of X below which another thread costs more than it saves.

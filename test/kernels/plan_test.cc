@@ -179,6 +179,20 @@ TEST(Plan, BytesAreAskedFor) {
   }
 }
 
+// Scales of groups have no kernel in bytes: what was asked for must not move a batch to another kernel.
+TEST(Plan, BytesAskedForInVainChangeNothing) {
+  std::mt19937 rng(test_seed());
+  TestMatrix m = random_matrix(32, 128, WeightType::kI8, {.keep = 2, .group = 4}, rng);
+  give_group_scales(m, 32, rng);
+  const PackedNm nm(m, 2, 4);
+  for (const bool in_place : {false, true}) {
+    const Plan plain = prepare(nm.view, {.in_place = in_place});
+    const Plan asked = prepare(nm.view, {.in_place = in_place, .int8_inputs = true});
+    for (const int64_t n : {1, 8, 9, 12, 13, 16, 24, 25, 40})
+      EXPECT_STREQ(asked.kernel_name(n), plain.kernel_name(n)) << n << " rows";
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, PlanTest,
                          testing::Values(WeightType::kF32, WeightType::kBf16, WeightType::kI8),
                          [](const auto& info) {

@@ -121,8 +121,9 @@ struct Entry {
   uint32_t needs;
 };
 
-template <class Rows, class W>
-std::unique_ptr<const Layout> make(const std::vector<Entry<Rows>>& kernels, const W& weights,
+// Null where none takes them.
+template <class Rows>
+const SixPairsKernel<Rows>* choose(const std::vector<Entry<Rows>>& kernels, const Weights& weights,
                                    const PrepareOptions& options) {
   for (const auto& [kernel, needs] : kernels) {
     const bool wanted =
@@ -130,16 +131,19 @@ std::unique_ptr<const Layout> make(const std::vector<Entry<Rows>>& kernels, cons
     const bool takes = kernel->type == weights.type &&
                        (!kernel->in_bytes || weights.cols <= kMostByteInputs) &&
                        (weights.scale_group == 0 || kernel->stage_scaled != nullptr);
-    if (wanted && takes && isa::runs_on(needs, options.isa))
-      return std::make_unique<SixPairs<W, Rows>>(
-          weights, *kernel, choose_chunk_rows(weights.rows, kernel->chunk_rows), options.in_place);
+    if (wanted && takes && isa::runs_on(needs, options.isa)) return kernel;
   }
   return nullptr;
 }
 
-}  // namespace
+template <class Rows, class W>
+std::unique_ptr<const Layout> make(const SixPairsKernel<Rows>* kernel, const W& weights, bool in_place) {
+  if (kernel == nullptr) return nullptr;
+  return std::make_unique<SixPairs<W, Rows>>(weights, *kernel,
+                                             choose_chunk_rows(weights.rows, kernel->chunk_rows), in_place);
+}
 
-std::unique_ptr<const Layout> make_six_pairs(const NmWeights& weights, const PrepareOptions& options) {
+const SixPairsKernel<Nm24Rows>* choose24(const NmWeights& weights, const PrepareOptions& options) {
   static const std::vector<Entry<Nm24Rows>> kernels{
 #define PRUNE_SIX_PAIRS_NM24_KERNEL(name, needs) {&name, needs},
 #define PRUNE_SIX_PAIRS_BITMASK_KERNEL(name, needs)
@@ -147,7 +151,18 @@ std::unique_ptr<const Layout> make_six_pairs(const NmWeights& weights, const Pre
 #undef PRUNE_SIX_PAIRS_NM24_KERNEL
 #undef PRUNE_SIX_PAIRS_BITMASK_KERNEL
   };
-  return weights.keep == 2 && weights.group == 4 ? make(kernels, weights, options) : nullptr;
+  return weights.keep == 2 && weights.group == 4 ? choose(kernels, weights, options) : nullptr;
+}
+
+}  // namespace
+
+bool rounds_to_bytes(const NmWeights& weights, const PrepareOptions& options) {
+  const SixPairsKernel<Nm24Rows>* kernel = choose24(weights, options);
+  return kernel != nullptr && kernel->in_bytes;
+}
+
+std::unique_ptr<const Layout> make_six_pairs(const NmWeights& weights, const PrepareOptions& options) {
+  return make(choose24(weights, options), weights, options.in_place);
 }
 
 std::unique_ptr<const Layout> make_six_pairs(const BitmaskWeights& weights, const PrepareOptions& options) {
@@ -158,7 +173,7 @@ std::unique_ptr<const Layout> make_six_pairs(const BitmaskWeights& weights, cons
 #undef PRUNE_SIX_PAIRS_NM24_KERNEL
 #undef PRUNE_SIX_PAIRS_BITMASK_KERNEL
   };
-  return make(kernels, weights, options);
+  return make(choose(kernels, weights, options), weights, options.in_place);
 }
 
 }  // namespace prune::kernels

@@ -13,5 +13,7 @@ namespace prune::kernels {
 // takes the pattern and type.
 std::unique_ptr<const Layout> make_six_pairs(const NmWeights& weights, const PrepareOptions& options);
 std::unique_ptr<const Layout> make_six_pairs(const BitmaskWeights& weights, const PrepareOptions& options);
+// Whether the kernel taken rounds X to bytes.
+bool rounds_to_bytes(const NmWeights& weights, const PrepareOptions& options);
 
 }  // namespace prune::kernels
