@@ -9,7 +9,7 @@ namespace prune::kernels::isa {
 // A set of instruction sets. A kernel names the ones it needs; it runs where all of them are present.
 enum Flags : uint32_t {
   kGeneric = 0,
-  kAvx2 = 1u << 0,    // AVX2, FMA, BMI1, BMI2, POPCNT
+  kAvx2 = 1u << 0,    // AVX2, FMA, BMI1, BMI2, POPCNT, F16C
   kAvx512 = 1u << 1,  // AVX-512 F, BW, DQ, VL (implies kAvx2)
   // The AVX-512 of processors that multiply bf16: VBMI, VBMI2, VNNI and BF16 together (implies kAvx512).
   kAvx512Bf16 = 1u << 2,

@@ -1,15 +1,19 @@
 // Asking for memory before it is read.
 #pragma once
 
+#include <cstdint>
+
 namespace prune::kernels {
 namespace {
 
+// The line that lies so many bytes behind p: of the array or not, where pointers must not go.
+inline __attribute__((always_inline)) void prefetch_behind(const void* p, int64_t bytes) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + uintptr_t(bytes)));
+}
+
 // For weights that are read once, in order. The processor's own prefetching stops where a page ends; this far
 // ahead a core keeps enough lines on their way to use all that memory gives it.
-inline __attribute__((always_inline)) void prefetch_ahead(const void* p) {
-  constexpr int kAhead = 4096;
-  __builtin_prefetch(static_cast<const char*>(p) + kAhead);
-}
+inline __attribute__((always_inline)) void prefetch_ahead(const void* p) { prefetch_behind(p, 4096); }
 
 }  // namespace
 }  // namespace prune::kernels

@@ -59,7 +59,7 @@ struct SixPairsKernel {
   PanelCode panel;
   int64_t chunk_rows;      // that share a block of pairs, at most
   int64_t block_inputs;    // of a block
-  int64_t segment_blocks;  // that are staged together in place, at most
+  int64_t segment_blocks;  // that all panels meet in turn, at most
   int64_t block_bytes;     // scratch memory for a block of pairs, aligned to 64 as everything is
   int64_t (*staged_bytes)(int64_t rows, int64_t blocks);  // rows: a multiple of kRowsTogether
   // Blocks of inputs, in their order: the first of the row must be staged before the others.

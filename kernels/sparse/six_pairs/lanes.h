@@ -11,6 +11,7 @@
 #pragma once
 
 #include "kernels/sparse/simd/byte_panel.h"
+#include "kernels/sparse/simd/prefetch.h"
 #include "kernels/sparse/six_pairs/kernel.h"
 
 namespace prune::kernels {
@@ -112,7 +113,7 @@ struct LaneFormat {
       indices[i] = _mm512_castsi512_ps(
           _mm512_castsi128_si512(_mm_maskz_loadu_epi8(marks, w.indices + r * w.index_bytes + k / 8)));
       // Strips of rows are too short to be foreseen.
-      __builtin_prefetch(values + 2 * kStepInputs);
+      prefetch_behind(values, 2 * kStepInputs);
     }
     Avx512F32::transpose(weights);
     Avx512F32::transpose(indices);

@@ -146,8 +146,8 @@ struct Nm24Format {
     for (int64_t b = blocks.first; b < blocks.first + blocks.count; ++b) {
       const int64_t left = w.cols / 4 - b * kGroups, groups = left < kGroups ? left : kGroups;
       // Strips of rows are too short to be foreseen.
-      __builtin_prefetch(values + (b * 2 * kGroups + kRowsAhead * w.cols / 2) * Values::kBytes);
-      __builtin_prefetch(indices + b * Shape::kMarkBytes + kRowsAhead * w.index_bytes);
+      prefetch_behind(values, (b * 2 * kGroups + kRowsAhead * w.cols / 2) * Values::kBytes);
+      prefetch_behind(indices, b * Shape::kMarkBytes + kRowsAhead * w.index_bytes);
       _mm512_store_si512(to->pairs[place], Values::load(values + b * (2 * kGroups * Values::kBytes),
                                                         2 * groups, scales, b * Shape::kInputs));
       to->indices[place] = load_indices(indices + b * Shape::kMarkBytes, groups);
