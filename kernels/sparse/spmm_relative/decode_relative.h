@@ -26,9 +26,10 @@ inline constexpr int kMaxDecodeRelativeTokens = 8;
 // loads of eight tokens of x by eight lanes never meet in a bank of shared memory; with one, the lanes of a
 // row have equal work whatever the row's weights are.
 //
-// A list is made of entries, each It is made of entries,
-// each a value and a 4-bit code. With p units passed (0 at the begin), a code c of 0 to 14 is the weight of
-// unit p + c, and p becomes p + c + 1; a code of 15 has no weight (its value is 0), and p becomes p + 15.
+// A list is made of entries, each a value and a 4-bit code. Where p of the list's units are passed (0 at its
+// begin), an entry with code c of 0 to 14 is the weight of unit p + c, and p becomes p + c + 1; one with code
+// 15 is no weight (its value is 0), and p becomes p + 15.
+//
 // Entries lie in vectors of eight: 16 bytes of values, and a word of codes in an array of its own, the first
 // entry's in the lowest bits. What is left of a list's last vector has value 0, and code 15 until the columns
 // are passed, then 0. A row has the first vectors of all its lists, then the second of those that have one,
@@ -60,10 +61,12 @@ Status pack_relative(const NeutralCsr<const void, const int32_t>& from, const Ma
 // neutral <- packed, bit for bit what pack_relative took; to.indptr is read.
 Status unpack_relative(const MatrixRelative& from, const NeutralCsr<void, int32_t>& to, cudaStream_t stream);
 
-// The lists with which so many tokens are multiplied fastest.
+// The lists with which so many tokens are multiplied: one shares out a row's weights evenly, eight don't meet
+// in banks of shared memory, which holds up three tokens and more.
 constexpr int relative_lists_for(int tokens) { return tokens <= 2 ? 1 : 8; }
 
-// Lanes that share a row: 8, 16 or 32.
+// Lanes that share a row: 8, 16 or 32; by measurements with one list on an H200 (decode_relative_bench
+// --sweep).
 int plan_decode_relative(const MatrixRelative& matrix, int multiprocessors);
 
 Status decode_relative(const MatrixRelative& matrix, int lanes, const ProductCall& call);
