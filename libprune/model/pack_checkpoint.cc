@@ -212,16 +212,16 @@ class ShardPacker {
     const WeightSelection::Choice selected = selection_.choose(tensor);
     if (!selected.chosen) return choice;
     choice.is_weight = true;
-    if (options_.values != StoredValues::kPlain && bits(tensor.dtype) <= 8) {
-      const std::string asked(name(options_.values));
-      throw_input(place_of(shard_, tensor) + " is " + std::string(name(tensor.dtype)) + ", which " + asked +
-                  " values would round and not make smaller: pack it without --values " + asked);
-    }
     PackedWeight base;
     base.tensor = tensor.name;
     base.dtype = tensor.dtype;
     base.values = options_.values;
     if (base.stored_dtype() == base.dtype) base.values = StoredValues::kPlain;
+    if (base.values != StoredValues::kPlain && bits(base.stored_dtype()) >= bits(base.dtype)) {
+      const std::string asked(name(options_.values));
+      throw_input(place_of(shard_, tensor) + " is " + std::string(name(tensor.dtype)) + ", which " + asked +
+                  " values would round and not make smaller: pack it without --values " + asked);
+    }
     base.scale_group = options_.scale_group;
     base.rounding = options_.rounding;
     base.orientation = selected.orientation;

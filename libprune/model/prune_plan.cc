@@ -55,7 +55,7 @@ class Planner {
     if (!reason) return;
     if (!options_.skip_unfit) {
       throw_input(place_of(checkpoint_.shards()[planned.ref.shard], tensor) + " can't take pattern " +
-                  to_string(options_.pattern) + ": " + *reason + " (--skip-unfit leaves such tensors dense)");
+                  to_string(options_.pattern) + ": " + *reason + " (" + options_.unfit_advice + ")");
     }
     ++unfit_;
     planned.prune = false;

@@ -24,7 +24,8 @@ struct PruneOptions {
   std::vector<std::string> include = {};  // prune these and no others, whatever the architecture says
   std::vector<std::string> exclude = {};  // never prune these
   bool skip_unfit = false;  // leave a tensor alone that can't take the pattern, instead of refusing
-  int threads = 0;          // 0: all
+  std::string unfit_advice = "--skip-unfit leaves such tensors dense";  // for who meets that refusal
+  int threads = 0;                                                      // 0: all
   CalibrationOptions calibration = {};
   TrainedPruning trained = {};
 };

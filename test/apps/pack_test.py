@@ -198,6 +198,13 @@ class Int8(PackTest):
         self.double_first_scale(shard_paths(self.packed)[0])
         self.assertIn("the weights that stayed need", self.expect(MISMATCH, "verify", self.packed, "--against", self.pruned).stdout)
 
+    def test_pruning_to_a_pattern_that_does_not_fit(self):
+        golden = SOURCE / "test/golden/docs-llama-4m.safetensors"
+        run = self.expect(REFUSED, "pack", MODEL, "-o", self.packed, "--prune", "3:5", "--values", "int8", "--rounding", "calibrated",
+                          "--calib", golden, "--samples", 2, "--seqlen", 64, "--quiet")  # fmt: skip
+        self.assert_one_line(run.stderr, "_proj.weight", "3:5", "--exclude")
+        self.assert_nothing_left(self.packed)
+
     def test_pruning_while_rounding(self):
         """An unpruned model becomes a packed one whose outputs are about as near as those of SparseGPT's weights."""
         text = ("--calib", SOURCE / "test/golden/docs-llama-4m.safetensors", "--samples", 2, "--seqlen", 64, "--threads", 1)
@@ -272,6 +279,18 @@ class Int8(PackTest):
         self.prune("2:4")
         self.pack("--values", "bf16")
         self.check_round_trip()
+
+    def test_the_other_type_of_16_bits_is_refused(self):
+        """It would round and save nothing."""
+        model = self.folder / "model"
+        model.mkdir()
+        name = "model.layers.0.up_proj.weight"
+        for dtype, values in (("BF16", "f16"), ("F16", "bf16")):
+            safetensors_files.write(model / "model.safetensors", {name: safetensors_files.normal(dtype, (32, 64), 1)}, {"format": "pt"})
+            self.prune("2:4", model=model)
+            run = self.expect(REFUSED, "pack", self.pruned, "-o", self.packed, "--values", values, "--quiet")
+            self.assert_one_line(run.stderr, name, dtype, f"--values {values}")
+            self.assert_nothing_left(self.packed)
 
     def test_floats_of_8_bits_are_refused(self):
         model = self.folder / "model"

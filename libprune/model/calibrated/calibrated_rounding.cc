@@ -24,7 +24,7 @@ PrunePlan plan_rounding(const Checkpoint& checkpoint, const std::set<std::string
   all.method = "sparsegpt";
   all.pattern = pruning.pattern;
   all.sparsity = pruning.sparsity;
-  all.skip_unfit = true;  // refused below
+  all.unfit_advice = "--exclude leaves it as it is";
   std::ranges::transform(tensors, std::back_inserter(all.include), pattern_of_name);
   all.threads = threads;
   all.calibration = options;
