@@ -22,10 +22,10 @@ PruneReport prune_calibrated(const Checkpoint& checkpoint, const PrunePlan& plan
                                   pruner->run(progress);
                                 },
                                 [&](const PlannedTensor& planned, TensorSink& sink) {
-                                  const PrunedTensor& pruned =
-                                      pruner->pruned(checkpoint.tensor(planned.ref).name);
+                                  const std::string& name = checkpoint.tensor(planned.ref).name;
+                                  const PrunedTensor& pruned = pruner->pruned(name);
                                   sink.append(pruned.bytes);
-                                  pruner->done_with(pruned);
+                                  pruner->done_with(name);
                                   return pruned.report;
                                 }};
   return rewrite_checkpoint(checkpoint, plan, output, std::move(options), rewriter, progress);

@@ -127,6 +127,12 @@ uint64_t CalibratedPruner::reserve_results() {
   return bytes;
 }
 
+void CalibratedPruner::done_with(const std::string& tensor) {
+  PrunedTensor& written = pruned_.at(tensor);
+  results_.done_with(written.bytes);
+  written.scales = {};
+}
+
 void CalibratedPruner::take_streams() {
   const auto size = uint64_t(text_.samples * text_.length * decoder_.config().width);
   pruned_stream_ = scratch_.take_array<float>(size);

@@ -52,8 +52,8 @@ class CalibratedPruner {
   void run(const Progress& progress);
   // What became of a tensor of the plan.
   const PrunedTensor& pruned(const std::string& tensor) const { return pruned_.at(tensor); }
-  // It has been written: its bytes leave memory.
-  void done_with(const PrunedTensor& tensor) const { results_.done_with(tensor.bytes); }
+  // It has been written: its bytes and scales leave memory. Threads may call this for different tensors.
+  void done_with(const std::string& tensor);
 
  private:
   // Linear layers that read the same inputs.

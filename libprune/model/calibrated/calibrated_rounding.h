@@ -34,7 +34,7 @@ class CalibratedRounding {
   // A tensor as the file would hold it: multiples of its scales, rounded to its own type.
   std::span<const std::byte> rounded(const std::string& tensor) const { return pruner_.pruned(tensor).bytes; }
   const ScaleGrid& scales(const std::string& tensor) const { return pruner_.pruned(tensor).scales; }
-  void done_with(const std::string& tensor) { pruner_.done_with(pruner_.pruned(tensor)); }
+  void done_with(const std::string& tensor) { pruner_.done_with(tensor); }
   // ||X (W' - W)^T||^2 / ||X W^T||^2
   double output_error(const std::string& tensor) const {
     return pruner_.pruned(tensor).report.error_after.value_or(0);
