@@ -32,11 +32,12 @@ double share_of_zeros(const PackedCheckpoint& packed, const PackedWeight& w) {
   return 1 - double(stored_weights(w, packed.stored(w))) / (double(w.out) * double(w.in));
 }
 
-// Formats and types that no GPU kernel takes get a family that no measurement has.
+// As upload() has it: formats and types that no GPU kernel takes get a family that no measurement has.
 std::string family_of(const PackedWeight& w) {
   const bool sixteen = w.dtype == DType::kBF16 || w.dtype == DType::kF16;
   if (!sixteen || (w.values == StoredValues::kInt8 && w.format != PackedFormat::kNm)) return "";
-  if (w.scale_group != 0) return "";
+  if (w.scale_group != 0 || (w.values != StoredValues::kInt8 && w.stored_dtype() != w.dtype)) return "";
+  if (w.format == PackedFormat::kWindows) return "spmm_csr";  // what upload() makes of it
   if (w.format == PackedFormat::kNm) return w.nm.keep == 2 && w.nm.group == 4 ? "spmm_nm" : "";
   return "spmm_" + std::string(name(w.format));
 }

@@ -192,23 +192,44 @@ class Bitmask : public GpuWeight {
   std::vector<std::unique_ptr<Relative>> relative_;
 };
 
+// CSR in the neutral order.
+struct NeutralRows {
+  template <class T>
+  explicit NeutralRows(const Csr<T>& csr)
+      : count(int64_t(csr.values.size())), values(csr.values), indices(csr.indices), indptr(csr.indptr) {}
+  NeutralRows(const PackedCheckpoint& packed, const PackedWeight& w)
+      : count(packed.stored(w)),
+        values(packed.data(w, "values")),
+        indices(packed.data(w, "indices")),
+        indptr(packed.data(w, "indptr")) {}
+  NeutralCsr<const void, const int32_t> csr() const {
+    return {values.get(), indices.get<int32_t>(), indptr.get<int64_t>()};
+  }
+
+  int64_t count;
+  Uploaded values, indices, indptr;
+};
+
+// The order of windows is for the vectors of a processor; on the GPU they are CSR.
+NeutralRows rows_of(const PackedCheckpoint& packed, const PackedWeight& w) {
+  if (w.format == PackedFormat::kCsr) return NeutralRows(packed, w);
+  return w.dtype == DType::kBF16 ? NeutralRows(prune::pack_csr(packed.unpack<bf16>(w)))
+                                 : NeutralRows(prune::pack_csr(packed.unpack<f16>(w)));
+}
+
 class SparseRows : public GpuWeight {
  public:
-  SparseRows(const PackedCheckpoint& packed, const PackedWeight& w, const GpuDevice& device)
+  SparseRows(const PackedWeight& w, const NeutralRows& from, const GpuDevice& device)
       : rows_(int(w.out)),
         cols_(int(w.in)),
         starts_((size_t(w.out) + 1) * 4),
-        values_(csr_vector_bytes(w.out, packed.stored(w))),
-        columns_(csr_vector_bytes(w.out, packed.stored(w))) {
-    const Uploaded values(packed.data(w, "values")), indices(packed.data(w, "indices")),
-        indptr(packed.data(w, "indptr"));
-    must(pack_csr({values.get(), indices.get<int32_t>(), indptr.get<int64_t>()}, matrix(), nullptr));
+        values_(csr_vector_bytes(w.out, from.count)),
+        columns_(csr_vector_bytes(w.out, from.count)) {
+    must(pack_csr(from.csr(), matrix(), nullptr));
     for (const int lists : {1, 8}) {
       if (!Relative::takes(w)) break;
-      relative_.push_back(std::make_unique<Relative>(
-          rows_, cols_, lists,
-          NeutralCsr<const void, const int32_t>{values.get(), indices.get<int32_t>(), indptr.get<int64_t>()},
-          device.multiprocessors));
+      relative_.push_back(
+          std::make_unique<Relative>(rows_, cols_, lists, from.csr(), device.multiprocessors));
     }
     bench::cuda(cudaDeviceSynchronize());
   }
@@ -306,11 +327,10 @@ std::unique_ptr<GpuWeight> upload(const PackedCheckpoint& packed, const PackedWe
     case PackedFormat::kBitmask:
       return Bitmask::takes(w) ? std::make_unique<Bitmask>(packed, w, device) : nullptr;
     case PackedFormat::kCsr:
-      return SparseRows::takes(w) ? std::make_unique<SparseRows>(packed, w, device) : nullptr;
+    case PackedFormat::kWindows:
+      return SparseRows::takes(w) ? std::make_unique<SparseRows>(w, rows_of(packed, w), device) : nullptr;
     case PackedFormat::kBsr:
       return Blocks::takes(w) ? std::make_unique<Blocks>(packed, w, device) : nullptr;
-    case PackedFormat::kWindows:
-      return nullptr;
   }
   return nullptr;
 }

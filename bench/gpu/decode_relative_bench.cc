@@ -87,9 +87,6 @@ void sweep(const Shape& s, int sparsity, const Weights& weights, int tokens, con
   std::fflush(stdout);
 }
 
-// What `prune pack` makes of such weights, and so by what name the measurement is looked up.
-const char* family_of(int sparsity) { return sparsity < 90 ? "spmm_bitmask" : "spmm_csr"; }
-
 void report(const Shape& s, int sparsity, const Weights& weights, int tokens, double dense_us,
             const DensePeer& peer, JsonFile& json, cudaStream_t stream) {
   std::printf("relative %d%%  %5d x %5d n %2d  dense %7.2f us  ", sparsity, s.m, s.k, tokens, dense_us);
@@ -97,8 +94,10 @@ void report(const Shape& s, int sparsity, const Weights& weights, int tokens, do
     const ProductCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, overlap, stream};
     const double us = time_lanes(weights, plan_decode_relative(weights[0], multiprocessors()), call);
     char name[160];
-    std::snprintf(name, sizeof name, "%s/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:%d/kernel:decode_relative%s",
-                  family_of(sparsity), s.m, s.k, tokens, sparsity, overlap ? "/overlap:1" : "");
+    // Bitmasks are what `prune pack` makes of such weights, and by that name the measurement is looked up.
+    std::snprintf(name, sizeof name,
+                  "spmm_bitmask/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:%d/kernel:decode_relative%s", s.m, s.k,
+                  tokens, sparsity, overlap ? "/overlap:1" : "");
     json.add({name,
               us,
               {{"speedup", dense_us / us},

@@ -8,6 +8,7 @@ import random
 import unittest
 
 import benchmark_files
+import safetensors_files
 from program import DONE, MISMATCH, MODEL, REFUSED, USAGE, ProgramTest, prune
 
 ROUNDS = 4 if os.environ.get("PRUNE_SANITIZE") else 20  # sanitizers look at the code, not at the odds
@@ -229,6 +230,26 @@ class GpuTable(ProgramTest):
         self.assertAlmostEqual(case["sparse_seconds"], (25 if case["zeros"] < 0.7 else 23) * 1e-6)
         case = self.chosen(packed, self.table(rows[2]), 1)[0]
         self.assertEqual((case["use"], case["sparse_seconds"]), ("dense", None))
+
+    def test_windows_are_csr_there(self):
+        packed = self.packed("--pattern", "unstructured", "--sparsity", 0.97, "--scope", "row")
+        case = self.chosen(packed, self.table(gpu_case("decode_csr", 1, 5, 3, family="spmm_csr/bf16", sparsity=95)), 1)[0]
+        self.assertEqual((case["format"].split()[0], case["use"]), ("windows", "decode_csr"))
+
+    def test_values_of_another_type_have_no_kernel(self):
+        """bf16 values of F16 weights, which pack does not write, but a file may hold."""
+        model, packed = self.folder / "model", self.folder / "packed"
+        model.mkdir()
+        weight = safetensors_files.normal("F32", (256, 768), 1)
+        safetensors_files.write(model / "model.safetensors", {"model.layers.0.up_proj.weight": weight}, {"format": "pt"})
+        self.expect(DONE, model, "-o", self.folder / "pruned", "-q", "--pattern", "2:4")
+        self.expect(DONE, "pack", self.folder / "pruned", "-o", packed, "-q", "--values", "bf16")
+        file = packed / "model.safetensors"
+        content = file.read_bytes()
+        self.assertEqual(content.count(rb'\"dtype\":\"F32\"'), 1)
+        file.write_bytes(content.replace(rb'\"dtype\":\"F32\"', rb'\"dtype\":\"F16\"'))
+        case = self.chosen(packed, self.table(gpu_case("decode24", 1, 10, 1.6)), 1)[0]
+        self.assertEqual(case["use"], "dense")
 
     def test_in_words(self):
         packed = self.packed("--pattern", "2:4", "--sparsity", 0.5)
