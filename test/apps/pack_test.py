@@ -206,7 +206,10 @@ class Int8(PackTest):
         self.assert_nothing_left(self.packed)
 
     def test_pruning_while_rounding(self):
-        """An unpruned model becomes a packed one whose outputs are about as near as those of SparseGPT's weights."""
+        """An unpruned model becomes a packed one of the pattern, whose outputs are as near as those of SparseGPT's weights to 3%.
+
+        Rounding is a small part of that error: that it is made up for together with pruning shows in layer_method_test.
+        """
         text = ("--calib", SOURCE / "test/golden/docs-llama-4m.safetensors", "--samples", 2, "--seqlen", 64, "--threads", 1)
         report = self.folder / "report.json"
         for pattern, sparsity, format_name in (("2:4", 0.5, "nm"), ("unstructured", 0.6, "bitmask")):
