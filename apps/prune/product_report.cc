@@ -71,18 +71,30 @@ std::string with_threads(const std::string& kernel, int threads) {
   return fmt::format("{} ({} thread{})", kernel, threads, threads == 1 ? "" : "s");
 }
 
+// oneDNN has F32, and BF16 where the processor has its products.
+std::string dense_dtype(const ProductTiming& c) {
+  return c.dtype == name(DType::kBF16) && c.dense_takes_bf16 ? c.dtype : std::string(name(DType::kF32));
+}
+std::string sparse_dtype(const ProductTiming& c) { return std::string(name(held_dtype(c.sparse_kernel))); }
+
+// Of weights that were widened.
+std::string note_on_types(const ProductTiming& c) {
+  const bool dense = dense_dtype(c) != c.dtype;
+  const bool sparse = sparse_dtype(c) != c.dtype && held_dtype(c.sparse_kernel) == DType::kF32;
+  if (!dense && !sparse) return "";
+  return fmt::format("{} weights are multiplied as F32 by {}.\n", c.dtype,
+                     dense && sparse ? "oneDNN and " + c.sparse_kernel
+                     : dense         ? "oneDNN"
+                                     : c.sparse_kernel);
+}
+
 // What ran: names, threads, and types where they are not the file's.
 std::string fine_print(const std::vector<ProductTiming>& cases) {
   std::vector<std::string> dense, sparse, notes;
   for (const ProductTiming& c : cases) {
     dense.push_back(with_threads(c.dense_kernel, c.dense_threads));
     sparse.push_back(with_threads(c.sparse_kernel, c.sparse_threads));
-    const auto dtype = parse_dtype(c.dtype);
-    if (!has_kernels(*dtype)) {
-      notes.push_back(fmt::format("{} weights are multiplied as F32, dense and sparse.\n", c.dtype));
-    } else if (dtype == DType::kBF16 && !c.dense_takes_bf16) {
-      notes.push_back("This processor has no BF16 products: oneDNN multiplies BF16 weights as F32.\n");
-    }
+    notes.push_back(note_on_types(c));
   }
   return fmt::format("Dense: oneDNN {}: {}.\nSparse: {}.\n{}", DenseLinear::library_version(),
                      join_distinct(dense), join_distinct(sparse), join_distinct(notes, ""));
@@ -112,12 +124,10 @@ nlohmann::json to_json(const ProductTiming& c, const ProductRoof& roof) {
 
 nlohmann::json processor_case(const ProductTiming& c, const ProductRoof& roof) {
   nlohmann::json all = to_json(c, roof);
-  const auto dtype = parse_dtype(c.dtype);
-  const bool dense_in_file_type = dtype == DType::kBF16 ? c.dense_takes_bf16 : dtype == DType::kF32;
   all.update({{"dense_threads", c.dense_threads},
               {"sparse_threads", c.sparse_threads},
-              {"dense_dtype", dense_in_file_type ? c.dtype : "F32"},
-              {"sparse_dtype", has_kernels(*dtype) ? c.dtype : "F32"}});
+              {"dense_dtype", dense_dtype(c)},
+              {"sparse_dtype", sparse_dtype(c)}});
   return all;
 }
 

@@ -31,7 +31,10 @@ template <class P>
 PackedArrays arrays_of(const PackedWeight& weight, const P& packed, const ScaleGrid& scales) {
   if (weight.values == StoredValues::kInt8) return PackedArrays(quantize(packed, scales), scales);
   if (weight.values == StoredValues::kBf16) return PackedArrays(convert<bf16>(packed));
-  return PackedArrays(packed);  // f16 has kernels of its own for 2:4 only; elsewhere it becomes floats
+  if constexpr (std::is_same_v<P, NmPacked<typename decltype(packed.values)::value_type>>) {
+    if (weight.stored_dtype() == DType::kF16) return PackedArrays(convert<f16>(packed));
+  }
+  return PackedArrays(packed);  // of other formats the kernels make floats of f16 themselves
 }
 
 template <class T>

@@ -227,6 +227,7 @@ void PackedArrays::release_pages() const {
 
 template PackedArrays::PackedArrays(const NmPacked<float>&, const ScaleGrid&);
 template PackedArrays::PackedArrays(const NmPacked<bf16>&, const ScaleGrid&);
+template PackedArrays::PackedArrays(const NmPacked<f16>&, const ScaleGrid&);
 template PackedArrays::PackedArrays(const NmPacked<int8_t>&, const ScaleGrid&);
 template PackedArrays::PackedArrays(const BitmaskPacked<float>&, const ScaleGrid&);
 template PackedArrays::PackedArrays(const BitmaskPacked<bf16>&, const ScaleGrid&);

@@ -18,7 +18,7 @@ class PackedArrays {
   // file and of a type that the kernels take stay there, so the checkpoint must outlive this; others are
   // copied, values of other types widened to float.
   PackedArrays(const PackedCheckpoint& checkpoint, const PackedWeight& weight);
-  // Of matrices in memory, copied. T: float, bf16, or int8_t with scales.
+  // Of matrices in memory, copied. T: float, bf16, f16 in N:M, or int8_t with scales.
   template <class T>
   explicit PackedArrays(const NmPacked<T>& packed, const ScaleGrid& scales = {});
   template <class T>

@@ -430,6 +430,9 @@ class Reports(ProgramTest):
             else:
                 self.assertEqual((case["speedup"], case["use"]), (None, None))
         self.assertTrue(all(c["dense_seconds"] > 0 and c["sparse_seconds"] > 0 and c["roofline"] > 0 for c in cases))
+        self.expect(DONE, "pack", pruned, "-o", packed, "--values", "int8", "--force", "--quiet")
+        bench = self.expect(DONE, "bench", packed, "--json", "--rows", 1, "--seconds", 0.001, "--threads", 1)
+        self.assertEqual({c["sparse_dtype"] for c in json.loads(bench.stdout)["cases"]}, {"I8"})
         json.loads(self.expect(DONE, "unpack", packed, "-o", self.folder / "dense", "--json").stdout)
 
     def test_a_shape_is_timed_without_a_model(self):

@@ -225,11 +225,28 @@ TEST(PackedKernelsRefusal, DamagedWeightsAreRefused) {
             "");
 }
 
-TEST(PackedKernelsTypes, OthersAreWidened) {
-  EXPECT_TRUE(has_kernels(DType::kF32));
-  EXPECT_TRUE(has_kernels(DType::kBF16));
-  EXPECT_FALSE(has_kernels(DType::kF16));
-  EXPECT_FALSE(has_kernels(DType::kF8E4M3));
+// One row of X; the names are those of whatever this processor runs.
+TEST(PackedKernelsTypes, KernelsHoldTheStoredTypeOrFloats) {
+  std::mt19937 rng(testing::test_seed());
+  const Matrix<float> w = pruned_weights<float>(33, 64, NM{2, 4}, 0.5, rng);
+  for (const auto& [format, values, held] : {std::tuple{PackedFormat::kNm, StoredValues::kPlain, DType::kF32},
+                                             {PackedFormat::kNm, StoredValues::kBf16, DType::kBF16},
+                                             {PackedFormat::kNm, StoredValues::kF16, DType::kF16},
+                                             {PackedFormat::kNm, StoredValues::kInt8, DType::kI8},
+                                             {PackedFormat::kBitmask, StoredValues::kBf16, DType::kBF16},
+                                             {PackedFormat::kBitmask, StoredValues::kF16, DType::kF32},
+                                             {PackedFormat::kBitmask, StoredValues::kInt8, DType::kI8}}) {
+    const TempFolder folder;
+    testing::write_file(folder / "in.safetensors", testing::file_of({testing::tensor_of("dense.weight", w)}));
+    pack_checkpoint(Checkpoint(folder / "in.safetensors"), {.request = {.format = format}, .values = values},
+                    folder / "packed.safetensors", {}, {});
+    const Checkpoint checkpoint(folder / "packed.safetensors");
+    const PackedCheckpoint packed(checkpoint);
+    const kernels::Plan plan = prepare(packed, packed.weights().at(0));
+    EXPECT_EQ(held_dtype(plan.kernel_name(1)), held) << plan.kernel_name(1);
+  }
+  EXPECT_EQ(held_dtype("row_lanes_nm24_bytes_avx512bf16"), DType::kI8);
+  EXPECT_EQ(held_dtype("row_lists_sparse_f32_avx512"), DType::kF32);
 }
 
 }  // namespace
