@@ -1,5 +1,6 @@
 #include "kernels/sparse/weights.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <numeric>
@@ -126,9 +127,22 @@ std::vector<int64_t> tail_starts(const WindowsWeights& w) {
   return starts;
 }
 
-const char* find_shape_fault(const WindowsWeights& w, int64_t values_count) {
+namespace {
+
+// Of what lies behind the `counted` weights of the tail, up to `tail`.
+bool is_padding_zero(const WindowsWeights& w, int64_t value_bytes, int64_t counted, int64_t tail) {
+  const auto* values =
+      static_cast<const char*>(w.values) + (window_groups(w) * places_of_group(w) + counted) * value_bytes;
+  const auto is_zero = [](auto element) { return element == 0; };
+  return std::all_of(values, values + (tail - counted) * value_bytes, is_zero) &&
+         std::all_of(w.tail_columns + counted, w.tail_columns + tail, is_zero);
+}
+
+}  // namespace
+
+const char* find_shape_fault(const WindowsWeights& w, int64_t value_bytes, int64_t values_count) {
   if (const char* fault = find_shape_fault(static_cast<const Weights&>(w))) return fault;
-  if (w.cols > 65536) return "more than 65536 columns";
+  if (w.cols > kMostWindowCols) return "more than 65536 columns";
   if (w.steps < 0 || w.steps > kWindow) return "not 0 to 32 steps";
   const int64_t tail = values_count - window_groups(w) * places_of_group(w);
   int64_t counted = 0;
@@ -137,20 +151,21 @@ const char* find_shape_fault(const WindowsWeights& w, int64_t values_count) {
       return "a row's tail is negative, longer than a row, or of no row";
     counted += w.tail_counts[r];
   }
-  if (tail < counted || tail >= counted + 4) return "tails do not add up to the values";
-  return nullptr;
+  if (tail != (counted + kTailUnit - 1) / kTailUnit * kTailUnit) return "tails do not add up to the values";
+  return is_padding_zero(w, value_bytes, counted, tail) ? nullptr
+                                                        : "tails end with weights that no row counts";
 }
 
 namespace {
 
-// Places of a group in the order in which they lie. last[window * 16 + r]: the column of the row's last
-// weight there, in its window; -1 where there is none.
+// Places of a group in the order in which they lie. last[window * kWindowRows + r]: the column of the row's
+// last weight there, in its window; -1 where there is none.
 template <class Bits>
 bool are_places_sound(const WindowsWeights& w, int64_t group, int8_t* last) {
   const auto* values = static_cast<const char*>(w.values) + group * places_of_group(w) * sizeof(Bits);
   const uint8_t* columns = w.columns + group * places_of_group(w);
   uint8_t bad = 0;
-  for (int64_t window = 0; window < 2 * window_pairs(w); ++window) std::memset(last + window * 16, -1, 16);
+  std::fill_n(last, 2 * window_pairs(w) * kWindowRows, int8_t{-1});
   for (int64_t pair = 0; pair < window_pairs(w); ++pair) {
     for (int64_t step = 0; step < w.steps; ++step) {
       for (int64_t lane = 0; lane < 2 * kWindowRows; ++lane) {
@@ -213,7 +228,7 @@ const char* find_group_fault(const WindowsWeights& w, int64_t value_bytes, int64
 }
 
 const char* find_fault(const WindowsWeights& w, int64_t values_count) {
-  if (const char* fault = find_shape_fault(w, values_count)) return fault;
+  if (const char* fault = find_shape_fault(w, weight_bytes(w.type), values_count)) return fault;
   const std::vector<int64_t> tails = tail_starts(w);
   for (int64_t g = 0; g < window_groups(w); ++g) {
     if (const char* fault = find_group_fault(w, weight_bytes(w.type), g, tails[static_cast<size_t>(g)]))

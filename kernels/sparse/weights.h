@@ -89,7 +89,7 @@ struct BsrWeights : Weights {
 //     ((((r / 16) * pairs + pair) * steps + step) * 2 + window) * 16 + r % 16
 // holds a value of row r and its column within window `window` of the pair; zeros where a row has no more.
 // values [places + tail], columns [places], tail_columns [tail], row after row, tail_counts [groups * 16];
-// the tail may end with zeros that no row counts.
+// zeros that no row counts fill the tail up to a multiple of kTailUnit.
 struct WindowsWeights : Weights {
   int64_t steps = 0;
   const uint8_t* columns = nullptr;
@@ -99,6 +99,10 @@ struct WindowsWeights : Weights {
 
 inline constexpr int64_t kWindowRows = 16;
 inline constexpr int64_t kWindow = 32;
+inline constexpr int64_t kMostWindowCols = 65536;  // that 16 bits tell apart
+inline constexpr int64_t kTailUnit = 4;
+// The time of a weight in the tail beside that of reading it, as bytes that could be read meanwhile.
+inline constexpr int64_t kTailCost = 4;
 // Windows are worked off two by two.
 inline constexpr int64_t kWindowPair = 2 * kWindow;
 
@@ -127,9 +131,9 @@ const char* find_fault(const BitmaskWeights& weights, int64_t values_count);
 const char* find_fault(const CsrWeights& weights, int64_t values_count);
 const char* find_fault(const BsrWeights& weights, int64_t values_count);
 const char* find_fault(const WindowsWeights& weights, int64_t values_count);
-// The parts of it: of all but the groups, and of one group, whose values take value_bytes each (1, 2, 4 or 8)
-// and need no alignment.
-const char* find_shape_fault(const WindowsWeights& weights, int64_t values_count);
+// The parts of it: of all but the groups, and of one group. Values take value_bytes each (1, 2, 4 or 8) and
+// need no alignment.
+const char* find_shape_fault(const WindowsWeights& weights, int64_t value_bytes, int64_t values_count);
 const char* find_group_fault(const WindowsWeights& weights, int64_t value_bytes, int64_t group,
                              int64_t tail_start);
 

@@ -6,6 +6,8 @@
 
 #include <prune/error.h>
 
+#include "kernels/sparse/weights.h"
+
 namespace prune {
 namespace {
 
@@ -30,12 +32,11 @@ int64_t stored_in_windows(const PackedWeight& weight, const SparsityProfile& zer
 
 // Those of the fewest bytes, where a weight of the tail counts for what could be read in its time.
 Index best_steps(PackedWeight weight, const SparsityProfile& zeros) {
-  constexpr uint64_t kTailBytes = 4;
   Index best = 0;
   uint64_t least = std::numeric_limits<uint64_t>::max();
   for (weight.steps = 0; weight.steps <= kWindowsColumns; ++weight.steps) {
     const uint64_t cost = packed_bytes(weight, stored_in_windows(weight, zeros)) +
-                          kTailBytes * uint64_t(tail_of(zeros, weight.steps));
+                          uint64_t(kernels::kTailCost * tail_of(zeros, weight.steps));
     if (cost >= least) continue;
     least = cost;
     best = weight.steps;

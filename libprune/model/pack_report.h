@@ -18,7 +18,7 @@ struct PackedTensorReport {
   Index out = 0;
   Index in = 0;
   int64_t zeros = 0;
-  std::string format;      // "nm 2:4", "bitmask", "csr", "bsr 16x16", "dense"
+  std::string format;      // "nm 2:4", "bitmask", "csr", "bsr 16x16", "windows 2", "dense"
   std::string reason;      // why it stays dense
   int64_t lost_signs = 0;  // -0 that become +0, see unpack_checkpoint()
   uint64_t dense_bytes = 0;

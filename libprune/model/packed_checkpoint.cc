@@ -253,8 +253,11 @@ void check_bitmask(const PackedWeight& weight, std::span<const std::byte> bytes,
               std::to_string(stored(i)) + " values are stored");
 }
 
+static_assert(kWindowsRows == kernels::kWindowRows && kWindowsColumns == kernels::kWindow &&
+              kWindowsTailUnit == kernels::kTailUnit && kMostWindowsColumns == kernels::kMostWindowCols);
+
 void check_windows(const kernels::WindowsWeights& w, int64_t value_bytes, int64_t stored) {
-  if (const char* fault = kernels::find_shape_fault(w, stored)) throw_input(fault);
+  if (const char* fault = kernels::find_shape_fault(w, value_bytes, stored)) throw_input(fault);
   const std::vector<int64_t> tails = kernels::tail_starts(w);
   const auto fault_of = [&](Index g) {
     return kernels::find_group_fault(w, value_bytes, g, tails[size_t(g)]);

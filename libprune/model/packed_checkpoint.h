@@ -84,7 +84,8 @@ class PackedCheckpoint {
   // The packed weight that a tensor of the file is part of; nullptr for a tensor that is stored as it is.
   const PackedWeight* owner(std::string_view tensor_name) const;
   uint64_t bytes(const PackedWeight& weight) const;  // of all its tensors
-  int64_t stored(const PackedWeight& weight) const;  // values (nm, bitmask, csr) or blocks (bsr)
+  // Values (windows: empty places among them), or blocks (bsr).
+  int64_t stored(const PackedWeight& weight) const;
 
   // Every index in range and ascending, every offset in order, counts in agreement, no scale negative or not
   // finite. Throws Error(kInput)

@@ -297,6 +297,11 @@ class Packed(VerifyTest):
         self.refuse(lambda t: self.part(t, "tail_columns").bits.__setitem__(0, 1 << 15), "tail")
         self.refuse(lambda t: self.part(t, "tail_counts").bits.__setitem__(0, 1 << 31), "tail")
         self.refuse(lambda t: self.part(t, "tail_counts").bits.__setitem__(0, 9999), "tail")
+        # A weight that its row no longer counts would be lost without a word.
+        counts = self.part(tensors_of(self.packed), "tail_counts").bits
+        last = int(np.flatnonzero(counts)[-1])
+        fault = "do not add up" if counts.sum() % 4 == 1 else "no row counts"
+        self.refuse(lambda t: self.part(t, "tail_counts").bits.__setitem__(last, counts[last] - 1), fault)
 
     def test_bsr(self):
         self.pack("16x16", "--format", "bsr")

@@ -135,6 +135,26 @@ TEST(FindFault, Windows) {
               StrEq(has_tail ? counts : "a weight is in a row behind the last"));
 }
 
+// A row that counts one weight less than it has must not lose it.
+TEST(FindFault, WindowsWithUncountedWeights) {
+  TestMatrix m{1, 64, WeightType::kBf16, std::vector<float>(64), {}};
+  for (const int64_t k : {0, 1, 2, 35}) m.weights[k] = 1;
+  PackedWindows packed(m, 0);
+  EXPECT_EQ(find_fault(packed.view, 4), nullptr);
+  packed.tail_counts[0] = 3;
+  const char* fault = "tails end with weights that no row counts";
+  EXPECT_THAT(find_fault(packed.view, 4), StrEq(fault));
+  packed.tail_counts[0] = 0;
+  EXPECT_THAT(find_fault(packed.view, 4), StrEq("tails do not add up to the values"));
+
+  m.weights[35] = 0;
+  PackedWindows padded(m, 0);
+  EXPECT_EQ(find_fault(padded.view, 4), nullptr);
+  EXPECT_THAT(find_fault(padded.view, 3), StrEq("tails do not add up to the values"));
+  padded.tail_columns[3] = 35;
+  EXPECT_THAT(find_fault(padded.view, 4), StrEq(fault));
+}
+
 TEST(FindFault, Bsr) {
   const TestMatrix m = small_matrix({.density = 1.0, .block_rows = 4, .block_cols = 8});
   PackedBsr packed(m, 4, 8);

@@ -12,9 +12,6 @@
 namespace prune::kernels {
 namespace {
 
-// The time of a weight in the tail beside that of reading it, as bytes that could be read meanwhile.
-constexpr int64_t kTailBytes = 4;
-
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Entry {
@@ -58,7 +55,7 @@ GroupSize size_group(const Rows& rows, int64_t windows, int64_t value_bytes) {
   for (int64_t steps = kWindow, tail = 0; steps >= 0; --steps) {
     tail += fuller[steps];  // those that a window has room for at steps + 1 and not at steps
     const int64_t bytes =
-        steps * windows * kWindowRows * (value_bytes + 1) + tail * (value_bytes + 2 + kTailBytes);
+        steps * windows * kWindowRows * (value_bytes + 1) + tail * (value_bytes + 2 + kTailCost);
     if (bytes > best) continue;
     best = bytes;
     size = {steps, tail};
@@ -258,7 +255,7 @@ const WindowsKernel* choose_windows_kernel(WeightType type, const PrepareOptions
 }  // namespace
 
 std::unique_ptr<const Layout> make_windows(const RowSource& source, const PrepareOptions& options) {
-  if (source.cols > 65536) return nullptr;
+  if (source.cols > kMostWindowCols) return nullptr;
   const WindowsKernel* kernel = choose_windows_kernel(source.type, options);
   return kernel == nullptr ? nullptr : std::make_unique<Windows>(source, *kernel);
 }
