@@ -64,9 +64,7 @@ Contender make_contender(const PackedCheckpoint& packed, const PackedWeight& wei
 class ShapeBench {
  public:
   ShapeBench(const PackedCheckpoint& packed, const WeightGroup& group)
-      : first_(*group.weights.front()),
-        packed_bytes_(packed.bytes(first_)),
-        kept_(stored_weights(first_, packed.stored(first_))) {
+      : first_(*group.weights.front()), packed_bytes_(packed.bytes(first_)), kept_(packed.kept(first_)) {
     const size_t enough = size_t(1 + kRotatedBytes / std::max<uint64_t>(1, first_.dense_bytes()));
     for (size_t i = 0; i < std::min(enough, group.weights.size()); ++i) {
       check_interrupted();

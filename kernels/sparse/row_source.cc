@@ -1,5 +1,6 @@
 #include "kernels/sparse/row_source.h"
 
+#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -37,6 +38,33 @@ int32_t read_index(const uint8_t* bytes, int64_t bit, int32_t width) {
   return static_cast<int32_t>(word >> shift & ((1u << width) - 1));
 }
 
+// The reverse of widen().
+uint16_t exact_f16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude >= 0x7f800000) return static_cast<uint16_t>(sign | 0x7c00 | (magnitude >> 13 & 0x3ff));
+  const float rebiased = std::bit_cast<float>(magnitude) * 0x1p-112f;
+  return static_cast<uint16_t>(sign | std::bit_cast<uint32_t>(rebiased) >> 13);
+}
+
+template <class Bits>
+int64_t count_not_zero(const void* values, int64_t count) {
+  const auto* bits = static_cast<const Bits*>(values);
+  return count - std::count(bits, bits + count, Bits{0});
+}
+
+// Of `count` values those that decode() takes for weights: all whose bits are not zero.
+int64_t count_weights(const void* values, WeightType type, int64_t count) {
+  switch (weight_bytes(type)) {
+    case 1:
+      return count_not_zero<uint8_t>(values, count);
+    case 2:
+      return count_not_zero<uint16_t>(values, count);
+    default:
+      return count_not_zero<uint32_t>(values, count);
+  }
+}
+
 }  // namespace
 
 float load_weight(const void* values, WeightType type, int64_t i) {
@@ -51,15 +79,6 @@ float load_weight(const void* values, WeightType type, int64_t i) {
       return widen(static_cast<const Half*>(values)[i]);
   }
   return 0;
-}
-
-// The reverse of widen().
-uint16_t exact_f16(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
-  if (magnitude >= 0x7f800000) return static_cast<uint16_t>(sign | 0x7c00 | (magnitude >> 13 & 0x3ff));
-  const float rebiased = std::bit_cast<float>(magnitude) * 0x1p-112f;
-  return static_cast<uint16_t>(sign | std::bit_cast<uint32_t>(rebiased) >> 13);
 }
 
 uint16_t exact_bf16(float value) { return static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16); }
@@ -146,7 +165,7 @@ RowSource read_rows(const WindowsWeights& w) {
   const int64_t places = window_groups(w) * places_of_group(w);
   std::vector<int64_t> tails{0};  // of rows
   for (int64_t r = 0; r < w.rows; ++r) tails.push_back(tails.back() + w.tail_counts[r]);
-  RowSource source = describe(w, places + tails.back());
+  RowSource source = describe(w, count_weights(w.values, w.type, places) + tails.back());
   source.decode = [w, places, tails = std::move(tails)](int64_t r, int32_t* columns, float* values) {
     const int64_t first = r / kWindowRows * places_of_group(w) + r % kWindowRows;
     int64_t count = 0, tail = tails[r];

@@ -13,7 +13,7 @@ namespace prune::kernels {
 struct RowSource {
   int64_t rows = 0;
   int64_t cols = 0;
-  int64_t kept = 0;  // weights that the format stores
+  int64_t kept = 0;  // weights that decode() writes, of all rows
   WeightType type = WeightType::kF32;
   std::vector<float> scales;  // empty: every row times one
 

@@ -477,6 +477,17 @@ int64_t PackedCheckpoint::stored(const PackedWeight& weight) const {
   return weight.format == PackedFormat::kNm ? values.numel() : values.shape[0];
 }
 
+int64_t PackedCheckpoint::kept(const PackedWeight& weight) const {
+  if (weight.format != PackedFormat::kWindows) return stored_weights(weight, stored(weight));
+  const std::span<const std::byte> values = data(weight, "values");
+  const size_t size = size_t(bits(weight.stored_dtype())) / 8;
+  int64_t count = 0;
+  for (size_t at = 0; at < values.size(); at += size) {
+    count += std::ranges::any_of(values.subspan(at, size), [](std::byte b) { return b != std::byte{0}; });
+  }
+  return count;
+}
+
 std::span<const std::byte> PackedCheckpoint::data(const PackedWeight& weight, std::string_view suffix) const {
   return checkpoint_.shards()[weight.shard].data(component(weight, suffix));
 }

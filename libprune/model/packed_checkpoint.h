@@ -63,7 +63,7 @@ std::string format_in_words(const PackedWeight& weight);
 std::vector<TensorInfo> packed_tensors(const PackedWeight& weight, int64_t stored);
 // Their bytes together.
 uint64_t packed_bytes(const PackedWeight& weight, int64_t stored);
-// Weights that have a value there, zeros among them.
+// Weights that have a value there, zeros and the empty places of windows among them.
 int64_t stored_weights(const PackedWeight& weight, int64_t stored);
 
 nlohmann::json layout_json(const std::vector<PackedWeight>& weights);
@@ -86,6 +86,9 @@ class PackedCheckpoint {
   uint64_t bytes(const PackedWeight& weight) const;  // of all its tensors
   // Values (windows: empty places among them), or blocks (bsr).
   int64_t stored(const PackedWeight& weight) const;
+  // Weights that have a value there, as stored_weights() counts them, but of windows without the empty
+  // places.
+  int64_t kept(const PackedWeight& weight) const;
 
   // Every index in range and ascending, every offset in order, counts in agreement, no scale negative or not
   // finite. Throws Error(kInput)

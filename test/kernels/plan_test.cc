@@ -83,9 +83,21 @@ TEST(Plan, Halves) {
   const TestMatrix any = random_matrix(19, 133, WeightType::kF16, {.density = 0.4}, rng);
   check_all(any, PackedBitmask(any));
   check_all(any, PackedCsr(any));
+  check_all(any, PackedWindows(any, 9));
   const TestMatrix blocks =
       random_matrix(32, 64, WeightType::kF16, {.density = 0.5, .block_rows = 16, .block_cols = 16}, rng);
   check_all(blocks, PackedBsr(blocks, 16, 16));
+}
+
+// Empty places are no weights: windows run on what the same weights as CSR run on.
+TEST_P(PlanTest, Windows) {
+  const TestMatrix m = random_matrix(40, 301, GetParam(), {.density = 0.1}, rng_);
+  const PackedWindows packed(m, 8);  // places for a quarter
+  ASSERT_EQ(find_fault(packed.view, packed.values.size()), nullptr);
+  ASSERT_NO_FATAL_FAILURE(check_plan(m, packed.view));
+  const PackedCsr csr(m);
+  const Plan plan = prepare(packed.view), other = prepare(csr.view);
+  for (const int64_t n : {1, 40}) EXPECT_STREQ(plan.kernel_name(n), other.kernel_name(n));
 }
 
 // A sign and seven bits can't hold -128: other kernels take such weights, or take them as they lie.
@@ -118,6 +130,11 @@ TEST(Plan, SaysWhetherItReadsInPlace) {
     const Plan plan = prepare(nm.view, {.in_place = true});
     EXPECT_EQ(plan.is_in_place(), std::string_view(plan.kernel_name(1)).starts_with("in_place_"));
   }
+  const TestMatrix m = random_matrix(20, 100, WeightType::kBf16, {.density = 0.1}, rng);
+  const PackedWindows windows(m, 3);
+  EXPECT_FALSE(prepare(windows.view).is_in_place());
+  EXPECT_EQ(prepare(windows.view, {.in_place = true}).is_in_place(),
+            isa::runs_on(isa::kAvx512, isa::supported()));
   EXPECT_FALSE(Plan().is_in_place());
 }
 

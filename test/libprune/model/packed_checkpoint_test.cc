@@ -152,6 +152,15 @@ TEST(PackedCheckpoint, UnpacksByHand) {
   EXPECT_TRUE(testing::same_bits(open_and_unpack(windows_file()), windows_dense()));
 }
 
+TEST(PackedCheckpoint, KeptWeightsAreNoEmptyPlaces) {
+  const TempFolder folder;
+  testing::write_file(folder / "model.safetensors", windows_file().bytes());
+  const Checkpoint checkpoint(folder.path());
+  const PackedCheckpoint packed(checkpoint);
+  EXPECT_EQ(packed.stored(packed.weights()[0]), 68);
+  EXPECT_EQ(packed.kept(packed.weights()[0]), 4);
+}
+
 TEST(PackedCheckpoint, DescribesItsWeights) {
   const TempFolder folder;
   PackedFile file = bsr_file();
