@@ -258,7 +258,7 @@ class ShardPacker {
   void choose_form(const TensorInfo& tensor, const PackedWeight& base, const SparsityProfile& zeros,
                    Choice& choice) const {
     const auto best = choose_format(base, zeros, options_.request);
-    if (!best) refuse(tensor);
+    if (!best) refuse(tensor, zeros.in);
     if (!options_.request.format && best->bytes() >= choice.report.dense_bytes) {
       choice.report.reason = "no packed form is smaller";
       return;
@@ -307,7 +307,12 @@ class ShardPacker {
     take(*fastest.form, choice);
   }
 
-  [[noreturn]] void refuse(const TensorInfo& tensor) const {
+  [[noreturn]] void refuse(const TensorInfo& tensor, Index in) const {
+    if (options_.request.format == PackedFormat::kWindows && in > kMostWindowsColumns) {
+      throw_input(place_of(shard_, tensor) + " does not fit format windows: of its " + std::to_string(in) +
+                  " columns windows hold at most " + std::to_string(kMostWindowsColumns) +
+                  "; use --format csr, or --format smallest");
+    }
     throw_input(place_of(shard_, tensor) + " does not fit format " +
                 std::string(name(*options_.request.format)) +
                 (options_.request.pattern ? " with pattern " + to_string(*options_.request.pattern) : "") +

@@ -368,6 +368,16 @@ TEST_F(PackChoice, RefusesWhatDoesNotFitByName) {
             "");
 }
 
+TEST_F(PackChoice, NamesTheColumnsThatWindowsHold) {
+  const Matrix<bf16> wide = Matrix<bf16>::Zero(1, kMostWindowsColumns + 1);
+  testing::write_model(folder_ / "in", "llama", {tensor_of(kUp, wide)});
+  EXPECT_EQ(refusal(ErrorKind::kInput, "of its 65537 columns windows hold at most 65536",
+                    [&] {
+                      pack(folder_ / "in", folder_ / "out", {.request = {.format = PackedFormat::kWindows}});
+                    }),
+            "");
+}
+
 TEST_F(PackChoice, RefusesAPatternOfAnotherFormat) {
   testing::write_model(folder_ / "in", "llama", {tensor_of(kUp, pruned(NM{2, 4}, 0.5))});
   for (const PackOptions& options :
