@@ -25,7 +25,7 @@ struct Choice {
 };
 
 Choice choose(Bytes& bytes, const Sparsity& s) {
-  const auto type = static_cast<WeightType>(bytes.next() % 3);
+  const auto type = static_cast<WeightType>(bytes.next() % 4);
   const int64_t rows = (1 + bytes.next() % 40 / s.block_rows) * s.block_rows;
   const int64_t step = s.group > 0 ? s.group : s.block_cols;
   const int64_t cols = (1 + (bytes.next() + 256 * (bytes.next() % 2)) / step) * step;

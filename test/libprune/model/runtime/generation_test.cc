@@ -189,6 +189,7 @@ std::vector<float> logits_of(const Checkpoint& checkpoint, Rounding rounding) {
 TEST(Generation, PackedLogitsAreThoseOfTheDenseTwin) {
   for (const PackedCase& c : {PackedCase{NM{2, 4}, 0.5, PackedFormat::kNm},
                               {Unstructured{}, 0.7, PackedFormat::kBitmask},
+                              {Unstructured{}, 0.9, PackedFormat::kWindows},
                               {Block{16, 16}, 0.7, PackedFormat::kBsr}}) {
     SCOPED_TRACE(name(c.format));
     const Twins twins(c);
