@@ -29,7 +29,7 @@ struct Layer {
 };
 
 double share_of_zeros(const PackedCheckpoint& packed, const PackedWeight& w) {
-  return 1 - double(stored_weights(w, packed.stored(w))) / (double(w.out) * double(w.in));
+  return 1 - double(packed.kept(w)) / (double(w.out) * double(w.in));
 }
 
 // As upload() has it: formats and types that no GPU kernel takes get a family that no measurement has.

@@ -199,7 +199,7 @@ class GpuShape {
     result.sparse_kernel = products.front()[kernel].kernel;
     result.dense_takes_bf16 = true;
     result.bytes = double(packed_.bytes(first_)) + 2.0 * n * double(out + in);
-    result.products = double(stored_weights(first_, packed_.stored(first_))) * n;
+    result.products = double(packed_.kept(first_)) * n;
   }
 
   template <class T>
