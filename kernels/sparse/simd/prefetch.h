@@ -8,7 +8,8 @@ namespace {
 
 // The line that lies so many bytes behind p: of the array or not, where pointers must not go.
 inline __attribute__((always_inline)) void prefetch_behind(const void* p, int64_t bytes) {
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + uintptr_t(bytes)));
+  const uintptr_t address = reinterpret_cast<uintptr_t>(p) + uintptr_t(bytes);
+  __builtin_prefetch(reinterpret_cast<const void*>(address));  // NOLINT(performance-no-int-to-ptr): not read
 }
 
 // For weights that are read once, in order. The processor's own prefetching stops where a page ends; this far
