@@ -52,13 +52,6 @@ double time_plan(const Weights& weights, const DecodeBitmaskPlan& plan, const Pr
                     [&](int i) { must(decode_bitmask(weights[i], plan, call)); });
 }
 
-int multiprocessors() {
-  int device = 0, count = 0;
-  cuda(cudaGetDevice(&device));
-  cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
-  return count;
-}
-
 void sweep(const Shape& s, int sparsity, const Weights& weights, int tokens, const DensePeer& peer,
            cudaStream_t stream) {
   const ProductCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, false, stream};
@@ -81,17 +74,8 @@ void report(const Shape& s, int sparsity, const Weights& weights, int tokens, do
   for (const bool overlap : {false, true}) {
     const ProductCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, overlap, stream};
     const double us = time_plan(weights, plan_decode_bitmask(weights[0], tokens, multiprocessors()), call);
-    char name[160];
-    std::snprintf(name, sizeof name,
-                  "spmm_bitmask/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:%d/kernel:decode_bitmask%s", s.m, s.k,
-                  tokens, sparsity, overlap ? "/overlap:1" : "");
-    json.add({name,
-              us,
-              {{"speedup", dense_us / us},
-               {"GB/s", weights.bytes() / us / 1e3},
-               {"GFLOP/s", 2e-3 * s.m * s.k * tokens / us}}});
-    std::printf("%s %7.2f us %5.2f TB/s %5.2fx", overlap ? "   overlapped" : "", us,
-                weights.bytes() / us / 1e6, dense_us / us);
+    record({"spmm_bitmask", "decode_bitmask", s, tokens, sparsity, overlap, us, weights.bytes(), dense_us},
+           json);
   }
   std::printf("\n");
   std::fflush(stdout);

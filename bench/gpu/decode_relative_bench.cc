@@ -70,13 +70,6 @@ double time_lanes(const Weights& weights, int lanes, const ProductCall& call) {
                     [&](int i) { must(decode_relative(weights[i], lanes, call)); });
 }
 
-int multiprocessors() {
-  int device = 0, count = 0;
-  cuda(cudaGetDevice(&device));
-  cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
-  return count;
-}
-
 void sweep(const Shape& s, int sparsity, const Weights& weights, int tokens, const DensePeer& peer,
            cudaStream_t stream) {
   const ProductCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, false, stream};
@@ -93,18 +86,8 @@ void report(const Shape& s, int sparsity, const Weights& weights, int tokens, do
   for (const bool overlap : {false, true}) {
     const ProductCall call{Element::kBf16, tokens, peer.x(), s.k, peer.y(), s.m, overlap, stream};
     const double us = time_lanes(weights, plan_decode_relative(weights[0], multiprocessors()), call);
-    char name[160];
-    // Bitmasks are what `prune pack` makes of such weights, and by that name the measurement is looked up.
-    std::snprintf(name, sizeof name,
-                  "spmm_bitmask/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:%d/kernel:decode_relative%s", s.m, s.k,
-                  tokens, sparsity, overlap ? "/overlap:1" : "");
-    json.add({name,
-              us,
-              {{"speedup", dense_us / us},
-               {"GB/s", weights.bytes() / us / 1e3},
-               {"GFLOP/s", 2e-3 * s.m * s.k * tokens / us}}});
-    std::printf("%s %7.2f us %5.2f TB/s %5.2fx", overlap ? "   overlapped" : "", us,
-                weights.bytes() / us / 1e6, dense_us / us);
+    record({"spmm_bitmask", "decode_relative", s, tokens, sparsity, overlap, us, weights.bytes(), dense_us},
+           json);
   }
   std::printf("\n");
   std::fflush(stdout);

@@ -77,4 +77,39 @@ class DensePeer {
   DeviceMemory y_;
 };
 
+// Of the current device.
+inline int multiprocessors() {
+  int device = 0, count = 0;
+  cuda(cudaGetDevice(&device));
+  cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+  return count;
+}
+
+// A measured product of unstructured bfloat16 weights.
+struct TimedRows {
+  const char* operation;  // "spmm_bitmask": what `prune pack` makes of such weights, and what is looked up
+  const char* kernel;
+  Shape shape;
+  int tokens;
+  int sparsity;  // percent
+  bool overlapped;
+  double us;
+  double bytes;  // of the weights
+  double dense_us;
+};
+
+// To the JSON file, and a part of a line.
+inline void record(const TimedRows& t, JsonFile& json) {
+  char name[160];
+  std::snprintf(name, sizeof name, "%s/bf16/isa:sm80/m:%d/k:%d/n:%d/sparsity:%d/kernel:%s%s", t.operation,
+                t.shape.m, t.shape.k, t.tokens, t.sparsity, t.kernel, t.overlapped ? "/overlap:1" : "");
+  json.add({name,
+            t.us,
+            {{"speedup", t.dense_us / t.us},
+             {"GB/s", t.bytes / t.us / 1e3},
+             {"GFLOP/s", 2e-3 * t.shape.m * t.shape.k * t.tokens / t.us}}});
+  std::printf("%s %7.2f us %5.2f TB/s %5.2fx", t.overlapped ? "   overlapped" : "", t.us,
+              t.bytes / t.us / 1e6, t.dense_us / t.us);
+}
+
 }  // namespace prune::bench

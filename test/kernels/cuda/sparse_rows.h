@@ -1,6 +1,7 @@
 // Random unstructured weights, row by row, and their products in double precision.
 #pragma once
 
+#include "kernels/sparse/spmm_csr/decode_csr.h"
 #include "test/kernels/cuda/product_check.h"
 
 namespace prune::test {
@@ -41,6 +42,19 @@ SparseRows random_rows(int rows, int cols, double density, Random& random) {
     m.offsets.push_back(int64_t(m.columns.size()));
   }
   return m;
+}
+
+// `unpack(to)` gives back what was packed, bit for bit.
+template <class Unpack>
+void unpacks_to(const SparseRows& m, Unpack unpack) {
+  const DeviceArray<int64_t> indptr(m.offsets);
+  DeviceArray<uint16_t> values(m.values.size());
+  DeviceArray<int32_t> indices(m.columns.size());
+  values.fill_bytes(0xff), indices.fill_bytes(0xff);
+  check(unpack(kernels::cuda::NeutralCsr<void, int32_t>{values.get(), indices.get(), indptr.get()}).ok(),
+        "unpacking");
+  check(values.host() == m.values, "unpacked values differ from what was packed");
+  check(indices.host() == m.columns, "unpacked columns differ from what was packed");
 }
 
 enum class Absent {
