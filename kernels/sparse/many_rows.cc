@@ -120,8 +120,7 @@ void ManyRows::multiply_chunk(const Batch& batch, int64_t chunk, const Panels& p
   if (!at_once) store_chunk(batch, chunk, panels, tiles);
 }
 
-void ManyRows::store_chunk(const Batch& batch, int64_t chunk, const Panels& panels,
-                           const float* tiles) const {
+void ManyRows::store_chunk(const Batch& batch, int64_t chunk, const Panels& panels, float* tiles) const {
   const int64_t row = chunk * chunk_rows_;
   for (int64_t p = 0; p < panels.count; ++p, tiles += tile_bytes() / int64_t{sizeof(float)}) {
     const int64_t column = panels.column + p * panels.width;

@@ -19,7 +19,8 @@ struct PanelCode {
   // [columns] where there is find_step, else null.
   void (*pack)(const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* steps, void* panel);
   // y[c * ldy + row] = tile[row][c] * scales[row] * steps[c] + bias[row]; scales, steps and bias may be null.
-  void (*store)(const float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
+  // The tile is used up.
+  void (*store)(float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
                 const float* bias, float* y, int64_t ldy);
   // For panels of integers: of what a row of X [cols] is packed as multiples. Tiles then hold int32_t.
   float (*find_step)(const float* x, int64_t cols) = nullptr;
@@ -79,7 +80,7 @@ class ManyRows : public Layout {
     const float* steps;  // of all rows of the batch, or null
   };
   void multiply_chunk(const Batch& batch, int64_t chunk, const Panels& panels, float* tiles) const;
-  void store_chunk(const Batch& batch, int64_t chunk, const Panels& panels, const float* tiles) const;
+  void store_chunk(const Batch& batch, int64_t chunk, const Panels& panels, float* tiles) const;
   int64_t panels_together(int64_t count) const;
 
   int64_t rows_;

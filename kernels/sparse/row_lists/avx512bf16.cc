@@ -47,7 +47,7 @@ struct PairInputs {
 };
 
 template <int Columns>
-void store(const float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
+void store(float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
            const float* bias, float* y, int64_t ldy) {
   store_tile<Avx512F32>(tile, Columns, rows, columns, scales, steps, bias, y, ldy);
 }

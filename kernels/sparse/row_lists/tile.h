@@ -143,16 +143,14 @@ void multiply_lists(const ListStream& stream, const void* panel, float* tile) {
   state.offsets = stream.offsets;
   state.values = static_cast<const float*>(stream.values);
   const ListPair* pair = stream.pairs;
-  const char* block_panel = static_cast<const char*>(panel);
   const int64_t share = BlockBytes / (stream.pair_count * 64) * 64 + 64;
-  for (int64_t b = 0; b < stream.blocks; ++b, block_panel += BlockBytes) {
-    const char* next = block_panel + BlockBytes;
+  for (int64_t b = 0; b < stream.blocks; ++b) {
+    const char* block_panel = static_cast<const char*>(panel) + b * BlockBytes;
     for (int64_t i = 0; i < stream.pair_count; ++i, ++pair) {
       float* row0 = tile + pair->rows[0] * Stride;
       float* row1 = tile + pair->rows[1] * Stride;
       // A share of the next block's panel comes nearer while this one is worked on.
-      for (int64_t at = 0; at < share; at += 64) __builtin_prefetch(next + at);
-      next += share;
+      for (int64_t at = 0; at < share; at += 64) prefetch_behind(block_panel, BlockBytes + i * share + at);
       state.prefetch(pair->shared, pair->single);
       state.begin(b == 0, row0, row1);
       state.run_shared(block_panel, pair->shared);

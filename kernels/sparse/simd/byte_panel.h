@@ -8,7 +8,7 @@
 #pragma once
 
 #include "kernels/sparse/simd/avx512bf16.h"
-#include "kernels/sparse/simd/panel.h"
+#include "kernels/sparse/simd/word_panel.h"
 
 namespace prune::kernels {
 namespace {
@@ -23,6 +23,7 @@ inline float find_byte_step(const float* x, int64_t count) {
   // As integers: their order is that of floats, and NaN is above all.
   for (int64_t k = 0; k < count; k += 64) {
     for (int i = 0; i < 4; ++i) {
+      prefetch_behind(x, 4 * (k + 16 * i) + 4096);
       const __mmask16 lanes = first_lanes(count - k - 16 * i);
       const __m512i bits = _mm512_maskz_loadu_epi32(lanes, lanes != 0 ? x + k + 16 * i : x);
       most[i] = _mm512_max_epi32(most[i], _mm512_and_si512(bits, magnitude));
@@ -34,42 +35,34 @@ inline float find_byte_step(const float* x, int64_t count) {
   return step < 0x1p-126f ? 0x1p-126f : step;
 }
 
-// Sixteen inputs from k on of sixteen rows of X, transposed: q[i] holds input k + i of every row, in bytes of
-// 32 bits. Rows from `columns` on become whatever.
-PRUNE_INLINE void load_bytes(const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* steps,
-                             __m512i (&q)[16]) {
-  __m512 r[16];
-  load_transposed(x, ldx, columns, depth, r);
-  const __m512 inverse = _mm512_div_ps(_mm512_set1_ps(1), _mm512_maskz_loadu_ps(first_lanes(columns), steps));
-  for (int i = 0; i < 16; ++i) {
-    q[i] = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(r[i], inverse)), _mm512_set1_epi32(kByteZero));
+// 64 inputs of a row of X in their order, whose step has this inverse.
+PRUNE_INLINE __m512i round_bytes(const float* x, int64_t left, __m512 inverse) {
+  __m512i q[4];
+  for (int i = 0; i < 4; ++i) q[i] = _mm512_cvtps_epi32(_mm512_mul_ps(load_inputs(x, left, 16 * i), inverse));
+  // Packing works within 128 bits: fours of every quarter.
+  const __m512i bytes = _mm512_packs_epi16(_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_xor_si512(_mm512_permutexvar_epi32(order, bytes),
+                          _mm512_set1_epi8(static_cast<char>(kByteZero)));
+}
+
+// Inputs 4 p to 4 p + 3 of a column side by side.
+struct FourWords {
+  static constexpr int64_t kInputs = 4;
+  alignas(64) float inverses[16];
+  PRUNE_INLINE FourWords(const float* steps, int64_t c, int64_t columns) : inverses() {
+    const __m512 some = _mm512_maskz_loadu_ps(first_lanes(columns), steps + c);
+    _mm512_store_ps(inverses, _mm512_div_ps(_mm512_set1_ps(1), some));
   }
-}
+  PRUNE_INLINE __m512 round(const float* x, int64_t left, int column) const {
+    return _mm512_castsi512_ps(round_bytes(x, left, _mm512_set1_ps(inverses[column])));
+  }
+};
 
-// Sixteen rows at once are more streams than the processor follows by itself.
-PRUNE_INLINE void prefetch_rows(const float* x, int64_t ldx, int64_t columns) {
-  constexpr int64_t kAhead = 64;
-  for (int i = 0; i < 16 && i < columns; ++i) __builtin_prefetch(x + i * ldx + kAhead);
-}
-
-// Inputs 4 p to 4 p + 3 of a column side by side: panel[p][c].
 template <int Columns>
 void pack_byte_fours(const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* steps,
                      void* packed) {
-  for (int64_t c = 0; c < columns; c += 16) {
-    const float* from = x + c * ldx;
-    for (int64_t k = 0; k < depth; k += 16) {
-      prefetch_rows(from + k, ldx, columns - c);
-      __m512i q[16];
-      load_bytes(from + k, ldx, columns - c, depth - k, steps + c, q);
-      for (int64_t i = 0; i < 16 && k + i < depth; i += 4) {
-        const __m512i low = _mm512_or_si512(q[i], _mm512_slli_epi32(q[i + 1], 8));
-        const __m512i high = _mm512_or_si512(q[i + 2], _mm512_slli_epi32(q[i + 3], 8));
-        _mm512_storeu_si512(static_cast<char*>(packed) + (k + i) * Columns + 4 * c,
-                            _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
-      }
-    }
-  }
+  pack_words<Columns, FourWords>(x, ldx, columns, columns, depth, steps, packed);
 }
 
 // A tile of 32-bit integers as one of floats.
@@ -81,8 +74,8 @@ struct IntegerSums : Avx512F32 {
 };
 
 template <int Columns>
-void store_byte_sums(const float* tile, int64_t rows, int64_t columns, const float* scales,
-                     const float* steps, const float* bias, float* y, int64_t ldy) {
+void store_byte_sums(float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
+                     const float* bias, float* y, int64_t ldy) {
   store_tile<IntegerSums>(tile, Columns, rows, columns, scales, steps, bias, y, ldy);
 }
 

@@ -3,38 +3,33 @@
 #pragma once
 
 #include "kernels/sparse/simd/avx512bf16.h"
-#include "kernels/sparse/simd/panel.h"
+#include "kernels/sparse/simd/word_panel.h"
 
 namespace prune::kernels {
 namespace {
 
-// Inputs 2 p and 2 p + 1 lie in the lower and upper half of each 32 bits: panel[p][c], Columns a row. Columns
-// up to the next multiple of Step and inputs up to the next multiple of 4 become zero.
+// Inputs 2 p and 2 p + 1 lie in the lower and upper half of each 32 bits.
+struct PairWords {
+  static constexpr int64_t kInputs = 2;
+  PRUNE_INLINE PairWords(const float* /*steps*/, int64_t /*c*/, int64_t /*columns*/) {}
+  PRUNE_INLINE __m512 round(const float* x, int64_t left, int /*column*/) const {
+    // Sixteen rows at once are more streams than the processor follows by itself.
+    prefetch_behind(x, 128);
+    prefetch_behind(x, 192);
+    return (__m512)_mm512_cvtne2ps_pbh(load_inputs(x, left, 16), load_inputs(x, left, 0));
+  }
+};
+
+// Columns up to the next multiple of Step become zero.
 template <int Columns, int Step>
 void pack_pairs(const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* /*steps*/,
                 void* packed) {
-  constexpr int64_t kAhead = 64;
-  for (int64_t c = 0; c < (columns + Step - 1) / Step * Step; c += 16) {
-    // Where there are no more rows of X the pointer is not used, so it must not be formed past the end.
-    const float* from = c < columns ? x + c * ldx : x;
-    for (int64_t k = 0; k < depth; k += 16) {
-      // Sixteen rows at once are more streams than the processor follows by itself.
-      for (int i = 0; i < 16 && c + i < columns; ++i) __builtin_prefetch(from + i * ldx + k + kAhead);
-      __m512 r[16];
-      load_transposed(from + k, ldx, columns - c, depth - k, r);
-      for (int64_t i = 0; i < 16 && k + i < (depth + 3) / 4 * 4; i += 2) {
-        const __m512i even = _mm512_cvtepu16_epi32(round_bf16(r[i]));
-        const __m512i odd = _mm512_slli_epi32(_mm512_cvtepu16_epi32(round_bf16(r[i + 1])), 16);
-        _mm512_storeu_si512(static_cast<uint32_t*>(packed) + (k + i) / 2 * Columns + c,
-                            _mm512_or_si512(even, odd));
-      }
-    }
-  }
+  pack_words<Columns, PairWords>(x, ldx, columns, (columns + Step - 1) / Step * Step, depth, nullptr, packed);
 }
 
 template <int Columns>
-void store_sums_of_pairs(const float* tile, int64_t rows, int64_t columns, const float* scales,
-                         const float* steps, const float* bias, float* y, int64_t ldy) {
+void store_sums_of_pairs(float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
+                         const float* bias, float* y, int64_t ldy) {
   store_tile<Avx512F32>(tile, Columns, rows, columns, scales, steps, bias, y, ldy);
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/sparse/many_rows.h"
+#include "kernels/sparse/simd/prefetch.h"
 
 namespace prune::kernels {
 namespace {
@@ -45,29 +46,37 @@ PRUNE_INLINE float read_sum(const float* p) {
 }
 
 // y[c * ldy + r] = tile[r * stride + c] * scales[r] * steps[c] + bias[r] for r < rows and c < columns.
-// scales, steps and bias may be null.
+// scales, steps and bias may be null. The tile is used up.
+//
+// Squares of it are transposed where they lie, so that a row of Y is then written from one end to the other.
+// Sixteen rows of Y at once, a power of two apart, would meet in one set of the cache, and so would lines
+// that are asked for more than some rows ahead.
 template <class V>
-PRUNE_INLINE void store_tile(const float* tile, int64_t stride, int64_t rows, int64_t columns,
-                             const float* scales, const float* steps, const float* bias, float* y,
-                             int64_t ldy) {
+PRUNE_INLINE void store_tile(float* tile, int64_t stride, int64_t rows, int64_t columns, const float* scales,
+                             const float* steps, const float* bias, float* y, int64_t ldy) {
   constexpr int kWidth = V::kWidth;
   const int64_t whole = rows - rows % kWidth;
-  // Rows innermost: a row of Y is then written from one end to the other.
   for (int64_t c = 0; c < columns; c += kWidth) {
-    const int64_t present = columns - c < kWidth ? columns - c : kWidth;
     for (int64_t r = 0; r < whole; r += kWidth) {
-      // Writing needs the lines that are there: ask for the next ones.
-      for (int i = 0; i < kWidth && i < present; ++i)
-        __builtin_prefetch(y + (c + i) * ldy + r + 4 * kWidth, 1);
       typename V::Reg t[kWidth];
       for (int i = 0; i < kWidth; ++i) t[i] = load_sum<V>(tile + (r + i) * stride + c);
       V::transpose(t);
-      const typename V::Reg scale = scales != nullptr ? V::load(scales + r) : V::zero();
-      const typename V::Reg shift = bias != nullptr ? V::load(bias + r) : V::zero();
-      for (int i = 0; i < kWidth; ++i) {
-        if (i >= present) break;
-        if (steps != nullptr) t[i] = V::fma(t[i], V::broadcast(steps + c + i), V::zero());
-        V::store(y + (c + i) * ldy + r, scales != nullptr ? V::fma(t[i], scale, shift) : V::add(t[i], shift));
+      for (int i = 0; i < kWidth; ++i) V::store(tile + (r + i) * stride + c, t[i]);
+    }
+    const int64_t present = columns - c < kWidth ? columns - c : kWidth;
+    for (int64_t i = 0; i < present; ++i) {
+      const float* sums = tile + i * stride + c;
+      float* out = y + (c + i) * ldy;
+      if (c + i + 2 < columns) {
+        for (int64_t r = 0; r < whole; r += kWidth) __builtin_prefetch(out + 2 * ldy + r, 1);
+      }
+      const typename V::Reg step = steps != nullptr ? V::broadcast(steps + c + i) : V::zero();
+      for (int64_t r = 0; r < whole; r += kWidth) {
+        const typename V::Reg scale = scales != nullptr ? V::load(scales + r) : V::zero();
+        const typename V::Reg shift = bias != nullptr ? V::load(bias + r) : V::zero();
+        typename V::Reg sum = V::load(sums + r * stride);
+        if (steps != nullptr) sum = V::fma(sum, step, V::zero());
+        V::store(out + r, scales != nullptr ? V::fma(sum, scale, shift) : V::add(sum, shift));
       }
     }
     for (int64_t r = whole; r < rows; ++r) {
@@ -89,7 +98,7 @@ constexpr PanelCode make_panel_code() {
       .input_bytes = 4,
       .pack = [](const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* /*steps*/,
                  void* panel) { pack_panel<V>(x, ldx, columns, depth, Stride, static_cast<float*>(panel)); },
-      .store = [](const float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
+      .store = [](float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
                   const float* bias, float* y,
                   int64_t ldy) { store_tile<V>(tile, Stride, rows, columns, scales, steps, bias, y, ldy); },
   };

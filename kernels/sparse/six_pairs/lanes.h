@@ -87,7 +87,7 @@ struct LaneFormat {
       for (int64_t g = 0; g < groups; ++g) find_lanes(block[g], steps, lanes[g]);
       for (int64_t t = 0; t < tiles; ++t) {
         // Weights are read once in a batch: a share of the next block's comes nearer.
-        for (int64_t at = t * share; at < (t + 1) * share; at += 64) __builtin_prefetch(next + at);
+        for (int64_t at = t * share; at < (t + 1) * share; at += 64) prefetch_behind(next, at);
         for (int64_t g = 0; g < groups; ++g) {
           multiply_tile(block[g], lanes[g], steps, inputs + t * steps * kTileColumns * kStepInputs,
                         b == 0 ? begins + g * kLaneRows : nullptr,
@@ -195,20 +195,13 @@ inline void pack_byte_rows(const float* x, int64_t ldx, int64_t columns, int64_t
     char* to = static_cast<char*>(packed) +
                (c / kTileColumns * registers * kTileColumns + c % kTileColumns) * kStepInputs;
     const __m512 inverse = _mm512_set1_ps(1 / steps[c]);
-    for (int64_t k = 0; k < registers * kStepInputs; k += 16) {
-      const __mmask16 present = first_lanes(depth - k);
-      const __m512 v = _mm512_maskz_loadu_ps(present, present != 0 ? row + k : row);
-      const __m512i q =
-          _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(v, inverse)), _mm512_set1_epi32(kByteZero));
-      _mm_store_si128(
-          reinterpret_cast<__m128i*>(to + k / kStepInputs * kTileColumns * kStepInputs + k % kStepInputs),
-          _mm512_cvtepi32_epi8(q));
-    }
+    for (int64_t k = 0; k < depth; k += kStepInputs, to += kTileColumns * kStepInputs)
+      _mm512_store_si512(to, round_bytes(row + k, depth - k, inverse));
   }
 }
 
-inline void store_lanes(const float* tile, int64_t rows, int64_t columns, const float* scales,
-                        const float* steps, const float* bias, float* y, int64_t ldy) {
+inline void store_lanes(float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
+                        const float* bias, float* y, int64_t ldy) {
   const __m512 one = _mm512_set1_ps(1);
   for (int64_t c = 0; c < columns; ++c, y += ldy) {
     const __m512 step = _mm512_set1_ps(steps[c]);

@@ -10,34 +10,37 @@ constexpr int kColumns = 128;
 
 // The two products of a pair go to one sum.
 struct PairProduct {
-  static constexpr int kInputs = 2;
-  using Begins = FloatProduct<Avx512F32>::Begins;
+  static constexpr int kInputs = 2, kHeadWords = 0;
+  static PRUNE_INLINE __m512 begin(const float* /*head*/, int /*row*/) { return _mm512_setzero_ps(); }
   static PRUNE_INLINE __m512 multiply(__m512 x, __m512 w, __m512 acc) {
     return dot_pairs(acc, _mm512_castps_si512(x), _mm512_castps_si512(w));
   }
 };
 
-// The four products of bytes go to one sum of integers. Inputs are kByteZero too large.
+// The four products of bytes go to one sum of integers. Inputs are kByteZero too large, so a row's sums begin
+// at what that makes of its weights.
 struct ByteProduct {
-  static constexpr int kInputs = 4;
-  struct Begins {
-    int32_t sums[16];
-    // Of up to sixteen rows, whose values lie side by side.
-    PRUNE_INLINE Begins(const float* values, int64_t steps, int rows) {
-      __m512i all = _mm512_setzero_si512();
-      for (int64_t j = 0; j < steps; ++j, values += rows) {
-        all = _mm512_dpbusd_epi32(all, _mm512_set1_epi8(static_cast<char>(kByteZero)),
-                                  _mm512_maskz_loadu_epi32(first_lanes(rows), values));
-      }
-      _mm512_storeu_si512(sums, _mm512_sub_epi32(_mm512_setzero_si512(), all));
-    }
-    PRUNE_INLINE __m512 of_row(int r) const { return _mm512_castsi512_ps(_mm512_set1_epi32(sums[r])); }
-  };
+  static constexpr int kInputs = 4, kHeadWords = 1;
+  static PRUNE_INLINE __m512 begin(const float* head, int row) {
+    return _mm512_castsi512_ps(_mm512_set1_epi32(__builtin_bit_cast(int32_t, head[row])));
+  }
   static PRUNE_INLINE __m512 multiply(__m512 x, __m512 w, __m512 acc) {
     return _mm512_castsi512_ps(
         _mm512_dpbusd_epi32(_mm512_castps_si512(acc), _mm512_castps_si512(x), _mm512_castps_si512(w)));
   }
 };
+
+// Once for all batches: a sum of a row's weights, each waiting for the one before, is an eighth of a product.
+template <int R>
+void begin_byte_strip(void* strip, int64_t blocks, int64_t block_cols) {
+  const auto* values = static_cast<const char*>(strip) + 4 * R;
+  __m512i sums = _mm512_setzero_si512();
+  for (int64_t j = 0; j < blocks * block_cols / 4; ++j, values += 4 * R) {
+    sums = _mm512_dpbusd_epi32(sums, _mm512_set1_epi8(static_cast<char>(kByteZero)),
+                               _mm512_maskz_loadu_epi32(first_lanes(R), values));
+  }
+  _mm512_mask_storeu_epi32(strip, first_lanes(R), _mm512_sub_epi32(_mm512_setzero_si512(), sums));
+}
 
 constexpr PanelCode kPanel = make_pair_panel_code<kColumns, 16>();
 constexpr PanelCode kBytePanel = make_byte_four_panel_code<kColumns>();
@@ -52,9 +55,9 @@ constexpr BsrTileKernel bsr_tile4_bf16_avx512bf16 =
         "bsr_tile4_bf16_avx512bf16", kPanel);
 constexpr BsrTileKernel bsr_tile8_bytes_avx512bf16 =
     make_bsr_tile_kernel<Avx512F32, ByteProduct, /*R=*/8, /*NV=*/2, /*Tiles=*/kColumns / 32>(
-        "bsr_tile8_bytes_avx512bf16", kBytePanel);
+        "bsr_tile8_bytes_avx512bf16", kBytePanel, begin_byte_strip<8>);
 constexpr BsrTileKernel bsr_tile4_bytes_avx512bf16 =
     make_bsr_tile_kernel<Avx512F32, ByteProduct, /*R=*/4, /*NV=*/4, /*Tiles=*/kColumns / 64>(
-        "bsr_tile4_bytes_avx512bf16", kBytePanel);
+        "bsr_tile4_bytes_avx512bf16", kBytePanel, begin_byte_strip<4>);
 
 }  // namespace prune::kernels

@@ -22,9 +22,12 @@ struct BsrTileKernel {
   int32_t inputs_together;
   int32_t strip_rows;  // a multiple of 4; block heights are multiples of this
   PanelCode panel;
+  // Of a strip, before its values: what `begin` makes of them, once they are there. Null where there is none.
+  int32_t head_bytes;
+  void (*begin)(void* strip, int64_t blocks, int64_t block_cols);
   // tile[r][c] = sum over blocks b and inputs j of values[b][j][r] panel[columns[b] * block_cols + j][c], for
   // r < strip_rows.
-  void (*multiply)(const void* values, const int32_t* block_columns, int64_t blocks, int64_t block_cols,
+  void (*multiply)(const void* strip, const int32_t* block_columns, int64_t blocks, int64_t block_cols,
                    const void* panel, int64_t columns, float* tile);
 };
 

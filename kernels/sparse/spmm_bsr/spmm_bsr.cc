@@ -29,25 +29,30 @@ struct Int8AsBf16 {
 };
 constexpr Int8AsBf16 kInt8AsBf16;
 
+// How a kernel wants its strips: BsrFewKernel as values only, BsrTileKernel says.
+struct StripForm {
+  int64_t rows;
+  WeightType stored;
+  int32_t inputs_together = 1;
+  int64_t head_bytes = 0;
+  decltype(BsrTileKernel::begin) begin = nullptr;
+};
+
 // Blocks cut into strips: strip s of block row i holds rows s * strip_rows ... of its blocks, block after
 // block, input after input, the strip's rows side by side.
 class Strips {
  public:
   // Cuts nothing yet: cut() does, wherever the caller wants it. The arrays of `w` must outlive this.
-  Strips(const BsrWeights& w, int64_t strip_rows, WeightType stored, int32_t inputs_together)
-      : weights_(w),
-        strip_rows_(strip_rows),
-        strips_per_block_(w.block_rows / strip_rows),
-        stored_(stored),
-        inputs_together_(inputs_together) {}
+  Strips(const BsrWeights& w, const StripForm& form)
+      : weights_(w), form_(form), strips_per_block_(w.block_rows / form.rows) {}
 
   // Cuts everything and needs the arrays no more.
   void own() {
     indptr_.assign(weights_.indptr, weights_.indptr + block_rows() + 1);
     columns_.assign(weights_.indices, weights_.indices + indptr_.back());
-    values_ = Buffer(static_cast<size_t>(value_bytes(0, block_rows())));
+    strips_ = Buffer(static_cast<size_t>(strip_bytes(0, block_rows())));
 #pragma omp parallel for
-    for (int64_t i = 0; i < block_rows(); ++i) cut(i, values_.as<char>() + value_bytes(0, i));
+    for (int64_t i = 0; i < block_rows(); ++i) cut(i, strips_.as<char>() + strip_bytes(0, i));
     weights_.indptr = indptr_.data();
     weights_.indices = columns_.data();
     weights_.values = nullptr;
@@ -60,18 +65,18 @@ class Strips {
   }
   const int32_t* columns(int64_t strip) const { return weights_.indices + weights_.indptr[block_row(strip)]; }
   // Bytes of the strips of block rows [first, end).
-  int64_t value_bytes(int64_t first, int64_t end) const {
-    return (weights_.indptr[end] - weights_.indptr[first]) * weights_.block_rows * weights_.block_cols *
-           weight_bytes(stored_);
+  int64_t strip_bytes(int64_t first, int64_t end) const {
+    return (weights_.indptr[end] - weights_.indptr[first]) * strips_per_block_ * block_bytes() +
+           (end - first) * strips_per_block_ * form_.head_bytes;
   }
   // From the beginning of all strips to the strip's.
-  int64_t value_offset(int64_t strip) const {
-    return value_bytes(0, block_row(strip)) + strip % strips_per_block_ * blocks(strip) * strip_rows_ *
-                                                  weights_.block_cols * weight_bytes(stored_);
+  int64_t offset(int64_t strip) const {
+    return strip_bytes(0, block_row(strip)) +
+           strip % strips_per_block_ * (form_.head_bytes + blocks(strip) * block_bytes());
   }
-  const char* values(int64_t strip) const { return values_.as<char>() + value_offset(strip); }
+  const char* data(int64_t strip) const { return strips_.as<char>() + offset(strip); }
   size_t bytes() const {
-    return values_.size() + columns_.size() * sizeof(int32_t) + indptr_.size() * sizeof(int64_t);
+    return strips_.size() + columns_.size() * sizeof(int32_t) + indptr_.size() * sizeof(int64_t);
   }
   // Running total of blocks before each strip, for equal shares of work.
   std::vector<int64_t> costs() const {
@@ -82,16 +87,19 @@ class Strips {
 
   // The strips of block row i.
   void cut(int64_t i, char* to) const {
-    const int64_t step = strip_rows_ * weights_.block_cols;
     for (int64_t s = 0; s < strips_per_block_; ++s) {
-      for (int64_t b = weights_.indptr[i]; b < weights_.indptr[i + 1]; ++b) {
-        cut_block((b * weights_.block_rows + s * strip_rows_) * weights_.block_cols, to);
-        to += step * weight_bytes(stored_);
-      }
+      char* strip = to;
+      to += form_.head_bytes;
+      for (int64_t b = weights_.indptr[i]; b < weights_.indptr[i + 1]; ++b, to += block_bytes())
+        cut_block((b * weights_.block_rows + s * form_.rows) * weights_.block_cols, to);
+      if (form_.begin != nullptr)
+        form_.begin(strip, weights_.indptr[i + 1] - weights_.indptr[i], weights_.block_cols);
     }
   }
 
  private:
+  // Of a strip.
+  int64_t block_bytes() const { return form_.rows * weights_.block_cols * weight_bytes(form_.stored); }
   int64_t block_row(int64_t strip) const { return strip / strips_per_block_; }
 
   // A block's rows of one strip, whose weights begin at `first`.
@@ -99,14 +107,14 @@ class Strips {
     const auto* f32 = static_cast<const float*>(weights_.values) + first;
     const auto* bf16 = static_cast<const uint16_t*>(weights_.values) + first;
     const auto* i8 = static_cast<const int8_t*>(weights_.values) + first;
-    const bool as_bf16 = stored_ == WeightType::kBf16;
-    if (inputs_together_ == 4)
+    const bool as_bf16 = form_.stored == WeightType::kBf16;
+    if (form_.inputs_together == 4)
       return cut_as<4>(
           i8, [](int8_t w) { return w; }, to);
-    if (inputs_together_ == 2 && weights_.type == WeightType::kBf16)
+    if (form_.inputs_together == 2 && weights_.type == WeightType::kBf16)
       return cut_as<2>(
           bf16, [](uint16_t w) { return w; }, to);
-    if (inputs_together_ == 2)
+    if (form_.inputs_together == 2)
       return cut_as<2>(
           i8, [](int8_t w) { return kInt8AsBf16.bits[static_cast<uint8_t>(w)]; }, to);
     if (weights_.type == WeightType::kF32)
@@ -116,9 +124,9 @@ class Strips {
       return cut_as<1>(
           bf16, [](uint16_t w) { return w; }, to);
     for (int64_t j = 0; j < weights_.block_cols; ++j) {
-      for (int64_t r = 0; r < strip_rows_; ++r) {
+      for (int64_t r = 0; r < form_.rows; ++r) {
         const int64_t from = first + r * weights_.block_cols + j;
-        store_weight(to, stored_, j * strip_rows_ + r, load_weight(weights_.values, weights_.type, from));
+        store_weight(to, form_.stored, j * form_.rows + r, load_weight(weights_.values, weights_.type, from));
       }
     }
   }
@@ -127,24 +135,22 @@ class Strips {
   void cut_as(const T* from, Convert convert, char* to) const {
     auto* out = reinterpret_cast<decltype(convert(*from))*>(to);
     for (int64_t j = 0; j < weights_.block_cols; j += Inputs) {
-      for (int64_t r = 0; r < strip_rows_; ++r) {
+      for (int64_t r = 0; r < form_.rows; ++r) {
         for (int i = 0; i < Inputs; ++i) *out++ = convert(from[r * weights_.block_cols + j + i]);
       }
     }
   }
 
   BsrWeights weights_;
-  int64_t strip_rows_;
+  StripForm form_;
   int64_t strips_per_block_;
-  WeightType stored_;
-  int32_t inputs_together_;
   std::vector<int64_t> indptr_;  // these three are empty before own()
   std::vector<int32_t> columns_;
-  Buffer values_;
+  Buffer strips_;
 };
 
-Strips cut_strips(const BsrWeights& w, int64_t strip_rows, WeightType stored, int32_t inputs_together) {
-  Strips strips(w, strip_rows, stored, inputs_together);
+Strips cut_strips(const BsrWeights& w, const StripForm& form) {
+  Strips strips(w, form);
   strips.own();
   return strips;
 }
@@ -152,7 +158,7 @@ Strips cut_strips(const BsrWeights& w, int64_t strip_rows, WeightType stored, in
 class BsrFew final : public FewRows {
  public:
   BsrFew(const BsrWeights& w, const BsrFewKernel& kernel)
-      : BsrFew(w, kernel, cut_strips(w, kernel.strip_rows, w.type, /*inputs_together=*/1)) {}
+      : BsrFew(w, kernel, cut_strips(w, {.rows = kernel.strip_rows, .stored = w.type})) {}
 
   const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override { return strips_.bytes() + frame_bytes(); }
@@ -176,7 +182,7 @@ class BsrFew final : public FewRows {
   }
 
   void multiply(int64_t strip, const void* x, int64_t n, float* sums) const override {
-    kernel_.multiply(strips_.values(strip), strips_.columns(strip), strips_.blocks(strip), block_cols_,
+    kernel_.multiply(strips_.data(strip), strips_.columns(strip), strips_.blocks(strip), block_cols_,
                      static_cast<const float*>(x), x_stride(), n, sums);
   }
 
@@ -190,6 +196,10 @@ WeightType stored_type(const BsrTileKernel& kernel) {
   return kernel.inputs_together == 4   ? WeightType::kI8
          : kernel.inputs_together == 2 ? WeightType::kBf16
                                        : WeightType::kF32;
+}
+
+StripForm form_of(const BsrTileKernel& kernel) {
+  return {kernel.strip_rows, stored_type(kernel), kernel.inputs_together, kernel.head_bytes, kernel.begin};
 }
 
 // A bf16 kernel would round float weights; bf16 and int8 weights it holds exactly. One in bytes rounds X,
@@ -208,8 +218,7 @@ bool takes(const BsrTileKernel& kernel, const BsrWeights& w, const PrepareOption
 class BsrTiles final : public ManyRows {
  public:
   BsrTiles(const BsrWeights& w, const BsrTileKernel& kernel, bool in_place)
-      : BsrTiles(w, kernel, Strips(w, kernel.strip_rows, stored_type(kernel), kernel.inputs_together),
-                 in_place) {}
+      : BsrTiles(w, kernel, Strips(w, form_of(kernel)), in_place) {}
 
   const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override { return (in_place_ ? stored_bytes_ : strips_.bytes()) + frame_bytes(); }
@@ -236,7 +245,7 @@ class BsrTiles final : public ManyRows {
   static int64_t most_bytes(const Strips& strips, int64_t step) {
     int64_t most = 1;
     for (int64_t i = 0; i < strips.block_rows(); i += step)
-      most = std::max(most, strips.value_bytes(i, std::min(i + step, strips.block_rows())));
+      most = std::max(most, strips.strip_bytes(i, std::min(i + step, strips.block_rows())));
     return most;
   }
   int64_t end_of(int64_t chunk) const {
@@ -247,14 +256,14 @@ class BsrTiles final : public ManyRows {
   void stage(int64_t chunk, int64_t, void* scratch) const override {
     const int64_t first = chunk * chunk_block_rows_;
     for (int64_t i = first; i < end_of(chunk); ++i)
-      strips_.cut(i, static_cast<char*>(scratch) + strips_.value_bytes(first, i));
+      strips_.cut(i, static_cast<char*>(scratch) + strips_.strip_bytes(first, i));
   }
   void multiply(int64_t chunk, int64_t, const void* panel, int64_t columns, float* tile,
                 void* scratch) const override {
     const int64_t first = chunk * chunk_block_rows_ * strips_per_block_;
-    const char* values = in_place_ ? static_cast<const char*>(scratch) : strips_.values(first);
+    const char* strips = in_place_ ? static_cast<const char*>(scratch) : strips_.data(first);
     for (int64_t s = first; s < end_of(chunk) * strips_per_block_; ++s) {
-      kernel_.multiply(values + strips_.value_offset(s) - strips_.value_offset(first), strips_.columns(s),
+      kernel_.multiply(strips + strips_.offset(s) - strips_.offset(first), strips_.columns(s),
                        strips_.blocks(s), block_cols_, panel, columns, tile);
       tile += kernel_.strip_rows * kernel_.panel.panel_columns;
     }

@@ -10,16 +10,14 @@
 namespace prune::kernels {
 namespace {
 
-// How the weights of an input, of two in bf16 or of four in bytes multiply its row of the panel. Sums begin
-// at what Begins makes of the strip's values, `steps` times R of 32 bits.
+// How the weights of an input, of two in bf16 or of four in bytes multiply its row of the panel. A strip
+// begins with kHeadWords words of 32 bits for every row, of which Product::begin makes what the row's sums
+// begin at.
 template <class V>
 struct FloatProduct {
   using Reg = typename V::Reg;
-  static constexpr int kInputs = 1;
-  struct Begins {
-    PRUNE_INLINE Begins(const float* /*values*/, int64_t /*steps*/, int /*rows*/) {}
-    PRUNE_INLINE Reg of_row(int /*r*/) const { return V::zero(); }
-  };
+  static constexpr int kInputs = 1, kHeadWords = 0;
+  static PRUNE_INLINE Reg begin(const float* /*head*/, int /*row*/) { return V::zero(); }
   static PRUNE_INLINE Reg multiply(Reg x, Reg w, Reg acc) { return V::fma(w, x, acc); }
 };
 
@@ -43,14 +41,13 @@ PRUNE_INLINE void multiply_input(const float* values, typename V::Reg (&x)[NV],
 // One strip of R rows against NV vectors of columns. `steps` is the inputs, or pairs of inputs, of a block.
 template <class V, class Product, int R, int NV, int Stride>
 PRUNE_INLINE void multiply_strip(const float* values, const int32_t* block_columns, int64_t blocks,
-                                 int64_t steps, const typename Product::Begins& begins, const float* panel,
-                                 float* tile) {
+                                 int64_t steps, const float* head, const float* panel, float* tile) {
   using Reg = typename V::Reg;
   Reg acc[R][NV];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) acc[r][v] = begins.of_row(r);
+    for (int v = 0; v < NV; ++v) acc[r][v] = Product::begin(head, r);
   }
   for (int64_t b = 0; b < blocks; ++b) {
     const float* row = panel + block_columns[b] * steps * Stride;
@@ -77,12 +74,12 @@ PRUNE_INLINE void multiply_strip(const float* values, const int32_t* block_colum
 
 // Columns by the widest tile, then by narrower ones. A strip's weights are in cache after the first.
 template <class V, class Product, int R, int NV, int Stride>
-void multiply_tile(const void* packed_values, const int32_t* block_columns, int64_t blocks,
-                   int64_t block_cols, const void* packed, int64_t columns, float* tile) {
-  const float* values = static_cast<const float*>(packed_values);
+void multiply_tile(const void* strip, const int32_t* block_columns, int64_t blocks, int64_t block_cols,
+                   const void* packed, int64_t columns, float* tile) {
+  const float* head = static_cast<const float*>(strip);
+  const float* values = head + R * Product::kHeadWords;
   const float* panel = static_cast<const float*>(packed);
   const int64_t vectors = (columns + V::kWidth - 1) / V::kWidth, steps = block_cols / Product::kInputs;
-  const typename Product::Begins begins(values, blocks * steps, R);
   for (int64_t v = 0; v < vectors;) {
     const float* x = panel + v * V::kWidth;
     float* out = tile + v * V::kWidth;
@@ -90,13 +87,13 @@ void multiply_tile(const void* packed_values, const int32_t* block_columns, int6
     // NOLINTBEGIN(bugprone-branch-clone): NV is 2 on some processors
     // Four left of three-vector tiles go as two and two: one vector alone would wait for its own sums.
     if (left >= NV && left != NV + 1) {
-      multiply_strip<V, Product, R, NV, Stride>(values, block_columns, blocks, steps, begins, x, out);
+      multiply_strip<V, Product, R, NV, Stride>(values, block_columns, blocks, steps, head, x, out);
       v += NV;
     } else if (left >= 2) {
-      multiply_strip<V, Product, R, 2, Stride>(values, block_columns, blocks, steps, begins, x, out);
+      multiply_strip<V, Product, R, 2, Stride>(values, block_columns, blocks, steps, head, x, out);
       v += 2;
     } else {
-      multiply_strip<V, Product, R, 1, Stride>(values, block_columns, blocks, steps, begins, x, out);
+      multiply_strip<V, Product, R, 1, Stride>(values, block_columns, blocks, steps, head, x, out);
       v += 1;
     }
     // NOLINTEND(bugprone-branch-clone)
@@ -104,11 +101,14 @@ void multiply_tile(const void* packed_values, const int32_t* block_columns, int6
 }
 
 template <class V, class Product, int R, int NV, int Tiles>
-constexpr BsrTileKernel make_bsr_tile_kernel(const char* name, const PanelCode& panel) {
+constexpr BsrTileKernel make_bsr_tile_kernel(const char* name, const PanelCode& panel,
+                                             decltype(BsrTileKernel::begin) begin = nullptr) {
   return {.name = name,
           .inputs_together = Product::kInputs,
           .strip_rows = R,
           .panel = panel,
+          .head_bytes = R * Product::kHeadWords * 4,
+          .begin = begin,
           .multiply = multiply_tile<V, Product, R, NV, NV * Tiles * V::kWidth>};
 }
 
