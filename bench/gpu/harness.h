@@ -176,6 +176,12 @@ inline std::string time_now() {
   return text;
 }
 
+// The commit that is measured: who runs the program knows it best, in a copy of the tree the build does not.
+inline std::string commit() {
+  const char* given = std::getenv("PRUNE_GIT_COMMIT");
+  return given ? given : PRUNE_GIT_COMMIT;
+}
+
 inline std::vector<std::pair<std::string, std::string>> gpu_context() {
   cudaDeviceProp properties;
   int device = 0, driver = 0, runtime = 0;
@@ -184,7 +190,7 @@ inline std::vector<std::pair<std::string, std::string>> gpu_context() {
   cuda(cudaDriverGetVersion(&driver));
   cuda(cudaRuntimeGetVersion(&runtime));
   return {{"date", time_now()},
-          {"commit", PRUNE_GIT_COMMIT},
+          {"commit", commit()},
           {"gpu", properties.name},
           {"compute_capability", std::to_string(properties.major) + "." + std::to_string(properties.minor)},
           {"multiprocessors", std::to_string(properties.multiProcessorCount)},

@@ -5,12 +5,14 @@
 # Writes the logs, a JSON file for each benchmark program (as Google Benchmark does), and summary.txt, which it also prints.
 # Exits 1 when a test, a sanitizer or the check of the machine code fails. cuSPARSELt is measured when it is found: CUSPARSELT names
 # its folder (include/, lib/); the wheel that comes with PyTorch is found by itself. cuSPARSE and
-# cuBLASLt are the loader's, or PRUNE_CUSPARSE_LIBRARY's and PRUNE_CUBLASLT_LIBRARY's.
+# cuBLASLt are the loader's, or PRUNE_CUSPARSE_LIBRARY's and PRUNE_CUBLASLT_LIBRARY's. The commit that the results name is
+# PRUNE_GIT_COMMIT, which a copy of the tree without git needs, or git's.
 set -u
 cd "$(dirname "$0")/../.."
 results=$(mkdir -p "${1:-build/gpu-results}" && cd "${1:-build/gpu-results}" && pwd)
 build=${BUILD:-build/gpu-make}
 rm -f "$results/failed"
+export PRUNE_GIT_COMMIT=${PRUNE_GIT_COMMIT:-$(git describe --always --dirty --abbrev=12 2> /dev/null || echo unknown)}
 tests="pack24 decode24 gemm24 decode_bsr decode_bitmask decode_csr decode_relative gemm_bsr transposable"
 benches="decode24 gemm24 gemm24_8bit decode_bsr decode_bitmask decode_csr decode_relative gemm_bsr passes"
 

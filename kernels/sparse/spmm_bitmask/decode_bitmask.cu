@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/sparse/cuda/launch.h"
 #include "kernels/sparse/cuda/ptx.h"
 #include "kernels/sparse/cuda/strip.h"
 #include "kernels/sparse/spmm_bitmask/panel.h"
@@ -10,7 +11,6 @@ namespace prune::kernels::cuda {
 namespace {
 
 constexpr int kMaxWarps = 16;
-constexpr int kDefaultShared = 48 << 10;
 
 struct Arguments {
   const uint2* masks;
@@ -251,22 +251,8 @@ Status decode_bitmask(const MatrixBitmask& matrix, const DecodeBitmaskPlan& plan
                        warp_bytes};
   const Kernel kernel = call.element == Element::kF16 ? kernel_for<__half>(matrix.most, call.tokens)
                                                       : kernel_for<__nv_bfloat16>(matrix.most, call.tokens);
-  if (shared > kDefaultShared) {
-    const Status s =
-        from_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
-    if (!s.ok()) return s;
-  }
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(unsigned(strips_of(matrix) + plan.strips - 1) / unsigned(plan.strips));
-  config.blockDim = dim3(unsigned(32 * warps));
-  config.dynamicSmemBytes = size_t(shared);
-  config.stream = call.stream;
-  config.attrs = &attribute;
-  config.numAttrs = call.overlap_previous ? 1 : 0;
-  return from_cuda(cudaLaunchKernelEx(&config, kernel, args));
+  const unsigned thread_blocks = unsigned(strips_of(matrix) + plan.strips - 1) / unsigned(plan.strips);
+  return launch(kernel, {dim3(thread_blocks), 32 * warps, shared}, call, args);
 }
 
 }  // namespace prune::kernels::cuda

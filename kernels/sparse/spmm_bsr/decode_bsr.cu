@@ -3,8 +3,7 @@
 // memory busy. x comes through the first-level cache, 8 bytes a lane, already an operand.
 #include "kernels/sparse/spmm_bsr/decode_bsr.h"
 
-#include <algorithm>
-
+#include "kernels/sparse/cuda/launch.h"
 #include "kernels/sparse/cuda/ptx.h"
 #include "kernels/sparse/cuda/strip.h"
 
@@ -145,20 +144,11 @@ int log_fragments_of(const MatrixBsr& m) {
   return m.block_cols == 16 ? 0 : m.block_cols == 32 ? 1 : m.block_cols == 64 ? 2 : 3;
 }
 template <class T>
-Status launch(const Arguments& args, int strips, const ProductCall& call) {
+Status launch_for(const Arguments& args, int strips, const ProductCall& call) {
   int warps = 4;
   while (warps < kMaxWarps && strips * warps < kResidentWarps) warps *= 2;
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(unsigned(strips));
-  config.blockDim = dim3(unsigned(32 * warps));
-  config.stream = call.stream;
-  config.attrs = &attribute;
-  config.numAttrs = call.overlap_previous ? 1 : 0;
   const auto kernel = call.tokens <= 8 ? decode_bsr_kernel<T, 1> : decode_bsr_kernel<T, 2>;
-  return from_cuda(cudaLaunchKernelEx(&config, kernel, args));
+  return launch(kernel, {dim3(unsigned(strips)), 32 * warps}, call, args);
 }
 
 }  // namespace
@@ -200,8 +190,8 @@ Status decode_bsr(const MatrixBsr& matrix, const ProductCall& call) {
                        matrix.block_rows / kStrip,
                        log_fragments_of(matrix)};
   const int strips = matrix.rows / kStrip;
-  return call.element == Element::kF16 ? launch<__half>(args, strips, call)
-                                       : launch<__nv_bfloat16>(args, strips, call);
+  return call.element == Element::kF16 ? launch_for<__half>(args, strips, call)
+                                       : launch_for<__nv_bfloat16>(args, strips, call);
 }
 
 }  // namespace prune::kernels::cuda

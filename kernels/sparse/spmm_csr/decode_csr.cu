@@ -3,14 +3,15 @@
 #include <algorithm>
 
 #include "kernels/sparse/cuda/gathered_x.h"
+#include "kernels/sparse/cuda/launch.h"
 #include "kernels/sparse/cuda/ptx.h"
 #include "kernels/sparse/cuda/scan.h"
 
 namespace prune::kernels::cuda {
 namespace {
 
-constexpr int kThreads = 1024;
-constexpr int kWarps = kThreads / 32;
+constexpr int kWarps = kGatherThreads / 32;
+constexpr int kZeros = 1;  // columns that what fills up the last vectors names
 
 struct Arguments {
   const uint32_t* starts;
@@ -19,7 +20,7 @@ struct Arguments {
   GatheredX x;
   void* y;
   int64_t y_stride;
-  int rows;
+  RowShares rows;
 };
 
 // Lane's next vectors of a row, in flight.
@@ -83,13 +84,15 @@ struct RowRanges {
 };
 
 template <class T, int kTokens>
-__global__ void __launch_bounds__(kThreads, 1) decode_csr_kernel(const Arguments args) {
+__global__ void __launch_bounds__(kGatherThreads, 1) decode_csr_kernel(const Arguments args) {
   extern __shared__ __align__(16) uint8_t storage[];
   const uint32_t x = ptx::shared_address(storage);
   const int warp = int(threadIdx.x) / 32, lane = threadIdx.x & 31, token0 = int(blockIdx.y) * kTokens;
-  const int end = int(int64_t(args.rows) * (blockIdx.x + 1) / gridDim.x);
-  int row = int(int64_t(args.rows) * blockIdx.x / gridDim.x) + warp;
+  const int end = args.rows.begin(int(blockIdx.x) + 1);
+  int row = args.rows.begin(int(blockIdx.x)) + warp;
   RowRanges ranges(args, row, end, lane);
+  SharedColumns<T, kTokens> columns(args.x, token0);
+  if (args.x.is_ready) columns.fetch();
   uint2 range = ranges[0];
   constexpr int kBatch = kTokens < 8 ? 2 : 1;  // what the registers allow
   Batch<kBatch> batch;
@@ -98,7 +101,8 @@ __global__ void __launch_bounds__(kThreads, 1) decode_csr_kernel(const Arguments
   ptx::launch_dependents();
   ptx::wait_for_prerequisites();
 #endif
-  bring_x<T, kTokens, 1>(args.x, token0, storage);
+  if (!args.x.is_ready) columns.fetch();
+  columns.template store<kZeros>(storage);
   __syncthreads();
   float sums[kTokens] = {};
   for (int done = 1; row < end; row += kWarps, ++done) {
@@ -148,8 +152,6 @@ bool shape_fits(const MatrixCsr& m) {
 }
 uint16_t* halves(const void* pointer) { return static_cast<uint16_t*>(const_cast<void*>(pointer)); }
 
-int shared_bytes(int cols, int tokens) { return (cols + 1) * tokens * 2; }
-
 using Kernel = void (*)(Arguments);
 template <class T>
 Kernel kernel_for(int tokens) {
@@ -157,20 +159,6 @@ Kernel kernel_for(int tokens) {
   if (tokens == 2) return decode_csr_kernel<T, 2>;
   if (tokens == 4) return decode_csr_kernel<T, 4>;
   return decode_csr_kernel<T, 8>;
-}
-
-struct Device {
-  int processors = 0;
-  int shared = 0;
-};
-Status current_device(Device* device) {
-  int index = 0;
-  cudaError_t code = cudaGetDevice(&index);
-  if (code == cudaSuccess)
-    code = cudaDeviceGetAttribute(&device->processors, cudaDevAttrMultiProcessorCount, index);
-  if (code == cudaSuccess)
-    code = cudaDeviceGetAttribute(&device->shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, index);
-  return from_cuda(code);
 }
 
 }  // namespace
@@ -205,36 +193,20 @@ Status decode_csr(const MatrixCsr& matrix, const ProductCall& call) {
   if (!aligned16(matrix.values) || !aligned16(matrix.columns) || !aligned16(call.x) || call.x_stride % 8 != 0)
     return {Reason::kAlignment};
   Device device;
-  Status s = current_device(&device);
-  if (!s.ok()) return s;
-  int tokens = 1;
-  while (tokens < std::min(call.tokens, 8) && shared_bytes(matrix.cols, 2 * tokens) <= device.shared)
-    tokens *= 2;
-  const int shared = shared_bytes(matrix.cols, tokens);
-  if (shared > device.shared) return {Reason::kDevice};
-  const Kernel kernel =
-      call.element == Element::kF16 ? kernel_for<__half>(tokens) : kernel_for<__nv_bfloat16>(tokens);
-  s = from_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
-  if (!s.ok()) return s;
+  if (const Status s = current_device(&device); !s.ok()) return s;
+  const SharedX share(matrix.cols + kZeros, call.tokens, device.shared_bytes);
+  if (share.tokens == 0) return {Reason::kDevice};
+  const Kernel kernel = call.element == Element::kF16 ? kernel_for<__half>(share.tokens)
+                                                      : kernel_for<__nv_bfloat16>(share.tokens);
+  const int row_blocks = std::min(device.multiprocessors, matrix.rows);
   const Arguments args{matrix.starts,
                        static_cast<const uint4*>(matrix.values),
                        static_cast<const uint4*>(matrix.columns),
-                       {call.x, call.x_stride, matrix.cols, call.tokens},
+                       {call.x, call.x_stride, matrix.cols, call.tokens, !call.overlap_previous},
                        call.y,
                        call.y_stride,
-                       matrix.rows};
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim =
-      dim3(unsigned(std::min(device.processors, matrix.rows)), unsigned((call.tokens + tokens - 1) / tokens));
-  config.blockDim = dim3(kThreads);
-  config.dynamicSmemBytes = size_t(shared);
-  config.stream = call.stream;
-  config.attrs = &attribute;
-  config.numAttrs = call.overlap_previous ? 1 : 0;
-  return from_cuda(cudaLaunchKernelEx(&config, kernel, args));
+                       RowShares(matrix.rows, row_blocks)};
+  return launch(kernel, {share.blocks(call.tokens, row_blocks), kGatherThreads, share.bytes}, call, args);
 }
 
 }  // namespace prune::kernels::cuda

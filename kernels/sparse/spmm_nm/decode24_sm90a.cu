@@ -9,6 +9,7 @@
 #include <atomic>
 
 #include "kernels/sparse/cuda/cluster_launch.h"
+#include "kernels/sparse/cuda/launch.h"
 #include "kernels/sparse/spmm_nm/decode24.h"
 #include "kernels/sparse/spmm_nm/decode24_compute.h"
 #include "kernels/sparse/spmm_nm/decode24_layout.h"
@@ -494,13 +495,10 @@ Geometry geometry_of(const Matrix24& matrix, const DecodePlan& plan) {
 }  // namespace
 
 Status decode_limits(DeviceLimits* limits) {
-  int device = 0, major = 0;
-  cudaError_t code = cudaGetDevice(&device);
-  if (code == cudaSuccess) code = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-  if (code != cudaSuccess) return from_cuda(code);
-  if (major != 9) return {Reason::kDevice};
-  code = cudaDeviceGetAttribute(&limits->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-  if (code != cudaSuccess) return from_cuda(code);
+  Device device;
+  if (const Status s = current_device(&device); !s.ok()) return s;
+  if (device.major != 9) return {Reason::kDevice};
+  limits->shared_bytes = device.shared_bytes;
   for (int i = 0; i < 4; ++i) {
     if (const Status counted = count_clusters(1 << i, limits->shared_bytes, &limits->clusters[i]);
         !counted.ok())

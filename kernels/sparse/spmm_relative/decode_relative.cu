@@ -3,12 +3,12 @@
 #include <algorithm>
 
 #include "kernels/sparse/cuda/gathered_x.h"
+#include "kernels/sparse/cuda/launch.h"
 #include "kernels/sparse/cuda/ptx.h"
 
 namespace prune::kernels::cuda {
 namespace {
 
-constexpr int kThreads = 1024;
 // Vectors that a lane has on their way to registers: what these allow without spilling.
 template <int kTokens, int kLists>
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
@@ -26,7 +26,7 @@ struct Arguments {
   GatheredX x;
   void* y;
   int64_t y_stride;
-  int rows;
+  RowShares rows;
 };
 
 // Eight entries of a lane, on their way from memory.
@@ -145,7 +145,7 @@ __device__ inline void finish_row(const Arguments& args, const float (&sums)[kTo
 template <class T, int kTokens, int kLanes, int kLists, bool kFinite>
 __device__ inline void multiply_rows(const Arguments& args, uint32_t x, int token0, int row, int end,
                                      Lane<kLanes, kLists> lane, Entries (&e)[kAhead<kTokens, kLists>]) {
-  constexpr int kFetched = kAhead<kTokens, kLists>, kStep = kThreads / kLanes;
+  constexpr int kFetched = kAhead<kTokens, kLists>, kStep = kGatherThreads / kLanes;
   constexpr uint32_t kUnit = kLists * 2 * kTokens;
   x += uint32_t(2 * kTokens * lane.list()) - kUnit;
   Lane<kLanes, kLists> next(args, row + kStep, end);
@@ -182,12 +182,14 @@ __device__ inline void multiply_rows(const Arguments& args, uint32_t x, int toke
 }
 
 template <class T, int kTokens, int kLanes, int kLists>
-__global__ void __launch_bounds__(kThreads, 1) decode_relative_kernel(const Arguments args) {
+__global__ void __launch_bounds__(kGatherThreads, 1) decode_relative_kernel(const Arguments args) {
   extern __shared__ __align__(16) uint8_t storage[];
   const int token0 = int(blockIdx.y) * kTokens;
-  const int end = int(int64_t(args.rows) * (blockIdx.x + 1) / gridDim.x);
-  const int row = int(int64_t(args.rows) * blockIdx.x / gridDim.x) + int(threadIdx.x) / kLanes;
+  const int end = args.rows.begin(int(blockIdx.x) + 1);
+  const int row = args.rows.begin(int(blockIdx.x)) + int(threadIdx.x) / kLanes;
   Lane<kLanes, kLists> lane(args, row, end);
+  SharedColumns<T, kTokens> columns(args.x, token0);
+  if (args.x.is_ready) columns.fetch();
   Entries entries[kAhead<kTokens, kLists>] = {};
 #pragma unroll
   for (int i = 0; i < kAhead<kTokens, kLists>; ++i) lane.fetch(args, entries[i]);
@@ -195,7 +197,8 @@ __global__ void __launch_bounds__(kThreads, 1) decode_relative_kernel(const Argu
   ptx::launch_dependents();
   ptx::wait_for_prerequisites();
 #endif
-  const bool found = bring_x<T, kTokens, kZeros * kLists>(args.x, token0, storage);
+  if (!args.x.is_ready) columns.fetch();
+  const bool found = columns.template store<kZeros * kLists>(storage);
   const uint32_t x = ptx::shared_address(storage);
   if (__syncthreads_or(found)) {
     multiply_rows<T, kTokens, kLanes, kLists, false>(args, x, token0, row, end, lane, entries);
@@ -203,8 +206,6 @@ __global__ void __launch_bounds__(kThreads, 1) decode_relative_kernel(const Argu
     multiply_rows<T, kTokens, kLanes, kLists, true>(args, x, token0, row, end, lane, entries);
   }
 }
-
-int shared_bytes(const MatrixRelative& m, int tokens) { return (m.cols + kZeros * m.lists) * tokens * 2; }
 
 using Kernel = void (*)(Arguments);
 template <class T, int kLanes, int kLists>
@@ -228,20 +229,6 @@ bool shape_fits(const MatrixRelative& m) {
   return m.rows >= 1 && m.cols >= 2 && m.cols <= 65534 && m.cols % 2 == 0 && (m.lists == 1 || m.lists == 8);
 }
 
-struct Device {
-  int processors;
-  int shared;
-};
-Status current_device(Device* device) {
-  int index = 0;
-  Status s = from_cuda(cudaGetDevice(&index));
-  if (s.ok())
-    s = from_cuda(cudaDeviceGetAttribute(&device->processors, cudaDevAttrMultiProcessorCount, index));
-  if (s.ok())
-    s = from_cuda(cudaDeviceGetAttribute(&device->shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, index));
-  return s;
-}
-
 }  // namespace
 
 // Few lanes have less to add up over lanes, but need many rows.
@@ -259,37 +246,22 @@ Status decode_relative(const MatrixRelative& matrix, int lanes, const ProductCal
     return {Reason::kAlignment};
   if (lanes != 8 && lanes != 16 && lanes != 32) return {Reason::kPlan};
   Device device;
-  Status s = current_device(&device);
-  if (!s.ok()) return s;
-  int tokens = 1;
-  while (tokens < std::min(call.tokens, 8) && shared_bytes(matrix, 2 * tokens) <= device.shared) tokens *= 2;
-  const int shared = shared_bytes(matrix, tokens);
-  if (shared > device.shared) return {Reason::kDevice};
+  if (const Status s = current_device(&device); !s.ok()) return s;
+  const SharedX share(matrix.cols + kZeros * matrix.lists, call.tokens, device.shared_bytes);
+  if (share.tokens == 0) return {Reason::kDevice};
   const Kernel kernel = call.element == Element::kF16
-                            ? kernel_for<__half>(tokens, lanes, matrix.lists)
-                            : kernel_for<__nv_bfloat16>(tokens, lanes, matrix.lists);
-  s = from_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
-  if (!s.ok()) return s;
+                            ? kernel_for<__half>(share.tokens, lanes, matrix.lists)
+                            : kernel_for<__nv_bfloat16>(share.tokens, lanes, matrix.lists);
+  const int row_blocks = std::min(device.multiprocessors, matrix.rows);
   const Arguments args{matrix.starts,
                        matrix.lengths,
                        static_cast<const uint4*>(matrix.values),
                        matrix.codes,
-                       {call.x, call.x_stride, matrix.cols, call.tokens},
+                       {call.x, call.x_stride, matrix.cols, call.tokens, !call.overlap_previous},
                        call.y,
                        call.y_stride,
-                       matrix.rows};
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim =
-      dim3(unsigned(std::min(device.processors, matrix.rows)), unsigned((call.tokens + tokens - 1) / tokens));
-  config.blockDim = dim3(kThreads);
-  config.dynamicSmemBytes = size_t(shared);
-  config.stream = call.stream;
-  config.attrs = &attribute;
-  config.numAttrs = call.overlap_previous ? 1 : 0;
-  return from_cuda(cudaLaunchKernelEx(&config, kernel, args));
+                       RowShares(matrix.rows, row_blocks)};
+  return launch(kernel, {share.blocks(call.tokens, row_blocks), kGatherThreads, share.bytes}, call, args);
 }
 
 }  // namespace prune::kernels::cuda
