@@ -8,6 +8,7 @@
 
 #include "kernels/sparse/plain/plain.h"
 #include "libprune/model/elapsed.h"
+#include "libprune/model/pack_dense.h"
 #include "libprune/model/packed_arrays.h"
 #include "libprune/model/quantized_values.h"
 #include "libprune/model/tuning.h"
@@ -41,19 +42,7 @@ template <class T>
 PackedArrays pack_as(const PackedWeight& weight, ConstView<T> dense) {
   const ScaleGrid scales =
       weight.values == StoredValues::kInt8 ? find_scales(dense, weight.scale_group) : ScaleGrid();
-  switch (weight.format) {
-    case PackedFormat::kNm:
-      return arrays_of(weight, pack_nm(dense, weight.nm), scales);
-    case PackedFormat::kCsr:
-      return arrays_of(weight, pack_csr(dense), scales);
-    case PackedFormat::kBsr:
-      return arrays_of(weight, pack_bsr(dense, weight.block), scales);
-    case PackedFormat::kWindows:
-      return arrays_of(weight, pack_windows(dense, weight.steps), scales);
-    case PackedFormat::kBitmask:
-      break;
-  }
-  return arrays_of(weight, pack_bitmask(dense), scales);
+  return pack_dense(weight, dense, [&](const auto& packed) { return arrays_of(weight, packed, scales); });
 }
 
 }  // namespace

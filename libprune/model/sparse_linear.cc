@@ -5,13 +5,13 @@
 #include <string>
 
 #include <prune/error.h>
-#include <prune/packed.h>
 
 #include "kernels/sparse/expand/expand.h"
 #include "libprune/model/bf16.h"
 #include "libprune/model/dense_linear.h"
 #include "libprune/model/format_choice.h"
 #include "libprune/model/gemm.h"
+#include "libprune/model/pack_dense.h"
 #include "libprune/model/sparsity_profile.h"
 #include "libprune/model/tuning.h"
 
@@ -65,19 +65,7 @@ PackedArrays pack_masked(ConstView<T> weights, const Mask& mask) {
   base.out = kept.rows();
   base.in = kept.cols();
   const PackedWeight best = choose_format(base, profile<T>(view(kept)), {})->weight;
-  switch (best.format) {
-    case PackedFormat::kNm:
-      return PackedArrays(pack_nm(kept, best.nm));
-    case PackedFormat::kCsr:
-      return PackedArrays(pack_csr(kept));
-    case PackedFormat::kBsr:
-      return PackedArrays(pack_bsr(kept, best.block));
-    case PackedFormat::kWindows:
-      return PackedArrays(pack_windows(kept, best.steps));
-    case PackedFormat::kBitmask:
-      break;
-  }
-  return PackedArrays(pack_bitmask(kept));
+  return pack_dense(best, view(kept), [](const auto& packed) { return PackedArrays(packed); });
 }
 
 // Whether the kernel for many rows that reads the stored arrays is worth taking, and rounds inputs as the
