@@ -113,7 +113,8 @@ void ManyRows::multiply_chunk(const Batch& batch, int64_t chunk, const Panels& p
       const Panels one{panels.column + p * panels.width, 1, panels.width, panels.data + p * panel_bytes(),
                        panels.steps};
       float* sums = at_once ? tiles : tiles + p * tile;
-      multiply(chunk, segment, one.data, std::min(one.width, batch.n - one.column), sums, scratch);
+      multiply(chunk, segment, {one.data, std::min(one.width, batch.n - one.column), p, panels.count}, sums,
+               scratch);
       if (at_once) store_chunk(batch, chunk, one, sums);
     }
   }

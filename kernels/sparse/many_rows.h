@@ -31,6 +31,13 @@ struct PanelCode {
 // Inputs up to which products of bytes by int8 add up to 32 bits, whatever they are.
 inline constexpr int64_t kMostByteInputs = int64_t{1} << 17;
 
+// One of the panels that meet the same weights in turn.
+struct Panel {
+  const void* data;
+  int64_t columns;
+  int64_t number, count;
+};
+
 class ManyRows : public Layout {
  public:
   size_t workspace_bytes(int64_t n, int threads) const final;
@@ -58,9 +65,9 @@ class ManyRows : public Layout {
   virtual int64_t segments() const { return 1; }
   virtual void stage(int64_t /*chunk*/, int64_t /*segment*/, void* /*scratch*/) const {}
   // tile[row][c] = sum_k W[row][k] panel[k][c] for all rows of the chunk, inputs k of the segment and c <
-  // columns; segments after the first are added to what is there. Tile rows lie panel_columns apart, and
-  // there are chunk_rows of them.
-  virtual void multiply(int64_t chunk, int64_t segment, const void* panel, int64_t columns, float* tile,
+  // panel.columns; segments after the first are added to what is there. Tile rows lie panel_columns apart,
+  // and there are chunk_rows of them.
+  virtual void multiply(int64_t chunk, int64_t segment, const Panel& panel, float* tile,
                         void* scratch) const = 0;
 
  private:

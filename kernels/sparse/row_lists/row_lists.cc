@@ -180,8 +180,7 @@ class RowLists final : public ManyRows {
     size_t pairs, offsets, values;
   };
 
-  void multiply(int64_t chunk, int64_t, const void* panel, int64_t columns, float* tile,
-                void*) const override {
+  void multiply(int64_t chunk, int64_t, const Panel& panel, float* tile, void*) const override {
     const ChunkStart& start = starts_[chunk];
     const int64_t rows = std::min(kListChunkRows, rows_ - chunk * kListChunkRows);
     const ListStream stream{.pairs = pairs_.as<ListPair>() + start.pairs,
@@ -191,7 +190,7 @@ class RowLists final : public ManyRows {
                             .blocks = blocks_};
     // The first block sets the tile; without inputs there is none.
     if (blocks_ == 0) std::fill_n(tile, kListChunkRows * kernel_.panel.panel_columns, 0.0f);
-    kernel_.multiply(stream, panel, columns, tile);
+    kernel_.multiply(stream, panel.data, panel.columns, tile);
   }
 
   const RowListsKernel& kernel_;

@@ -93,34 +93,34 @@ void zero_sums(const char* /*state*/, int64_t rows, float* tile) {
 }
 
 // tile = staged weights times the panel, NV vectors of sums wide: Format::begin(state, rows, tile), then
-// Format::multiply_block<NV>(staged, rows, block, tile) for every block.
+// Format::multiply_block<NV>(staged, rows, block, panel, tile) for every block.
 template <class Format, int NV>
-void multiply_panel(int64_t rows, int64_t cols, const Blocks& blocks, const char* staged, const char* panel,
+void multiply_panel(int64_t rows, int64_t cols, const Blocks& blocks, const char* staged, const Panel& panel,
                     float* tile, char* block) {
   using Shape = typename Format::Shape;
   constexpr int64_t kPanelBytes = 2 * Shape::kGroups * Shape::kPairBytes;
   if (blocks.first == 0) Format::begin(staged, rows, tile);
-  panel += kPanelBytes * blocks.first;
+  const char* inputs = static_cast<const char*>(panel.data) + kPanelBytes * blocks.first;
   staged += Format::kStateBytes;
   for (int64_t b = blocks.first; b < blocks.first + blocks.count; ++b) {
-    make_pairs<Shape, typename Format::Places, NV>(panel, (cols + 3) / 4 - b * Shape::kGroups, block);
-    Format::template multiply_block<NV>(staged, rows, block, tile);
-    panel += kPanelBytes;
+    make_pairs<Shape, typename Format::Places, NV>(inputs, (cols + 3) / 4 - b * Shape::kGroups, block);
+    Format::template multiply_block<NV>(staged, rows, block, panel, tile);
+    inputs += kPanelBytes;
     staged += Format::block_bytes(rows);
   }
 }
 
 // Picks the code for the number of vectors that the columns fill, two by two.
 template <class Format, int NV = Format::Shape::kColumns / 16>
-void multiply_columns(int64_t rows, int64_t cols, const Blocks& blocks, const void* staged, const void* panel,
-                      int64_t columns, float* tile, void* block) {
+void multiply_columns(int64_t rows, int64_t cols, const Blocks& blocks, const void* staged,
+                      const Panel& panel, float* tile, void* block) {
   if constexpr (NV > 2) {
-    if (columns <= 16 * (NV - 2))
-      return multiply_columns<Format, NV - 2>(rows, cols, blocks, staged, panel, columns, tile, block);
+    if (panel.columns <= 16 * (NV - 2))
+      return multiply_columns<Format, NV - 2>(rows, cols, blocks, staged, panel, tile, block);
   }
   rows = (rows + kRowsTogether - 1) / kRowsTogether * kRowsTogether;
-  multiply_panel<Format, NV>(rows, cols, blocks, static_cast<const char*>(staged),
-                             static_cast<const char*>(panel), tile, static_cast<char*>(block));
+  multiply_panel<Format, NV>(rows, cols, blocks, static_cast<const char*>(staged), panel, tile,
+                             static_cast<char*>(block));
 }
 
 }  // namespace

@@ -48,6 +48,12 @@ struct Blocks {
   int64_t first, count;
 };
 
+// How many rows share a block of pairs, and how many blocks all panels meet in turn, at most.
+struct Cut {
+  int64_t chunk_rows;
+  int64_t segment_blocks;
+};
+
 // Chunks are a multiple of this.
 inline constexpr int64_t kRowsTogether = 16;
 
@@ -57,10 +63,10 @@ struct SixPairsKernel {
   WeightType type;
   bool in_bytes;  // X is rounded to bytes, and the tile holds int32_t
   PanelCode panel;
-  int64_t chunk_rows;      // that share a block of pairs, at most
-  int64_t block_inputs;    // of a block
-  int64_t segment_blocks;  // that all panels meet in turn, at most
-  int64_t block_bytes;     // scratch memory for a block of pairs, aligned to 64 as everything is
+  int64_t block_inputs;  // of a block
+  int64_t block_bytes;   // scratch memory for a block of pairs, aligned to 64 as everything is
+  Cut in_place;          // of weights that are staged for every batch
+  Cut once;              // and of those that were staged before
   int64_t (*staged_bytes)(int64_t rows, int64_t blocks);  // rows: a multiple of kRowsTogether
   // Blocks of inputs, in their order: the first of the row must be staged before the others.
   void (*stage)(const Rows& rows, const Blocks& blocks, void* staged);
@@ -69,8 +75,8 @@ struct SixPairsKernel {
   decltype(stage) stage_scaled;
   // tile[row][c] = sum_k W[row][k] panel[k][c] for the staged rows and blocks, added to the tile but for the
   // first; rows up to a multiple of kRowsTogether become whatever.
-  void (*multiply)(int64_t rows, int64_t cols, const Blocks& blocks, const void* staged, const void* panel,
-                   int64_t columns, float* tile, void* block);
+  void (*multiply)(int64_t rows, int64_t cols, const Blocks& blocks, const void* staged, const Panel& panel,
+                   float* tile, void* block);
 };
 
 #define PRUNE_SIX_PAIRS_NM24_KERNEL(name, needs) extern const SixPairsKernel<Nm24Rows> name;

@@ -50,6 +50,7 @@ inline constexpr LaneTables kLaneTables;
 
 struct LaneFormat {
   static constexpr int64_t kChunkRows = 64;
+  static constexpr Cut kCut = {.chunk_rows = kChunkRows, .segment_blocks = int64_t{1} << 32};
   static constexpr int64_t kStateBytes = kChunkRows * sizeof(int32_t);  // where every row's sums begin
 
   static int64_t groups_of(int64_t rows) { return (rows + kLaneRows - 1) / kLaneRows; }
@@ -73,12 +74,12 @@ struct LaneFormat {
   }
 
   static void multiply(int64_t rows, int64_t cols, const Blocks& blocks, const void* staged,
-                       const void* panel, int64_t columns, float* tile, void* scratch) {
+                       const Panel& panel, float* tile, void* scratch) {
     const auto* begins = static_cast<const int32_t*>(staged);
     const auto* block = reinterpret_cast<const LaneBlock*>(static_cast<const char*>(staged) + kStateBytes);
-    const auto* inputs = static_cast<const char*>(panel);
+    const auto* inputs = static_cast<const char*>(panel.data);
     auto* lanes = static_cast<BlockLanes*>(scratch);
-    const int64_t groups = groups_of(rows), tiles = (columns + kTileColumns - 1) / kTileColumns;
+    const int64_t groups = groups_of(rows), tiles = (panel.columns + kTileColumns - 1) / kTileColumns;
     const int64_t share = (groups * int64_t{sizeof(LaneBlock)} / tiles + 63) / 64 * 64;
     for (int64_t b = 0; b < blocks.count; ++b, block += groups, inputs += kPanelColumns * kBlockInputs) {
       const int64_t left = (cols - b * kBlockInputs + kStepInputs - 1) / kStepInputs;
@@ -227,10 +228,10 @@ constexpr SixPairsKernel<Nm24Rows> make_lane_kernel(const char* name) {
                     .store = store_lanes,
                     .find_step = find_byte_step,
                     .inputs_together = kStepInputs},
-          .chunk_rows = LaneFormat::kChunkRows,
           .block_inputs = kBlockInputs,
-          .segment_blocks = int64_t{1} << 32,
           .block_bytes = LaneFormat::kChunkRows / kLaneRows * int64_t{sizeof(BlockLanes)},
+          .in_place = LaneFormat::kCut,
+          .once = LaneFormat::kCut,
           .staged_bytes = LaneFormat::staged_bytes,
           .stage = LaneFormat::stage,
           .stage_scaled = nullptr,

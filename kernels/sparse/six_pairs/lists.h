@@ -104,10 +104,9 @@ struct ListFormat {
   using Shape = ListShape;
   using Places = DensePlaces;
   static constexpr int64_t kMarkBytes = Shape::kMarkBytes;
-  // Lists are twice as large: so many stay in the second-level cache for all panels.
-  static constexpr int64_t kSegmentBlocks = 16;
   static constexpr int64_t kMostRows = 256, kMostSteps = Shape::kGroups;
-  static constexpr int64_t kChunkRows = kMostRows;
+  // Lists are twice as large: so many blocks stay in the second-level cache for all panels.
+  static constexpr Cut kInPlace = {.chunk_rows = kMostRows, .segment_blocks = 16}, kOnce = kInPlace;
   // How many of a row's values the blocks before took, behind row_offsets.
   static constexpr int64_t kStateBytes = kMostRows * sizeof(int64_t);
 
@@ -131,7 +130,8 @@ struct ListFormat {
   }
 
   template <int NV>
-  static void multiply_block(const char* staged, int64_t rows, const char* block, float* tile) {
+  static void multiply_block(const char* staged, int64_t rows, const char* block, const Panel& /*panel*/,
+                             float* tile) {
     const auto* lists = reinterpret_cast<const PairList*>(staged);
     const auto* steps = reinterpret_cast<const uint8_t*>(lists + rows);
     const uint8_t* order = steps + kMostRows;

@@ -103,9 +103,10 @@ struct Nm24Format {
   using Shape = Nm24Shape;
   using Places = NibblePlaces<Shape::kGroups>;
   static constexpr int64_t kGroups = Shape::kGroups;
-  static constexpr int64_t kChunkRows = 256;
   // What is staged of them stays in the second-level cache beside the sums of all panels.
-  static constexpr int64_t kSegmentBlocks = 16;
+  static constexpr Cut kInPlace = {.chunk_rows = 256, .segment_blocks = 16};
+  // One block of all panels after the other, so that the next comes from memory all the while.
+  static constexpr Cut kOnce = {.chunk_rows = 512, .segment_blocks = 1};
   static constexpr int64_t kStateBytes = 0;  // before the staged blocks
 
   // The line behind it keeps blocks from meeting in the same sets of the cache.
@@ -125,11 +126,15 @@ struct Nm24Format {
   }
 
   template <int NV>
-  static void multiply_block(const char* staged, int64_t rows, const char* block, float* tile) {
+  static void multiply_block(const char* staged, int64_t rows, const char* block, const Panel& panel,
+                             float* tile) {
     constexpr int kRows = NV <= 2 ? 8 : 4;  // enough sums that none waits for the one before
     const auto* eight = reinterpret_cast<const StagedRows*>(staged);
+    // Every panel asks for its share of the next block, a little with every eight rows.
+    const int64_t share = divide_to_lines(sizeof(StagedRows), panel.count);
+    int64_t ahead = block_bytes(rows) + panel.number * share * (rows / kStagedRows);
     for (int64_t r = 0; r < rows; r += kStagedRows, ++eight) {
-      prefetch_ahead(eight->indices);
+      for (const int64_t end = ahead + share; ahead < end; ahead += 64) prefetch_behind(staged, ahead);
       for (int64_t i = 0; i < kStagedRows; i += kRows)
         multiply_rows<kRows, NV>(*eight, i, block, tile + (r + i) * Shape::kColumns);
     }
@@ -137,6 +142,8 @@ struct Nm24Format {
 
  private:
   static constexpr int64_t kRowsAhead = 4;
+
+  static constexpr int64_t divide_to_lines(int64_t bytes, int64_t by) { return (bytes / by + 63) / 64 * 64; }
 
   static void stage_row(const Nm24Rows& w, const Blocks& blocks, int64_t row, int64_t place, int64_t distance,
                         StagedRows* to) {
@@ -180,7 +187,6 @@ struct Nm24Format {
     for (int r = 0; r < R; ++r) {
       pairs[r] = _mm512_load_si512(rows.pairs[first + r]);
       words[r] = rows.indices[first + r];
-      prefetch_ahead(rows.pairs[first + r]);
       load_sums(tile + r * Shape::kColumns, acc[r]);
     }
     multiply_four_groups<0>(pairs, words, block, acc);

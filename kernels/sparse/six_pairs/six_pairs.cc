@@ -14,8 +14,12 @@ namespace {
 int64_t round_up_rows(int64_t rows) { return (rows + kRowsTogether - 1) / kRowsTogether * kRowsTogether; }
 
 // Rows that share a block of pairs: enough to pay for making it, few enough that their sums stay in the
-// second-level cache and that every thread has some.
-int64_t choose_chunk_rows(int64_t rows, int64_t most) { return std::min(most, round_up_rows(rows)); }
+// second-level cache and that every thread has some chunks of them.
+int64_t choose_chunk_rows(int64_t rows, int64_t most) {
+  constexpr int64_t kEnoughRows = 256, kEnoughChunks = 4;
+  while (most > kEnoughRows && rows < most * kEnoughChunks * available_threads()) most /= 2;
+  return std::min(most, round_up_rows(rows));
+}
 
 int64_t scales_stride(const Weights& w) { return w.scale_group == 0 ? 0 : scales_per_row(w); }
 
@@ -39,25 +43,30 @@ BitmaskRows rows_of(const BitmaskWeights& w, int64_t first, int64_t count) {
           .scales_stride = scales_stride(w)};
 }
 
+template <class Rows>
+int64_t blocks_of(const Weights& w, const SixPairsKernel<Rows>& kernel) {
+  return (w.cols + kernel.block_inputs - 1) / kernel.block_inputs;
+}
+
 // In place, a thread stages a chunk for every batch; else all are staged once.
 template <class W, class Rows>
 class SixPairs final : public ManyRows {
  public:
-  SixPairs(const W& w, const SixPairsKernel<Rows>& kernel, int64_t chunk_rows, bool in_place)
+  SixPairs(const W& w, const SixPairsKernel<Rows>& kernel, const Cut& cut, bool in_place)
       : ManyRows(
-            w.rows, w.cols, chunk_rows, kernel.panel, copy_row_scales(w),
-            kernel.block_bytes + (in_place ? kernel.staged_bytes(chunk_rows, segment_blocks(w, kernel)) : 0)),
+            w.rows, w.cols, cut.chunk_rows, kernel.panel, copy_row_scales(w),
+            kernel.block_bytes + (in_place ? kernel.staged_bytes(cut.chunk_rows, cut.segment_blocks) : 0)),
         kernel_(kernel),
         stage_(w.scale_group == 0 ? kernel.stage : kernel.stage_scaled),
         weights_(w),
-        chunk_rows_(chunk_rows),
+        cut_(cut),
         in_place_(in_place) {
     if (in_place) return;
-    const int64_t bytes = kernel.staged_bytes(chunk_rows, block_count());
+    const int64_t bytes = kernel.staged_bytes(cut.chunk_rows, block_count());
     staged_ = Buffer(static_cast<size_t>(chunks() * bytes));
 #pragma omp parallel for
     for (int64_t c = 0; c < chunks(); ++c)
-      stage_(rows_of(w, c * chunk_rows, rows_in(c)), {0, block_count()}, staged_.as<char>() + c * bytes);
+      stage_(rows_of(w, c * cut.chunk_rows, rows_in(c)), {0, block_count()}, staged_.as<char>() + c * bytes);
   }
 
   const char* kernel_name() const override { return kernel_.name; }
@@ -68,49 +77,42 @@ class SixPairs final : public ManyRows {
   bool is_in_place() const override { return in_place_; }
 
  private:
-  int64_t rows_in(int64_t chunk) const { return std::min(chunk_rows_, weights_.rows - chunk * chunk_rows_); }
-
-  static int64_t segment_blocks(const W& w, const SixPairsKernel<Rows>& kernel) {
-    return std::min(kernel.segment_blocks, blocks_of(w, kernel));
-  }
-  static int64_t blocks_of(const W& w, const SixPairsKernel<Rows>& kernel) {
-    return (w.cols + kernel.block_inputs - 1) / kernel.block_inputs;
+  int64_t rows_in(int64_t chunk) const {
+    return std::min(cut_.chunk_rows, weights_.rows - chunk * cut_.chunk_rows);
   }
   int64_t block_count() const { return blocks_of(weights_, kernel_); }
   Blocks blocks_in(int64_t segment) const {
-    const int64_t step = segment_blocks(weights_, kernel_), first = segment * step;
-    return {first, std::min(step, block_count() - first)};
+    const int64_t first = segment * cut_.segment_blocks;
+    return {first, std::min(cut_.segment_blocks, block_count() - first)};
   }
 
   // Of a chunk that was staged once, from a block on.
   const char* staged_blocks(int64_t chunk, int64_t first) const {
     const int64_t rows = round_up_rows(rows_in(chunk));
-    return staged_.as<char>() + chunk * kernel_.staged_bytes(chunk_rows_, block_count()) +
+    return staged_.as<char>() + chunk * kernel_.staged_bytes(cut_.chunk_rows, block_count()) +
            kernel_.staged_bytes(rows, first) - kernel_.staged_bytes(rows, 0);
   }
 
   bool stages() const override { return in_place_; }
   int64_t segments() const override {
     if (block_count() == 0) return 1;
-    const int64_t step = segment_blocks(weights_, kernel_);
-    return (block_count() + step - 1) / step;
+    return (block_count() + cut_.segment_blocks - 1) / cut_.segment_blocks;
   }
   void stage(int64_t chunk, int64_t segment, void* scratch) const override {
-    stage_(rows_of(weights_, chunk * chunk_rows_, rows_in(chunk)), blocks_in(segment),
+    stage_(rows_of(weights_, chunk * cut_.chunk_rows, rows_in(chunk)), blocks_in(segment),
            static_cast<char*>(scratch) + kernel_.block_bytes);
   }
-  void multiply(int64_t chunk, int64_t segment, const void* panel, int64_t columns, float* tile,
+  void multiply(int64_t chunk, int64_t segment, const Panel& panel, float* tile,
                 void* scratch) const override {
     const char* staged = in_place_ ? static_cast<const char*>(scratch) + kernel_.block_bytes
                                    : staged_blocks(chunk, blocks_in(segment).first);
-    kernel_.multiply(rows_in(chunk), weights_.cols, blocks_in(segment), staged, panel, columns, tile,
-                     scratch);
+    kernel_.multiply(rows_in(chunk), weights_.cols, blocks_in(segment), staged, panel, tile, scratch);
   }
 
   const SixPairsKernel<Rows>& kernel_;
   decltype(SixPairsKernel<Rows>::stage) stage_;
   W weights_;  // only its shape where it was staged
-  int64_t chunk_rows_;
+  Cut cut_;
   bool in_place_;
   Buffer staged_;
 };
@@ -139,8 +141,10 @@ const SixPairsKernel<Rows>* choose(const std::vector<Entry<Rows>>& kernels, cons
 template <class Rows, class W>
 std::unique_ptr<const Layout> make(const SixPairsKernel<Rows>* kernel, const W& weights, bool in_place) {
   if (kernel == nullptr) return nullptr;
-  return std::make_unique<SixPairs<W, Rows>>(weights, *kernel,
-                                             choose_chunk_rows(weights.rows, kernel->chunk_rows), in_place);
+  const Cut& most = in_place ? kernel->in_place : kernel->once;
+  const Cut cut = {choose_chunk_rows(weights.rows, most.chunk_rows),
+                   std::min(most.segment_blocks, blocks_of(weights, *kernel))};
+  return std::make_unique<SixPairs<W, Rows>>(weights, *kernel, cut, in_place);
 }
 
 const SixPairsKernel<Nm24Rows>* choose24(const NmWeights& weights, const PrepareOptions& options) {

@@ -258,13 +258,12 @@ class BsrTiles final : public ManyRows {
     for (int64_t i = first; i < end_of(chunk); ++i)
       strips_.cut(i, static_cast<char*>(scratch) + strips_.strip_bytes(first, i));
   }
-  void multiply(int64_t chunk, int64_t, const void* panel, int64_t columns, float* tile,
-                void* scratch) const override {
+  void multiply(int64_t chunk, int64_t, const Panel& panel, float* tile, void* scratch) const override {
     const int64_t first = chunk * chunk_block_rows_ * strips_per_block_;
     const char* strips = in_place_ ? static_cast<const char*>(scratch) : strips_.data(first);
     for (int64_t s = first; s < end_of(chunk) * strips_per_block_; ++s) {
       kernel_.multiply(strips + strips_.offset(s) - strips_.offset(first), strips_.columns(s),
-                       strips_.blocks(s), block_cols_, panel, columns, tile);
+                       strips_.blocks(s), block_cols_, panel.data, panel.columns, tile);
       tile += kernel_.strip_rows * kernel_.panel.panel_columns;
     }
   }
