@@ -12,8 +12,9 @@ namespace {
 constexpr int64_t kPanelBudget = int64_t{8} << 20;
 // Inputs packed per unit of parallel work: a multiple of PanelCode::inputs_together.
 constexpr int64_t kPackDepth = 256;
-// Panels that share a segment of a chunk: their tiles fit the second-level cache beside it.
-constexpr int64_t kPanelsTogether = 4;
+// Panels that share a segment of a chunk, and the bytes of their tiles, which stay in the second-level cache
+// beside it. What is staged for a batch pays for itself with many panels, whatever they are.
+constexpr int64_t kPanelsTogether = 4, kTilesTogether = int64_t{256} << 10;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
@@ -37,7 +38,9 @@ int64_t ManyRows::thread_bytes(int64_t panels) const {
 }
 
 int64_t ManyRows::panels_together(int64_t count) const {
-  return stages() || segments() > 1 ? std::min(count, kPanelsTogether) : 1;
+  if (stages()) return std::min(count, kPanelsTogether);
+  const int64_t fit = std::clamp<int64_t>(kTilesTogether / tile_bytes(), 1, kPanelsTogether);
+  return segments() > 1 ? std::min(count, fit) : 1;
 }
 
 // As few panels as the kernel allows, of nearly equal width.

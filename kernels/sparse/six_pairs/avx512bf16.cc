@@ -1,5 +1,6 @@
 #include "kernels/sparse/six_pairs/lanes.h"
 #include "kernels/sparse/six_pairs/lists.h"
+#include "kernels/sparse/six_pairs/matched.h"
 #include "kernels/sparse/six_pairs/nm24.h"
 
 namespace prune::kernels {
@@ -37,6 +38,11 @@ constexpr SixPairsKernel<Nm24Rows> six_pairs_nm24_bf16_avx512bf16 =
     kernel<Nm24Format<Bf16Values>, Nm24Rows>("six_pairs_nm24_bf16_avx512bf16", WeightType::kBf16);
 constexpr SixPairsKernel<Nm24Rows> six_pairs_nm24_i8_avx512bf16 =
     kernel<Nm24Format<Int8Values>, Nm24Format<ScaledInt8Values>, Nm24Rows>("six_pairs_nm24_i8_avx512bf16");
+constexpr SixPairsKernel<Nm24Rows> six_pairs_matched_nm24_bf16_avx512bf16 =
+    kernel<MatchedFormat<Bf16Values>, Nm24Rows>("six_pairs_matched_nm24_bf16_avx512bf16", WeightType::kBf16);
+constexpr SixPairsKernel<Nm24Rows> six_pairs_matched_nm24_i8_avx512bf16 =
+    kernel<MatchedFormat<Int8Values>, MatchedFormat<ScaledInt8Values>, Nm24Rows>(
+        "six_pairs_matched_nm24_i8_avx512bf16");
 constexpr SixPairsKernel<Nm24Rows> row_lanes_nm24_bytes_avx512bf16 =
     make_lane_kernel("row_lanes_nm24_bytes_avx512bf16");
 constexpr SixPairsKernel<BitmaskRows> six_pairs_bitmask_bf16_avx512bf16 =

@@ -25,6 +25,14 @@ struct BlockShape {
 using Nm24Shape = BlockShape</*Columns=*/64, /*Groups=*/16>;
 using ListShape = BlockShape</*Columns=*/128, /*Groups=*/12>;
 
+// Where pairs lie without gaps.
+template <int64_t Groups>
+struct DensePlaces {
+  static constexpr int64_t kDistance = 6;
+  static constexpr int64_t kRows = Groups * kDistance;
+  static constexpr int64_t place(int i, int j) { return i == 0 ? j - 1 : i + j; }
+};
+
 // Vectors vectors of every pair. Where pairs lie is Places: pair (i, j) of a group at place(i, j) rows behind
 // its own begin, groups kDistance rows apart.
 template <class Shape, class Places, int Vectors>
@@ -84,6 +92,11 @@ template <int NV>
 PRUNE_INLINE void store_sums(const __m512 (&acc)[NV], float* tile) {
 #pragma GCC unroll 8
   for (int v = 0; v < NV; ++v) _mm512_store_ps(tile + 16 * v, acc[v]);
+}
+
+// The share of the next blocks that a panel asks for with every so many bytes of this one, in whole lines.
+PRUNE_INLINE int64_t share_of(int64_t bytes, const Panel& panel) {
+  return (bytes / panel.count + 63) / 64 * 64;
 }
 
 template <class Format>

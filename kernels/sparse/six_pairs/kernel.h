@@ -48,7 +48,8 @@ struct Blocks {
   int64_t first, count;
 };
 
-// How many rows share a block of pairs, and how many blocks all panels meet in turn, at most.
+// How many rows share a block of pairs, and how many blocks all panels meet in turn, at most. No rows: the
+// kernel takes no such weights.
 struct Cut {
   int64_t chunk_rows;
   int64_t segment_blocks;

@@ -6,11 +6,7 @@
 namespace prune::kernels {
 namespace {
 
-struct DensePlaces {
-  static constexpr int64_t kDistance = 6;
-  static constexpr int64_t kRows = ListShape::kGroups * kDistance;
-  static constexpr int64_t place(int i, int j) { return i == 0 ? j - 1 : i + j; }
-};
+using ListPlaces = DensePlaces<ListShape::kGroups>;
 
 // What a row keeps of a block; behind the last pair zeros, which may be multiplied.
 struct PairList {
@@ -49,7 +45,7 @@ struct GroupTables {
       for (int b = 0; b < 2; ++b)
         bytes[bits][4 * entry + 2 * h + b] = static_cast<uint8_t>(i < 0 ? 0x80 : 2 * inputs[h] + b);
     }
-    places[bits][entry] = i < 0 ? 0 : static_cast<uint32_t>(DensePlaces::place(i, j));
+    places[bits][entry] = i < 0 ? 0 : static_cast<uint32_t>(ListPlaces::place(i, j));
   }
 };
 inline constexpr GroupTables kGroupTables;
@@ -62,7 +58,7 @@ struct LaneRamps {
   constexpr LaneRamps() : shifts(), places(), upper() {
     for (uint64_t g = 0; g < 8; ++g) {
       shifts[g] = 4 * g;
-      places[g] = (uint64_t{DensePlaces::kDistance} * g) | (uint64_t{DensePlaces::kDistance} * g) << 32;
+      places[g] = (uint64_t{ListPlaces::kDistance} * g) | (uint64_t{ListPlaces::kDistance} * g) << 32;
       upper[g] = g % 2 == 1 ? 0x0808080808080808 : 0;
     }
   }
@@ -84,7 +80,7 @@ PRUNE_INLINE int64_t append_groups(uint32_t mask, const char* values, const Colu
   const __m512i bytes = look_up(kGroupTables.bytes);
   const __m512i entries =
       _mm512_shuffle_epi8(weights, _mm512_or_si512(bytes, _mm512_load_si512(kLaneRamps.upper)));
-  const __m512i first = _mm512_set1_epi32(static_cast<int>(DensePlaces::kDistance) * group);
+  const __m512i first = _mm512_set1_epi32(static_cast<int>(ListPlaces::kDistance) * group);
   const __m512i places = _mm512_add_epi32(look_up(kGroupTables.places),
                                           _mm512_add_epi32(_mm512_load_si512(kLaneRamps.places), first));
   const auto stays = static_cast<__mmask16>(~_mm512_movepi32_mask(bytes));
@@ -102,7 +98,7 @@ PRUNE_INLINE int64_t append_groups(uint32_t mask, const char* values, const Colu
 template <class Values>
 struct ListFormat {
   using Shape = ListShape;
-  using Places = DensePlaces;
+  using Places = ListPlaces;
   static constexpr int64_t kMarkBytes = Shape::kMarkBytes;
   static constexpr int64_t kMostRows = 256, kMostSteps = Shape::kGroups;
   // Lists are twice as large: so many blocks stay in the second-level cache for all panels.

@@ -1,4 +1,4 @@
-// 2:4: of every group one pair.
+// 2:4, staged for every batch: of every group one pair.
 #pragma once
 
 #include "kernels/sparse/simd/column_scales.h"
@@ -91,6 +91,20 @@ PRUNE_INLINE uint64_t place_of(uint64_t word, int g) {
   return (up > 0 ? word << (up > 0 ? up : 0) : word >> (up > 0 ? 0 : -up)) & uint64_t{15} << Shift;
 }
 
+// Groups that are not there take their first pair.
+PRUNE_INLINE uint64_t load_indices(const uint8_t* p, int64_t groups) {
+  uint64_t word = 0x4444444444444444;
+  if (groups == Nm24Shape::kGroups) {
+    __builtin_memcpy(&word, p, sizeof word);
+    return word;
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    const uint64_t nibble = p[g / 2] >> (g % 2 * 4) & 15;
+    word = (word & ~(uint64_t{15} << 4 * g)) | nibble << 4 * g;
+  }
+  return word;
+}
+
 // What so many rows keep of a block.
 inline constexpr int64_t kStagedRows = 8;
 struct alignas(64) StagedRows {
@@ -105,8 +119,7 @@ struct Nm24Format {
   static constexpr int64_t kGroups = Shape::kGroups;
   // What is staged of them stays in the second-level cache beside the sums of all panels.
   static constexpr Cut kInPlace = {.chunk_rows = 256, .segment_blocks = 16};
-  // One block of all panels after the other, so that the next comes from memory all the while.
-  static constexpr Cut kOnce = {.chunk_rows = 512, .segment_blocks = 1};
+  static constexpr Cut kOnce = {};
   static constexpr int64_t kStateBytes = 0;  // before the staged blocks
 
   // The line behind it keeps blocks from meeting in the same sets of the cache.
@@ -126,15 +139,11 @@ struct Nm24Format {
   }
 
   template <int NV>
-  static void multiply_block(const char* staged, int64_t rows, const char* block, const Panel& panel,
+  static void multiply_block(const char* staged, int64_t rows, const char* block, const Panel& /*panel*/,
                              float* tile) {
     constexpr int kRows = NV <= 2 ? 8 : 4;  // enough sums that none waits for the one before
     const auto* eight = reinterpret_cast<const StagedRows*>(staged);
-    // Every panel asks for its share of the next block, a little with every eight rows.
-    const int64_t share = divide_to_lines(sizeof(StagedRows), panel.count);
-    int64_t ahead = block_bytes(rows) + panel.number * share * (rows / kStagedRows);
     for (int64_t r = 0; r < rows; r += kStagedRows, ++eight) {
-      for (const int64_t end = ahead + share; ahead < end; ahead += 64) prefetch_behind(staged, ahead);
       for (int64_t i = 0; i < kStagedRows; i += kRows)
         multiply_rows<kRows, NV>(*eight, i, block, tile + (r + i) * Shape::kColumns);
     }
@@ -142,8 +151,6 @@ struct Nm24Format {
 
  private:
   static constexpr int64_t kRowsAhead = 4;
-
-  static constexpr int64_t divide_to_lines(int64_t bytes, int64_t by) { return (bytes / by + 63) / 64 * 64; }
 
   static void stage_row(const Nm24Rows& w, const Blocks& blocks, int64_t row, int64_t place, int64_t distance,
                         StagedRows* to) {
@@ -160,20 +167,6 @@ struct Nm24Format {
       to->indices[place] = load_indices(indices + b * Shape::kMarkBytes, groups);
       to = reinterpret_cast<StagedRows*>(reinterpret_cast<char*>(to) + distance);
     }
-  }
-
-  // Groups that are not there take their first pair.
-  static PRUNE_INLINE uint64_t load_indices(const uint8_t* p, int64_t groups) {
-    uint64_t word = 0x4444444444444444;
-    if (groups == kGroups) {
-      __builtin_memcpy(&word, p, sizeof word);
-      return word;
-    }
-    for (int64_t g = 0; g < groups; ++g) {
-      const uint64_t nibble = p[g / 2] >> (g % 2 * 4) & 15;
-      word = (word & ~(uint64_t{15} << 4 * g)) | nibble << 4 * g;
-    }
-    return word;
   }
 
   // Weights are spread from a register, and addresses cut from one: the slots of loads go to the block.

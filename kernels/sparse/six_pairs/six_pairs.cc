@@ -133,7 +133,8 @@ const SixPairsKernel<Rows>* choose(const std::vector<Entry<Rows>>& kernels, cons
     const bool takes = kernel->type == weights.type &&
                        (!kernel->in_bytes || weights.cols <= kMostByteInputs) &&
                        (weights.scale_group == 0 || kernel->stage_scaled != nullptr);
-    if (wanted && takes && isa::runs_on(needs, options.isa)) return kernel;
+    const Cut& cut = options.in_place ? kernel->in_place : kernel->once;
+    if (wanted && takes && cut.chunk_rows > 0 && isa::runs_on(needs, options.isa)) return kernel;
   }
   return nullptr;
 }
