@@ -175,7 +175,7 @@ void multiply_columns(const ListStream& stream, const void* panel, int64_t colum
 template <class V, class Inputs, int NV, int K>
 constexpr RowListsKernel make_row_lists_kernel(const char* name, const PanelCode& panel, double densest) {
   constexpr int kRowBytes = NV * V::kWidth * 4 / Inputs::kPerEntry;
-  static_assert(K * kRowBytes <= 65536, "offsets are 16 bits");
+  static_assert(K <= kMostBlockInputs && K * kRowBytes <= 65536, "offsets are 16 bits");
   static_assert(K / (2 * Inputs::kPerEntry) < 256, "list lengths are 8 bits");
   return {.name = name,
           .bf16 = Inputs::kPerEntry == 2,
