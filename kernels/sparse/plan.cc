@@ -7,12 +7,12 @@
 #include "kernels/sparse/in_place/in_place.h"
 #include "kernels/sparse/row_lists/row_lists.h"
 #include "kernels/sparse/row_source.h"
-#include "kernels/sparse/six_pairs/six_pairs.h"
 #include "kernels/sparse/spmm_bitmask/spmm_bitmask.h"
 #include "kernels/sparse/spmm_bsr/spmm_bsr.h"
 #include "kernels/sparse/spmm_csr/spmm_csr.h"
 #include "kernels/sparse/spmm_nm/spmm_nm.h"
 #include "kernels/sparse/spmm_windows/spmm_windows.h"
+#include "kernels/sparse/staged/staged.h"
 #include "kernels/sparse/threads.h"
 
 namespace prune::kernels {
@@ -144,11 +144,11 @@ Plan prepare(const NmWeights& weights, const PrepareOptions& options) {
     return few != nullptr ? std::move(few) : make_bitmask(source, options);
   };
   const auto make_many = [&] {
-    auto many = make_six_pairs(weights, options);
+    auto many = make_staged(weights, options);
     return many != nullptr ? std::move(many) : make_lists(source, options);
   };
   return make_plan(source, options, make_few, make_many, most_few_rows24(weights, options),
-                   [&] { return make_six_pairs(weights, options); });
+                   [&] { return make_staged(weights, options); });
 }
 
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
@@ -160,7 +160,7 @@ Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
         return few != nullptr ? std::move(few) : make_few_unstructured(source, options);
       },
       [&] { return make_lists(source, options); }, kMostFewRows,
-      [&] { return make_six_pairs(weights, options); });
+      [&] { return make_staged(weights, options); });
 }
 
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options) {

@@ -26,7 +26,9 @@ inline const std::vector<KernelLine> kInPlaceKernels{
 #define PRUNE_IN_PLACE_BLOCKS_KERNEL PRUNE_LINE
 #include "kernels/sparse/in_place/kernels.inc"
 };
-inline const std::vector<KernelLine> kSixPairsKernels{
+inline const std::vector<KernelLine> kStagedKernels{
+#define PRUNE_ROW_LANES_KERNEL PRUNE_LINE
+#include "kernels/sparse/row_lanes/kernels.inc"
 #define PRUNE_SIX_PAIRS_NM24_KERNEL PRUNE_LINE
 #define PRUNE_SIX_PAIRS_BITMASK_KERNEL PRUNE_LINE
 #include "kernels/sparse/six_pairs/kernels.inc"

@@ -82,7 +82,7 @@ class KernelTest : public testing::TestWithParam<KernelLine> {
 class NmKernelTest : public KernelTest {};
 class BitmaskKernelTest : public KernelTest {};
 class InPlaceKernelTest : public KernelTest {};
-class SixPairsKernelTest : public KernelTest {
+class StagedKernelTest : public KernelTest {
  protected:
   // Whether weights lie where they are, for the kernel that takes them so, only so, or only otherwise.
   static std::vector<bool> ways_to_hold() {
@@ -190,7 +190,7 @@ TEST_P(InPlaceKernelTest, ScalesOfGroups) {
 
 // Blocks of groups and what is left of them, one and several panels, groups of them, chunks and segments,
 // rows without partner.
-TEST_P(SixPairsKernelTest, TwoOfFour) {
+TEST_P(StagedKernelTest, TwoOfFour) {
   if (contains(GetParam().name, "bitmask")) GTEST_SKIP() << "takes bitmasks";
   const WeightType type = types_of(GetParam().name)[0];
   for (const auto& [rows, cols] : {std::pair{1, 4}, {3, 48}, {130, 60}, {17, 132}, {18, 1036}}) {
@@ -213,7 +213,7 @@ TEST_P(SixPairsKernelTest, TwoOfFour) {
 
 // Rows enough for the largest chunks on up to four threads. A few patterns, so that rows agree on any number
 // of groups, all of them among it.
-TEST_P(SixPairsKernelTest, MatchedRows) {
+TEST_P(StagedKernelTest, MatchedRows) {
   if (!contains(GetParam().name, "matched")) GTEST_SKIP() << "matches no rows";
   constexpr int64_t kRows = 8195, kCols = 68;
   TestMatrix m = random_matrix(kRows, kCols, types_of(GetParam().name)[0], {.keep = 2, .group = 4}, rng_);
@@ -225,7 +225,7 @@ TEST_P(SixPairsKernelTest, MatchedRows) {
   ASSERT_NO_FATAL_FAILURE(check_all(m, PackedNm(m, 2, 4).view, {33, 70}));
 }
 
-TEST_P(SixPairsKernelTest, ScalesOfGroups) {
+TEST_P(StagedKernelTest, ScalesOfGroups) {
   if (!contains(GetParam().name, "_i8_")) GTEST_SKIP() << "takes no scales of groups";
   options_.in_place = ways_to_hold().back();
   const bool is_nm = contains(GetParam().name, "nm24");
@@ -242,7 +242,7 @@ TEST_P(SixPairsKernelTest, ScalesOfGroups) {
   }
 }
 
-TEST_P(SixPairsKernelTest, AnyPattern) {
+TEST_P(StagedKernelTest, AnyPattern) {
   if (contains(GetParam().name, "nm24")) GTEST_SKIP() << "takes 2:4";
   options_.in_place = true;
   for (const double density : kDensities) {
@@ -359,8 +359,8 @@ INSTANTIATE_TEST_SUITE_P(All, NmKernelTest, testing::ValuesIn(kNm24Kernels), nam
 INSTANTIATE_TEST_SUITE_P(All, BitmaskKernelTest, testing::ValuesIn(kBitmaskKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, InPlaceKernelTest, testing::ValuesIn(kInPlaceKernels), name_of);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(InPlaceKernelTest);
-INSTANTIATE_TEST_SUITE_P(All, SixPairsKernelTest, testing::ValuesIn(kSixPairsKernels), name_of);
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(SixPairsKernelTest);
+INSTANTIATE_TEST_SUITE_P(All, StagedKernelTest, testing::ValuesIn(kStagedKernels), name_of);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(StagedKernelTest);
 INSTANTIATE_TEST_SUITE_P(All, CsrKernelTest, testing::ValuesIn(kCsrKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, GemvKernelTest, testing::ValuesIn(kGemvKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, WindowsKernelTest, testing::ValuesIn(kWindowsKernels), name_of);

@@ -1,4 +1,3 @@
-#include "kernels/sparse/six_pairs/lanes.h"
 #include "kernels/sparse/six_pairs/lists.h"
 #include "kernels/sparse/six_pairs/matched.h"
 #include "kernels/sparse/six_pairs/nm24.h"
@@ -7,7 +6,7 @@ namespace prune::kernels {
 namespace {
 
 template <class Format, class Rows>
-constexpr SixPairsKernel<Rows> kernel(const char* name, WeightType type) {
+constexpr StagedKernel<Rows> kernel(const char* name, WeightType type) {
   using Shape = typename Format::Shape;
   return {
       .name = name,
@@ -26,28 +25,26 @@ constexpr SixPairsKernel<Rows> kernel(const char* name, WeightType type) {
 }
 // Whole numbers, which Scaled stages with the scales of their groups.
 template <class Format, class Scaled, class Rows>
-constexpr SixPairsKernel<Rows> kernel(const char* name) {
-  SixPairsKernel<Rows> made = kernel<Format, Rows>(name, WeightType::kI8);
+constexpr StagedKernel<Rows> kernel(const char* name) {
+  StagedKernel<Rows> made = kernel<Format, Rows>(name, WeightType::kI8);
   made.stage_scaled = Scaled::stage;
   return made;
 }
 
 }  // namespace
 
-constexpr SixPairsKernel<Nm24Rows> six_pairs_nm24_bf16_avx512bf16 =
+constexpr StagedKernel<Nm24Rows> six_pairs_nm24_bf16_avx512bf16 =
     kernel<Nm24Format<Bf16Values>, Nm24Rows>("six_pairs_nm24_bf16_avx512bf16", WeightType::kBf16);
-constexpr SixPairsKernel<Nm24Rows> six_pairs_nm24_i8_avx512bf16 =
+constexpr StagedKernel<Nm24Rows> six_pairs_nm24_i8_avx512bf16 =
     kernel<Nm24Format<Int8Values>, Nm24Format<ScaledInt8Values>, Nm24Rows>("six_pairs_nm24_i8_avx512bf16");
-constexpr SixPairsKernel<Nm24Rows> six_pairs_matched_nm24_bf16_avx512bf16 =
+constexpr StagedKernel<Nm24Rows> six_pairs_matched_nm24_bf16_avx512bf16 =
     kernel<MatchedFormat<Bf16Values>, Nm24Rows>("six_pairs_matched_nm24_bf16_avx512bf16", WeightType::kBf16);
-constexpr SixPairsKernel<Nm24Rows> six_pairs_matched_nm24_i8_avx512bf16 =
+constexpr StagedKernel<Nm24Rows> six_pairs_matched_nm24_i8_avx512bf16 =
     kernel<MatchedFormat<Int8Values>, MatchedFormat<ScaledInt8Values>, Nm24Rows>(
         "six_pairs_matched_nm24_i8_avx512bf16");
-constexpr SixPairsKernel<Nm24Rows> row_lanes_nm24_bytes_avx512bf16 =
-    make_lane_kernel("row_lanes_nm24_bytes_avx512bf16");
-constexpr SixPairsKernel<BitmaskRows> six_pairs_bitmask_bf16_avx512bf16 =
+constexpr StagedKernel<BitmaskRows> six_pairs_bitmask_bf16_avx512bf16 =
     kernel<ListFormat<Bf16Values>, BitmaskRows>("six_pairs_bitmask_bf16_avx512bf16", WeightType::kBf16);
-constexpr SixPairsKernel<BitmaskRows> six_pairs_bitmask_i8_avx512bf16 =
+constexpr StagedKernel<BitmaskRows> six_pairs_bitmask_i8_avx512bf16 =
     kernel<ListFormat<Int8Values>, ListFormat<ScaledInt8Values>, BitmaskRows>(
         "six_pairs_bitmask_i8_avx512bf16");
 

@@ -1,10 +1,11 @@
-#include "kernels/sparse/six_pairs/six_pairs.h"
+#include "kernels/sparse/staged/staged.h"
 
 #include <algorithm>
 #include <vector>
 
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/group_scales.h"
+#include "kernels/sparse/row_lanes/kernel.h"
 #include "kernels/sparse/six_pairs/kernel.h"
 #include "kernels/sparse/threads.h"
 
@@ -44,15 +45,15 @@ BitmaskRows rows_of(const BitmaskWeights& w, int64_t first, int64_t count) {
 }
 
 template <class Rows>
-int64_t blocks_of(const Weights& w, const SixPairsKernel<Rows>& kernel) {
+int64_t blocks_of(const Weights& w, const StagedKernel<Rows>& kernel) {
   return (w.cols + kernel.block_inputs - 1) / kernel.block_inputs;
 }
 
 // In place, a thread stages a chunk for every batch; else all are staged once.
 template <class W, class Rows>
-class SixPairs final : public ManyRows {
+class Staged final : public ManyRows {
  public:
-  SixPairs(const W& w, const SixPairsKernel<Rows>& kernel, const Cut& cut, bool in_place)
+  Staged(const W& w, const StagedKernel<Rows>& kernel, const Cut& cut, bool in_place)
       : ManyRows(
             w.rows, w.cols, cut.chunk_rows, kernel.panel, copy_row_scales(w),
             kernel.block_bytes + (in_place ? kernel.staged_bytes(cut.chunk_rows, cut.segment_blocks) : 0)),
@@ -109,8 +110,8 @@ class SixPairs final : public ManyRows {
     kernel_.multiply(rows_in(chunk), weights_.cols, blocks_in(segment), staged, panel, tile, scratch);
   }
 
-  const SixPairsKernel<Rows>& kernel_;
-  decltype(SixPairsKernel<Rows>::stage) stage_;
+  const StagedKernel<Rows>& kernel_;
+  decltype(StagedKernel<Rows>::stage) stage_;
   W weights_;  // only its shape where it was staged
   Cut cut_;
   bool in_place_;
@@ -119,14 +120,14 @@ class SixPairs final : public ManyRows {
 
 template <class Rows>
 struct Entry {
-  const SixPairsKernel<Rows>* kernel;
+  const StagedKernel<Rows>* kernel;
   uint32_t needs;
 };
 
 // Null where none takes them.
 template <class Rows>
-const SixPairsKernel<Rows>* choose(const std::vector<Entry<Rows>>& kernels, const Weights& weights,
-                                   const PrepareOptions& options) {
+const StagedKernel<Rows>* choose(const std::vector<Entry<Rows>>& kernels, const Weights& weights,
+                                 const PrepareOptions& options) {
   for (const auto& [kernel, needs] : kernels) {
     const bool wanted =
         options.kernel.empty() ? options.int8_inputs || !kernel->in_bytes : options.kernel == kernel->name;
@@ -140,16 +141,19 @@ const SixPairsKernel<Rows>* choose(const std::vector<Entry<Rows>>& kernels, cons
 }
 
 template <class Rows, class W>
-std::unique_ptr<const Layout> make(const SixPairsKernel<Rows>* kernel, const W& weights, bool in_place) {
+std::unique_ptr<const Layout> make(const StagedKernel<Rows>* kernel, const W& weights, bool in_place) {
   if (kernel == nullptr) return nullptr;
   const Cut& most = in_place ? kernel->in_place : kernel->once;
   const Cut cut = {choose_chunk_rows(weights.rows, most.chunk_rows),
                    std::min(most.segment_blocks, blocks_of(weights, *kernel))};
-  return std::make_unique<SixPairs<W, Rows>>(weights, *kernel, cut, in_place);
+  return std::make_unique<Staged<W, Rows>>(weights, *kernel, cut, in_place);
 }
 
-const SixPairsKernel<Nm24Rows>* choose24(const NmWeights& weights, const PrepareOptions& options) {
+const StagedKernel<Nm24Rows>* choose24(const NmWeights& weights, const PrepareOptions& options) {
   static const std::vector<Entry<Nm24Rows>> kernels{
+#define PRUNE_ROW_LANES_KERNEL(name, needs) {&name, needs},
+#include "kernels/sparse/row_lanes/kernels.inc"
+#undef PRUNE_ROW_LANES_KERNEL
 #define PRUNE_SIX_PAIRS_NM24_KERNEL(name, needs) {&name, needs},
 #define PRUNE_SIX_PAIRS_BITMASK_KERNEL(name, needs)
 #include "kernels/sparse/six_pairs/kernels.inc"
@@ -162,15 +166,15 @@ const SixPairsKernel<Nm24Rows>* choose24(const NmWeights& weights, const Prepare
 }  // namespace
 
 bool rounds_to_bytes(const NmWeights& weights, const PrepareOptions& options) {
-  const SixPairsKernel<Nm24Rows>* kernel = choose24(weights, options);
+  const StagedKernel<Nm24Rows>* kernel = choose24(weights, options);
   return kernel != nullptr && kernel->in_bytes;
 }
 
-std::unique_ptr<const Layout> make_six_pairs(const NmWeights& weights, const PrepareOptions& options) {
+std::unique_ptr<const Layout> make_staged(const NmWeights& weights, const PrepareOptions& options) {
   return make(choose24(weights, options), weights, options.in_place);
 }
 
-std::unique_ptr<const Layout> make_six_pairs(const BitmaskWeights& weights, const PrepareOptions& options) {
+std::unique_ptr<const Layout> make_staged(const BitmaskWeights& weights, const PrepareOptions& options) {
   static const std::vector<Entry<BitmaskRows>> kernels{
 #define PRUNE_SIX_PAIRS_NM24_KERNEL(name, needs)
 #define PRUNE_SIX_PAIRS_BITMASK_KERNEL(name, needs) {&name, needs},

@@ -1,30 +1,25 @@
-// int8 weights, 2:4, against rows of X in bytes: sixteen rows of W lie in the lanes of a register, and the
-// inputs of one row of X are permuted to what they keep. No pairs are made; staging and chunks are those of
-// six pairs. Include only from files built with AVX-512 VBMI and VNNI.
-//
 //     a step of 64 inputs     x[64 s] .. x[64 s + 63]                one row of X, a register
 //     a quad                  four weights of each of 16 rows        what they keep of eight inputs
 //     permute (vpermb)        byte 4 r + i  <-  x[64 s + lane of weight i of row r]
 //     multiply-add            acc[r] += four weights * four inputs   (vpdpbusd)
 //
 // Sums of a row of X are sixteen neighbours of a row of Y: nothing is transposed but W, once.
-#pragma once
 
+#include "kernels/sparse/row_lanes/kernel.h"
 #include "kernels/sparse/simd/byte_panel.h"
 #include "kernels/sparse/simd/prefetch.h"
-#include "kernels/sparse/six_pairs/kernel.h"
 
 namespace prune::kernels {
 namespace {
 
-inline constexpr int64_t kLaneRows = 16;     // of W in a register
-inline constexpr int64_t kTileColumns = 16;  // whose sums are in registers together
-inline constexpr int64_t kPanelColumns = 128;
-inline constexpr int64_t kStepInputs = 64;  // of a register
-inline constexpr int64_t kBlockSteps = 4;   // whose weights stay in the first-level cache for all columns
-inline constexpr int64_t kBlockInputs = kBlockSteps * kStepInputs;
-inline constexpr int64_t kStepQuads = kStepInputs / 8;
-inline constexpr int64_t kBlockQuads = kBlockSteps * kStepQuads;
+constexpr int64_t kLaneRows = 16;     // of W in a register
+constexpr int64_t kTileColumns = 16;  // whose sums are in registers together
+constexpr int64_t kPanelColumns = 128;
+constexpr int64_t kStepInputs = 64;  // of a register
+constexpr int64_t kBlockSteps = 4;   // whose weights stay in the first-level cache for all columns
+constexpr int64_t kBlockInputs = kBlockSteps * kStepInputs;
+constexpr int64_t kStepQuads = kStepInputs / 8;
+constexpr int64_t kBlockQuads = kBlockSteps * kStepQuads;
 
 // What sixteen rows keep of a block: four weights of each for every quad, and their indices, a byte for each.
 struct alignas(64) LaneBlock {
@@ -46,7 +41,7 @@ struct LaneTables {
     }
   }
 };
-inline constexpr LaneTables kLaneTables;
+constexpr LaneTables kLaneTables;
 
 struct LaneFormat {
   static constexpr int64_t kChunkRows = 64;
@@ -188,8 +183,8 @@ struct LaneFormat {
 
 // Of 256 inputs: panel[c / 16][step][c % 16][64], rows of X as bytes. Missing inputs meet weights of zero,
 // missing columns become whatever.
-inline void pack_byte_rows(const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* steps,
-                           void* packed) {
+void pack_byte_rows(const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* steps,
+                    void* packed) {
   const int64_t registers = (depth + kStepInputs - 1) / kStepInputs;
   for (int64_t c = 0; c < columns; ++c) {
     const float* row = x + c * ldx;
@@ -201,8 +196,8 @@ inline void pack_byte_rows(const float* x, int64_t ldx, int64_t columns, int64_t
   }
 }
 
-inline void store_lanes(float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
-                        const float* bias, float* y, int64_t ldy) {
+void store_lanes(float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
+                 const float* bias, float* y, int64_t ldy) {
   const __m512 one = _mm512_set1_ps(1);
   for (int64_t c = 0; c < columns; ++c, y += ldy) {
     const __m512 step = _mm512_set1_ps(steps[c]);
@@ -217,26 +212,26 @@ inline void store_lanes(float* tile, int64_t rows, int64_t columns, const float*
   }
 }
 
-constexpr SixPairsKernel<Nm24Rows> make_lane_kernel(const char* name) {
-  return {.name = name,
-          .type = WeightType::kI8,
-          .in_bytes = true,
-          .panel = {.vector_columns = kTileColumns,
-                    .panel_columns = kPanelColumns,
-                    .input_bytes = 1,
-                    .pack = pack_byte_rows,
-                    .store = store_lanes,
-                    .find_step = find_byte_step,
-                    .inputs_together = kStepInputs},
-          .block_inputs = kBlockInputs,
-          .block_bytes = LaneFormat::kChunkRows / kLaneRows * int64_t{sizeof(BlockLanes)},
-          .in_place = LaneFormat::kCut,
-          .once = LaneFormat::kCut,
-          .staged_bytes = LaneFormat::staged_bytes,
-          .stage = LaneFormat::stage,
-          .stage_scaled = nullptr,
-          .multiply = LaneFormat::multiply};
-}
-
 }  // namespace
+
+constexpr StagedKernel<Nm24Rows> row_lanes_nm24_bytes_avx512bf16 = {
+    .name = "row_lanes_nm24_bytes_avx512bf16",
+    .type = WeightType::kI8,
+    .in_bytes = true,
+    .panel = {.vector_columns = kTileColumns,
+              .panel_columns = kPanelColumns,
+              .input_bytes = 1,
+              .pack = pack_byte_rows,
+              .store = store_lanes,
+              .find_step = find_byte_step,
+              .inputs_together = kStepInputs},
+    .block_inputs = kBlockInputs,
+    .block_bytes = LaneFormat::kChunkRows / kLaneRows * int64_t{sizeof(BlockLanes)},
+    .in_place = LaneFormat::kCut,
+    .once = LaneFormat::kCut,
+    .staged_bytes = LaneFormat::staged_bytes,
+    .stage = LaneFormat::stage,
+    .stage_scaled = nullptr,
+    .multiply = LaneFormat::multiply};
+
 }  // namespace prune::kernels
