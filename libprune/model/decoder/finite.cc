@@ -20,11 +20,14 @@ bool all_finite(const float* values, int64_t n) {
   return faults == 0;
 }
 
-void require_finite(const float* hidden, int64_t n, const std::string& layer) {
-  if (all_finite(hidden, n)) return;
+void throw_not_finite(const std::string& layer) {
   throw_input("layer " + quote_name(layer) +
               " gives NaN or infinite activations: its weights hold such values, or products of them "
               "overflow float32 ('prune inspect' shows NaN)");
+}
+
+void require_finite(const float* hidden, int64_t n, const std::string& layer) {
+  if (!all_finite(hidden, n)) throw_not_finite(layer);
 }
 
 }  // namespace prune

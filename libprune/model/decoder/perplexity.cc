@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,79 +21,73 @@
 namespace prune {
 namespace {
 
-// What is measured, and how far it is.
-class Measurement {
+// Layer by layer on the processor, each layer's weights loaded when it is its turn.
+class LayerByLayer final : public WindowLosses {
  public:
-  Measurement(const Decoder& decoder, std::span<const int32_t> ids, const Perplexity& plan,
-              const Progress& progress, const ProductFactory& products)
-      : decoder_(decoder),
-        products_(products),
-        ids_(ids),
-        plan_(plan),
-        rope_(decoder.config().rope, plan.seqlen),
-        batch_(batch_sequences(plan.seqlen)),
-        counter_(progress, uint64_t(plan.tokens * (decoder.config().layers + 1))) {}
+  LayerByLayer(const Decoder& decoder, size_t memory, const ProductFactory& products)
+      : decoder_(decoder), memory_(memory), products_(products) {}
 
-  // Sum of the losses of windows [first, first + count).
-  double run(int64_t first, int64_t count) {
-    const int64_t width = decoder_.config().width;
-    load(first, count);
-    hidden_.resize(count * plan_.seqlen, width);
-    decoder_.embed(chunk_ids_, Sequences(count, plan_.seqlen), hidden_.data());
-    for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) forward(layer, count);
-    losses_.resize(targets_.size());
-    cross_entropy(decoder_, hidden_.data(), targets_, losses_);
-    counter_.add(targets_.size(), "head");
-    double sum = 0;
-    for (const float loss : losses_) sum += double(loss);
-    return sum;
+  int64_t windows_at_once(int64_t seqlen) const override {
+    return windows_in(memory_, decoder_.config(), seqlen);
+  }
+  uint64_t counts_of_token() const override { return uint64_t(decoder_.config().layers) + 1; }
+
+  void run(int64_t seqlen, std::span<const int32_t> ids, std::span<const int32_t> targets,
+           std::span<float> losses, ProgressCounter& counter) override {
+    if (!rope_ || rope_->length() != seqlen) rope_.emplace(decoder_.config().rope, seqlen);
+    const Sequences windows(int64_t(ids.size()) / seqlen, seqlen);
+    hidden_.resize(int64_t(ids.size()), decoder_.config().width);
+    decoder_.embed(ids, windows, hidden_.data());
+    for (int64_t layer = 0; layer < decoder_.config().layers; ++layer) forward(layer, windows, counter);
+    cross_entropy(decoder_, hidden_.data(), targets, losses);
+    counter.add(targets.size(), "head");
   }
 
  private:
-  // Ids of the chunk, and what each predicts: -1 where that was predicted before, or lies beyond the window.
-  void load(int64_t first, int64_t count) {
-    chunk_ids_.clear();
-    targets_.clear();
-    for (int64_t w = first; w < first + count; ++w) {
-      const int64_t begin = w * plan_.stride, end = begin + plan_.seqlen;
-      const int64_t predicted_before = w == 0 ? 0 : begin - plan_.stride + plan_.seqlen;
-      for (int64_t t = begin; t < end; ++t) {
-        chunk_ids_.push_back(ids_[size_t(t)]);
-        const bool counts = t + 1 < end && t + 1 >= predicted_before;
-        targets_.push_back(counts ? ids_[size_t(t + 1)] : -1);
-      }
-    }
-  }
-
-  void forward(int64_t index, int64_t count) {
+  void forward(int64_t index, const Sequences& windows, ProgressCounter& counter) {
     const DecoderLayer layer = decoder_.load_layer(index, products_);
     const std::string name = decoder_.layer_name(index);
-    for (int64_t first = 0; first < count; first += batch_) {
+    const int64_t seqlen = rope_->length(), batch = batch_sequences(seqlen);
+    for (int64_t first = 0; first < windows.count(); first += batch) {
       check_interrupted();
-      const Sequences sequences(std::min(batch_, count - first), plan_.seqlen);
-      float* hidden = hidden_.row(first * plan_.seqlen);
-      forward_layer(layer, rope_, sequences, hidden, hidden, activations_);
+      const Sequences sequences(std::min(batch, windows.count() - first), seqlen);
+      float* hidden = hidden_.row(first * seqlen);
+      forward_layer(layer, *rope_, sequences, hidden, hidden, activations_);
       require_finite(hidden, sequences.tokens() * decoder_.config().width, name);
-      counter_.add(uint64_t(sequences.tokens()), name);
+      counter.add(uint64_t(sequences.tokens()), name);
     }
   }
 
   const Decoder& decoder_;
+  size_t memory_;
   const ProductFactory& products_;
-  std::span<const int32_t> ids_;
-  const Perplexity& plan_;
-  RopeTable rope_;
-  int64_t batch_;
-  ProgressCounter counter_;
-  std::vector<int32_t> chunk_ids_, targets_;
-  std::vector<float> losses_;
+  std::optional<RopeTable> rope_;
   FloatMatrix hidden_;
   LayerActivations activations_;
 };
 
-Perplexity plan(const Decoder& decoder, int64_t ids, const PerplexityOptions& options) {
+// Ids of windows, and what each predicts: -1 where that was predicted before, or lies beyond the window.
+struct Chunk {
+  std::vector<int32_t> ids, targets;
+};
+
+Chunk chunk_of(std::span<const int32_t> ids, const Perplexity& plan, int64_t first, int64_t count) {
+  Chunk chunk;
+  for (int64_t w = first; w < first + count; ++w) {
+    const int64_t begin = w * plan.stride, end = begin + plan.seqlen;
+    const int64_t predicted_before = w == 0 ? 0 : begin - plan.stride + plan.seqlen;
+    for (int64_t t = begin; t < end; ++t) {
+      chunk.ids.push_back(ids[size_t(t)]);
+      const bool counts = t + 1 < end && t + 1 >= predicted_before;
+      chunk.targets.push_back(counts ? ids[size_t(t + 1)] : -1);
+    }
+  }
+  return chunk;
+}
+
+Perplexity plan(const DecoderConfig& config, int64_t ids, const PerplexityOptions& options) {
   Perplexity plan;
-  plan.seqlen = options.seqlen == 0 ? default_seqlen(decoder.config()) : options.seqlen;
+  plan.seqlen = options.seqlen == 0 ? default_seqlen(config) : options.seqlen;
   plan.stride = options.stride == 0 ? plan.seqlen : options.stride;
   if (plan.seqlen < 2)
     throw_usage("sequence length " + std::to_string(plan.seqlen) + ": expected at least 2");
@@ -117,23 +112,36 @@ Perplexity plan(const Decoder& decoder, int64_t ids, const PerplexityOptions& op
 
 int64_t default_seqlen(const DecoderConfig& config) { return std::min<int64_t>(2048, config.max_positions); }
 
-Perplexity measure_perplexity(const Decoder& decoder, std::span<const int32_t> ids,
-                              const PerplexityOptions& options, const Progress& progress,
-                              const ProductFactory& products) {
+Perplexity measure_perplexity(const DecoderConfig& config, std::span<const int32_t> ids,
+                              const PerplexityOptions& options, WindowLosses& losses,
+                              const Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
-  const ThreadCount threads(options.threads);
-  Perplexity result = plan(decoder, int64_t(ids.size()), options);
-  check_token_ids(ids, decoder.config().vocabulary, "the text");
-  const int64_t chunk = std::min(result.windows, windows_in(options.memory, decoder.config(), result.seqlen));
-  Measurement measurement(decoder, ids, result, progress, products);
+  Perplexity result = plan(config, int64_t(ids.size()), options);
+  check_token_ids(ids, config.vocabulary, "the text");
+  const int64_t at_once = std::min(result.windows, losses.windows_at_once(result.seqlen));
+  ProgressCounter counter(progress, uint64_t(result.tokens) * losses.counts_of_token());
+  std::vector<float> chunk_losses;
   double sum = 0;
-  for (int64_t first = 0; first < result.windows; first += chunk) {
-    sum += measurement.run(first, std::min(chunk, result.windows - first));
+  for (int64_t first = 0; first < result.windows; first += at_once) {
+    const Chunk chunk = chunk_of(ids, result, first, std::min(at_once, result.windows - first));
+    chunk_losses.resize(chunk.ids.size());
+    losses.run(result.seqlen, chunk.ids, chunk.targets, chunk_losses, counter);
+    double chunk_sum = 0;
+    for (const float loss : chunk_losses) chunk_sum += double(loss);
+    sum += chunk_sum;
   }
   result.nats = sum / double(result.predictions);
   result.perplexity = std::exp(result.nats);
   result.seconds = seconds_since(start);
   return result;
+}
+
+Perplexity measure_perplexity(const Decoder& decoder, std::span<const int32_t> ids,
+                              const PerplexityOptions& options, const Progress& progress,
+                              const ProductFactory& products) {
+  const ThreadCount threads(options.threads);
+  LayerByLayer losses(decoder, options.memory, products);
+  return measure_perplexity(decoder.config(), ids, options, losses, progress);
 }
 
 }  // namespace prune

@@ -34,13 +34,32 @@ struct Perplexity {
 // The smaller of 2048 and the longest sequence that the model was made for.
 int64_t default_seqlen(const DecoderConfig& config);
 
+// What windows of a text lose, however that is computed.
+class WindowLosses {
+ public:
+  virtual ~WindowLosses() = default;
+  // How many windows run() takes together, at least one.
+  virtual int64_t windows_at_once(int64_t seqlen) const = 0;
+  // How often run() counts each token.
+  virtual uint64_t counts_of_token() const = 0;
+  // Whole windows, one after another; losses[i] = -log softmax(logits after ids[i])[targets[i]] in nats, 0
+  // where targets[i] < 0.
+  virtual void run(int64_t seqlen, std::span<const int32_t> ids, std::span<const int32_t> targets,
+                   std::span<float> losses, ProgressCounter& counter) = 0;
+};
+
 // Windows of seqlen tokens start every `stride` tokens; a rest shorter than a window is left out. A window
 // starts without context: its first token predicts, and is not predicted. Where windows overlap, a token is
-// predicted once, by the first window that reaches it. In float32, layer by layer, over as many windows at a
-// time as `memory` holds. `products` may make the products of linear layers (see linear.h), each layer's anew
-// when it is its turn. Throws Error(kUsage) for a seqlen or stride that cannot be, Error(kInput) for a text
-// shorter than one window, ids outside the vocabulary, and for activations that are not finite, naming the
-// layer; Interrupted.
+// predicted once, by the first window that reaches it. Throws Error(kUsage) for a seqlen or stride that
+// cannot be, Error(kInput) for a text shorter than one window and ids outside the vocabulary; what
+// losses.run() throws. options.memory and options.threads are not looked at.
+Perplexity measure_perplexity(const DecoderConfig& config, std::span<const int32_t> ids,
+                              const PerplexityOptions& options, WindowLosses& losses,
+                              const Progress& progress = {});
+
+// The same on the processor: in float32, layer by layer, over as many windows at a time as `memory` holds.
+// `products` may make the products of linear layers (see linear.h), each layer's anew when it is its turn.
+// Throws Error(kInput) also for activations that are not finite, naming the layer; Interrupted.
 Perplexity measure_perplexity(const Decoder& decoder, std::span<const int32_t> ids,
                               const PerplexityOptions& options, const Progress& progress = {},
                               const ProductFactory& products = {});

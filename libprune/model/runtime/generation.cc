@@ -7,7 +7,6 @@
 #include <prune/error.h>
 
 #include "libprune/model/elapsed.h"
-#include "libprune/model/runtime/session.h"
 
 namespace prune {
 namespace {
@@ -16,7 +15,7 @@ using Clock = std::chrono::steady_clock;
 using Prompts = std::vector<std::vector<int32_t>>;
 
 // The last token that is chosen never goes through the model.
-std::vector<int64_t> checked_lengths(const PreparedDecoder& model, const Prompts& prompts,
+std::vector<int64_t> checked_lengths(const ReadyModel& model, const Prompts& prompts,
                                      const GenerationOptions& options) {
   if (options.new_tokens < 1)
     throw_usage("new tokens " + std::to_string(options.new_tokens) + ": expected at least 1");
@@ -39,20 +38,20 @@ std::vector<int64_t> checked_lengths(const PreparedDecoder& model, const Prompts
 
 class Generator {
  public:
-  Generator(const PreparedDecoder& model, const Prompts& prompts, const GenerationOptions& options,
+  Generator(const ReadyModel& model, const Prompts& prompts, const GenerationOptions& options,
             const TokenObserver& observer)
       : prompts_(prompts),
         options_(options),
         observer_(observer),
-        session_(model, checked_lengths(model, prompts, options),
-                 std::max(options.chunk, int64_t(prompts.size()))) {
+        sequences_(model.start(checked_lengths(model, prompts, options),
+                               std::max(options.chunk, int64_t(prompts.size())))) {
     for (size_t s = 0; s < prompts.size(); ++s) {
       samplers_.emplace_back(options.sampling, s);
       result_.prompt_tokens += int64_t(prompts[s].size());
     }
     result_.ids.resize(prompts.size());
     result_.stopped.resize(prompts.size());
-    result_.cache_bytes = session_.cache_bytes();
+    result_.cache_bytes = sequences_->cache_bytes();
   }
 
   Generation run() {
@@ -80,7 +79,7 @@ class Generator {
         offset += count;
         if (count == rest.size()) ++sequence, offset = 0;
       }
-      choose(next, session_.run(next));
+      step(next);
     }
   }
 
@@ -92,37 +91,51 @@ class Generator {
         next.push_back({s, std::span(result_.ids[s]).last(1), true});
     }
     if (next.empty()) return false;
-    choose(next, session_.run(next));
+    step(next);
     result_.decoded_tokens += int64_t(next.size());
     return true;
   }
 
-  void choose(const std::vector<NextTokens>& next, const FloatMatrix& logits) {
-    int64_t row = 0;
+  void step(const std::vector<NextTokens>& next) {
+    const std::vector<int32_t> ids =
+        options_.sampling.temperature == 0 ? sequences_->run_greedily(next) : draw(next);
+    auto id = ids.begin();
+    for (const NextTokens& n : next) {
+      if (n.wants_logits) accept(n.sequence, *id++);
+    }
+  }
+
+  std::vector<int32_t> draw(const std::vector<NextTokens>& next) {
+    const FloatMatrix& logits = sequences_->run(next);
+    std::vector<int32_t> ids;
     for (const NextTokens& n : next) {
       if (!n.wants_logits) continue;
-      const size_t s = n.sequence;
-      const int32_t id = samplers_[s].choose({logits.row(row++), size_t(logits.cols())});
-      if (s == 0 && result_.ids[0].empty()) result_.first_token_seconds = seconds_since(start_);
-      result_.stopped[s] = std::ranges::find(options_.stop_ids, id) != options_.stop_ids.end();
-      if (result_.stopped[s]) continue;
-      result_.ids[s].push_back(id);
-      if (observer_) observer_(s, id);
+      const float* row = logits.row(int64_t(ids.size()));
+      ids.push_back(samplers_[n.sequence].choose({row, size_t(logits.cols())}));
     }
+    return ids;
+  }
+
+  void accept(size_t s, int32_t id) {
+    if (s == 0 && result_.ids[0].empty()) result_.first_token_seconds = seconds_since(start_);
+    result_.stopped[s] = std::ranges::find(options_.stop_ids, id) != options_.stop_ids.end();
+    if (result_.stopped[s]) return;
+    result_.ids[s].push_back(id);
+    if (observer_) observer_(s, id);
   }
 
   const Prompts& prompts_;
   const GenerationOptions& options_;
   const TokenObserver& observer_;
   Clock::time_point start_ = Clock::now();
-  Session session_;
+  std::unique_ptr<RunningSequences> sequences_;
   std::vector<Sampler> samplers_;
   Generation result_;
 };
 
 }  // namespace
 
-Generation generate(const PreparedDecoder& model, const Prompts& prompts, const GenerationOptions& options,
+Generation generate(const ReadyModel& model, const Prompts& prompts, const GenerationOptions& options,
                     const TokenObserver& observer) {
   return Generator(model, prompts, options, observer).run();
 }

@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "libprune/model/runtime/prepared_decoder.h"
+#include "libprune/model/runtime/ready_model.h"
 #include "libprune/model/runtime/sampler.h"
 
 namespace prune {
@@ -34,7 +34,7 @@ struct Generation {
 // Throws Error(kUsage) for options that cannot be; Error(kInput) for no prompt or an empty one, ids outside
 // the vocabulary, a prompt that with its new tokens is longer than the model's max_positions, and activations
 // that are not finite; Interrupted.
-Generation generate(const PreparedDecoder& model, const std::vector<std::vector<int32_t>>& prompts,
+Generation generate(const ReadyModel& model, const std::vector<std::vector<int32_t>>& prompts,
                     const GenerationOptions& options, const TokenObserver& observer = {});
 
 }  // namespace prune

@@ -4,6 +4,7 @@
 
 #include "libprune/io/staging.h"
 #include "libprune/model/elapsed.h"
+#include "libprune/model/runtime/session.h"
 
 namespace prune {
 
@@ -24,6 +25,11 @@ PreparedDecoder::PreparedDecoder(const Checkpoint& checkpoint, const RuntimeOpti
   if (config().family->positions == PositionKind::kLearned) positions_ = decoder_.load_positions();
   prepared_ = products.prepared();
   seconds_ = seconds_since(start);
+}
+
+std::unique_ptr<RunningSequences> PreparedDecoder::start(const std::vector<int64_t>& lengths,
+                                                         int64_t chunk) const {
+  return std::make_unique<Session>(*this, lengths, chunk);
 }
 
 void PreparedDecoder::embed(std::span<const int32_t> ids, std::span<const int64_t> positions,

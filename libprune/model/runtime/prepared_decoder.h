@@ -8,22 +8,24 @@
 #include "libprune/model/decoder/decoder.h"
 #include "libprune/model/progress.h"
 #include "libprune/model/runtime/linear_products.h"
+#include "libprune/model/runtime/ready_model.h"
 
 namespace prune {
 
 // Immutable after construction; any number of sessions may share one. Keeps a reference to the checkpoint,
 // which must outlive it: weights that are not packed are read from its files.
-class PreparedDecoder {
+class PreparedDecoder final : public ReadyModel {
  public:
   // Throws what Decoder throws; Error(kInput) for a damaged packed weight, Interrupted.
   explicit PreparedDecoder(const Checkpoint& checkpoint, const RuntimeOptions& options = {},
                            const Progress& progress = {});
 
   const Decoder& decoder() const { return decoder_; }
-  const DecoderConfig& config() const { return decoder_.config(); }
+  const DecoderConfig& config() const override { return decoder_.config(); }
   const DecoderLayer& layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
-  const PreparedWeights& prepared() const { return prepared_; }
-  double seconds() const { return seconds_; }
+  const PreparedWeights& prepared() const override { return prepared_; }
+  double seconds() const override { return seconds_; }
+  std::unique_ptr<RunningSequences> start(const std::vector<int64_t>& lengths, int64_t chunk) const override;
 
   // hidden [ids.size(), width]: the embeddings of tokens at these positions. Ids are in the vocabulary,
   // positions below config().max_positions where these are learned.

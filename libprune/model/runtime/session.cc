@@ -1,12 +1,8 @@
 #include "libprune/model/runtime/session.h"
 
 #include <algorithm>
-#include <string>
-
-#include <prune/error.h>
 
 #include "libprune/io/staging.h"
-#include "libprune/io/token_ids.h"
 #include "libprune/model/decoder/finite.h"
 #include "libprune/model/runtime/cached_forward.h"
 
@@ -25,19 +21,6 @@ Session::Session(const PreparedDecoder& model, const std::vector<int64_t>& lengt
   }
 }
 
-void Session::check(std::span<const NextTokens> next) const {
-  int64_t tokens = 0;
-  for (const NextTokens& n : next) {
-    tokens += int64_t(n.ids.size());
-    if (ends_[n.sequence] + int64_t(n.ids.size()) > lengths_[n.sequence]) {
-      throw_usage("sequence " + std::to_string(n.sequence) + " becomes longer than the " +
-                  std::to_string(lengths_[n.sequence]) + " tokens that its cache was made for");
-    }
-    check_token_ids(n.ids, model_.config().vocabulary, "the prompt");
-  }
-  if (tokens > chunk_) throw_usage("more than " + std::to_string(chunk_) + " tokens at once");
-}
-
 void Session::embed(std::span<const NextTokens> next) {
   std::vector<int32_t> ids;
   std::vector<int64_t> positions;
@@ -50,7 +33,7 @@ void Session::embed(std::span<const NextTokens> next) {
 }
 
 const FloatMatrix& Session::run(std::span<const NextTokens> next) {
-  check(next);
+  check_next_tokens(next, ends_, lengths_, chunk_, model_.config().vocabulary);
   embed(next);
   std::vector<int64_t> counts;
   for (const NextTokens& n : next) counts.push_back(int64_t(n.ids.size()));
