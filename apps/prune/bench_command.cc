@@ -11,10 +11,10 @@
 #include "apps/prune/compare_command.h"
 #include "apps/prune/exit_codes.h"
 #include "apps/prune/gpu_bench.h"
-#include "apps/prune/gpu_driver.h"
 #include "apps/prune/gpu_products.h"
 #include "apps/prune/product_report.h"
 #include "apps/prune/random_layers.h"
+#include "apps/prune/runtime_options.h"
 #include "apps/prune/terminal.h"
 #include "apps/prune/whole_bench.h"
 
@@ -28,7 +28,7 @@ CommandLine make_line() {
       "prune bench [MODEL] [-n ROWS]... [options]\n"
       "       prune bench --shape OUTxIN... [--pattern P] [--sparsity S] [--type T] [-n ROWS]... [options]\n"
       "       prune bench [MODEL] --whole [--beside MODEL]... [options]\n"
-      "       prune bench [MODEL] --device cuda [-n ROWS]... [options]\n"
+      "       prune bench [MODEL] --device cuda [--whole] [-n ROWS]... [options]\n"
       "       prune bench [MODEL] --gpu-table FILE.json... [-n ROWS]... [options]\n"
       "       prune bench --compare OLD.json NEW.json [--fail-below RATIO] [--counter NAME]",
       "Times every weight shape of a packed checkpoint with its real masks: the dense product by oneDNN, "
@@ -56,7 +56,7 @@ CommandLine make_line() {
       "\nWith --device cuda both sides run on the first GPU: the dense product by cuBLASLt's fastest "
       "algorithm, "
       "bf16 or\nhalf, against the fastest CUDA kernel there is for the format. A time is of one product in a "
-      "graph of products\nthat walks past the GPU's cache.\n"
+      "graph of products\nthat walks past the GPU's cache. With --whole, whole models run there.\n"
       "\nWith --gpu-table nothing is timed here either: for each weight, the kernel or the dense product "
       "that is "
       "fastest by\nwhat the programs of bench/gpu measured on a GPU. What was not measured is dense.\n"
@@ -67,8 +67,8 @@ CommandLine make_line() {
   line.options()("rows,n", po::value<std::vector<int>>()->composing()->value_name("ROWS"),
                  "rows of X, may be repeated (default: 1, 16 and 128)")(
       "seconds", po::value<double>()->default_value(0.5, "0.5")->value_name("S"),
-      "time to spend on each case")("device", po::value<std::string>()->default_value("cpu")->value_name("D"),
-                                    "where to run: cpu or cuda");
+      "time to spend on each case");
+  add_device_option(line);
   add_shape_options(line);
   add_whole_options(line);
   add_gpu_options(line);
@@ -83,14 +83,6 @@ std::vector<int> rows_to_measure(const std::vector<int>& given) {
     if (rows < 1 || rows > 65536) throw_usage(fmt::format("--rows {}: expected 1 to 65536", rows));
   }
   return given;
-}
-
-bool on_gpu(const CommandLine& line) {
-  const std::string device = *line.maybe_text("device");
-  if (device != "cpu" && device != "cuda") {
-    throw_usage(fmt::format("--device {}: expected cpu or cuda", quote_name(device)));
-  }
-  return device == "cuda";
 }
 
 // What report(packed) returns for the model there.
@@ -131,11 +123,9 @@ int bench_command(const Arguments& arguments) {
   if (is_whole + compares + asks_gpu > 1)
     throw_usage("--compare, --whole and --gpu-table go without each other");
   if (is_whole || compares || asks_gpu) refuse_shape_options(line);
-  if (on_gpu(line)) {
-    if (is_whole || compares || asks_gpu)
-      throw_usage("--device cuda times single products: leave --compare, --whole and --gpu-table out");
-    require_gpu_kernels(ask_gpu_driver());  // before any work
-  }
+  if (on_gpu(line) && (compares || asks_gpu))
+    throw_usage("--device cuda measures: leave --compare and --gpu-table out");
+  require_device(line);
   if (compares) return compare_command(line);
   if (line.has("fail-below") || line.has("counter")) {
     throw_usage("--fail-below and --counter go with --compare OLD NEW");

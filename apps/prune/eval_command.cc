@@ -10,7 +10,9 @@
 #include "apps/prune/calibration.h"
 #include "apps/prune/command.h"
 #include "apps/prune/exit_codes.h"
+#include "apps/prune/gpu_model.h"
 #include "apps/prune/quantities.h"
+#include "apps/prune/runtime_options.h"
 #include "apps/prune/terminal.h"
 #include "libprune/io/corpus.h"
 #include "libprune/model/crossover.h"
@@ -33,15 +35,16 @@ CommandLine make_line() {
       "tokens of a window, its context (default: 2048, or the model's maximum when that is less)")(
       "stride", po::value<int>()->value_name("N"),
       "tokens from one window to the next (default: seqlen, no overlap); with less, a prediction has at "
-      "least seqlen - N tokens of context")(
-      "precision", po::value<std::string>()->default_value("fp32")->value_name("fp32|bf16"),
-      "of the products; bf16 rounds weights and activations for them, sums are of f32")(
+      "least seqlen - N tokens of context")("precision", po::value<std::string>()->value_name("fp32|bf16"),
+                                            "of the products (default fp32; on a GPU bf16); bf16 rounds "
+                                            "weights and activations for them, sums are of f32")(
       "int8-inputs", po::bool_switch(),
       "with bf16: where int8 weights with a scale per row, in 2:4 or blocks, are multiplied and the "
       "processor has "
       "AVX-512 BF16: round activations to int8, token by token")(
       "memory", po::value<std::string>()->value_name("SIZE"),
       "bytes to hold at once, as 800M or 4G (default 1G); a layer of a large model may need more");
+  add_device_option(line);
   add_running_options(line);
   return line;
 }
@@ -92,6 +95,40 @@ nlohmann::json document(const std::string& model, const std::string& text, const
           {"tokens_per_second", tokens_per_second(r)}};
 }
 
+std::string precision_of(const CommandLine& line) {
+  const std::string precision = line.maybe_text("precision").value_or(on_gpu(line) ? "bf16" : "fp32");
+  const bool rounds = parse_precision(precision) == Precision::kBf16;
+  if (on_gpu(line) && (!rounds || line.flag("int8-inputs")))
+    throw_usage("--device cuda: activations are of bf16 there; leave --precision and --int8-inputs out");
+  if (line.flag("int8-inputs") && !rounds)
+    throw_usage("--int8-inputs goes with --precision bf16: fp32 rounds nothing");
+  return precision;
+}
+
+std::vector<int32_t> load_text(const CommandLine& line, const Checkpoint& checkpoint, int64_t vocabulary) {
+  return load_corpus(line.text("text"), checkpoint.path(), {.vocabulary_size = vocabulary});
+}
+
+Perplexity evaluate(const CommandLine& line, const Checkpoint& checkpoint, const PerplexityOptions& options,
+                    const Progress& progress) {
+  const Decoder decoder(checkpoint, parse_precision(precision_of(line)));
+  const std::vector<int32_t> ids = load_text(line, checkpoint, decoder.config().vocabulary);
+  LinearProducts products(decoder.tensors(), many_rows(decoder.precision(), line.flag("int8-inputs")));
+  const ProductFactory factory = [&](const std::string& name, Orientation orientation, int64_t out,
+                                     int64_t in, const std::vector<float>& bias) {
+    return products.spares_floats(name, orientation, out, in)
+               ? products.make(name, orientation, out, in, bias)
+               : nullptr;
+  };
+  return measure_perplexity(decoder, ids, options, progress, factory);
+}
+
+Perplexity evaluate_on_gpu(const CommandLine& line, const Checkpoint& checkpoint,
+                           const PerplexityOptions& options, const Progress& progress) {
+  const std::vector<int32_t> ids = load_text(line, checkpoint, read_decoder_config(checkpoint).vocabulary);
+  return measure_perplexity_on_gpu(checkpoint, ids, options, progress);
+}
+
 }  // namespace
 
 int eval_command(const Arguments& arguments) {
@@ -100,29 +137,23 @@ int eval_command(const Arguments& arguments) {
   const auto text = line.maybe_text("text");
   if (!text) throw_usage("--text FILE is missing: the text to measure on");
   const PerplexityOptions options = options_of(line);
-  if (line.flag("int8-inputs") && parse_precision(line.text("precision")) != Precision::kBf16)
-    throw_usage("--int8-inputs goes with --precision bf16: fp32 rounds nothing");
+  const std::string precision = precision_of(line);
+  require_device(line);
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
-  const Decoder decoder(checkpoint, parse_precision(line.text("precision")));
-  const CorpusOptions reading{.vocabulary_size = decoder.config().vocabulary};
-  const std::vector<int32_t> ids = load_corpus(*text, checkpoint.path(), reading);
-  LinearProducts products(decoder.tensors(), many_rows(decoder.precision(), line.flag("int8-inputs")));
-  const ProductFactory factory = [&](const std::string& name, Orientation orientation, int64_t out,
-                                     int64_t in, const std::vector<float>& bias) {
-    return products.spares_floats(name, orientation, out, in)
-               ? products.make(name, orientation, out, in, bias)
-               : nullptr;
-  };
   Perplexity result;
   {
     ProgressBar bar("evaluating", ProgressUnit::kCount);
-    result =
-        measure_perplexity(decoder, ids, options, line.flag("quiet") ? Progress() : bar.callback(), factory);
+    const Progress progress = line.flag("quiet") ? Progress() : bar.callback();
+    result = (on_gpu(line) ? evaluate_on_gpu : evaluate)(line, checkpoint, options, progress);
   }
-  fmt::print("{}", line.flag("json")
-                       ? json_text(document(checkpoint.path().string(), *text, line.text("precision"),
-                                            line.flag("int8-inputs"), result))
-                       : in_words(result));
+  if (line.flag("json")) {
+    nlohmann::json json =
+        document(checkpoint.path().string(), *text, precision, line.flag("int8-inputs"), result);
+    json["device"] = *line.maybe_text("device");
+    fmt::print("{}", json_text(json));
+  } else {
+    fmt::print("{}", in_words(result));
+  }
   return kDone;
 }
 

@@ -53,6 +53,7 @@ CommandLine make_line() {
       "seed", count(), "of the draws (default 0)")("ignore-eos", po::bool_switch(),
                                                    "go on after a token that ends a text")(
       "chunk", count(), "tokens of the prompts that go through the model at once (default 512)");
+  add_device_option(line);
   add_runtime_options(line);
   add_running_options(line);
   return line;
@@ -169,8 +170,8 @@ std::string times_in_words(const Generation& g) {
                      human_bytes(memory_use().resident));
 }
 
-nlohmann::json document(const Checkpoint& checkpoint, const PreparedDecoder& model, const Prompts& prompts,
-                        const Generation& g, const std::vector<std::string>& texts) {
+nlohmann::json document(const Checkpoint& checkpoint, const ReadyModel& model, const Prompts& prompts,
+                        const Generation& g, const std::vector<std::string>& texts, const CommandLine& line) {
   nlohmann::json sequences = nlohmann::json::array();
   for (size_t s = 0; s < prompts.size(); ++s) {
     sequences.push_back(
@@ -187,7 +188,7 @@ nlohmann::json document(const Checkpoint& checkpoint, const PreparedDecoder& mod
                            {"decode_tokens_per_second", per_second(g.decoded_tokens, g.decode_seconds)},
                            {"cache_bytes", g.cache_bytes},
                            {"resident_bytes", memory_use().resident}};
-  result.update(prepared_json(model));
+  result.update(prepared_json(model, line));
   return result;
 }
 
@@ -204,19 +205,20 @@ int generate_command(const Arguments& arguments) {
   GenerationOptions options = options_of(line);
   if (!line.has("prompt") && !line.has("prompt-file"))
     throw_usage("--prompt TEXT is missing: the text to continue");
+  require_device(line);
   const ThreadCount threads(line.threads());
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
   const std::optional<Tokenizer> tokenizer = load_tokenizer(checkpoint, line.has("prompt"));
   const Prompts prompts =
       read_prompts(line, checkpoint, tokenizer, read_decoder_config(checkpoint).vocabulary);
   if (!line.flag("ignore-eos")) options.stop_ids = stop_ids_of(checkpoint.path());
-  const auto model = prepare_decoder(line, checkpoint);
+  const auto model = prepare_model(line, checkpoint);
   const bool streams = prompts.size() == 1 && !line.flag("json");
   Printer printer(tokenizer, prompts, streams);
   const Generation g = generate(*model, prompts, options, [&](size_t s, int32_t id) { printer.add(s, id); });
   printer.finish();
   if (line.flag("json")) {
-    fmt::print("{}", json_text(document(checkpoint, *model, prompts, g, printer.texts())));
+    fmt::print("{}", json_text(document(checkpoint, *model, prompts, g, printer.texts(), line)));
   } else if (!streams) {
     print_batch(prompts, g, printer.texts());
   }

@@ -12,11 +12,10 @@
 
 #include "apps/prune/agreement.h"
 #include "apps/prune/gpu_driver.h"
-#include "apps/prune/gpu_status.h"
-#include "apps/prune/gpu_weights.h"
 #include "apps/prune/terminal.h"
 #include "bench/gpu/cublaslt.h"
 #include "libprune/io/staging.h"
+#include "libprune/model/cuda/packed_weight.h"
 #include "libprune/model/tensor_visit.h"
 
 namespace prune::app {
@@ -25,6 +24,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using bench::CallGraph;
 using bench::DeviceMemory;
+using gpu::must;
 using kernels::cuda::ProductCall;
 
 constexpr size_t kRotatedBytes = size_t(400)
@@ -34,18 +34,7 @@ constexpr int kTrials = 3;               // of each algorithm and kernel
 constexpr float kTolerance =
     0.02f;  // largest |sparse - dense| against the largest |dense|, bf16 rounding included
 
-class Stream {
- public:
-  Stream() { bench::cuda(cudaStreamCreate(&stream_)); }
-  Stream(const Stream&) = delete;
-  ~Stream() { cudaStreamDestroy(stream_); }
-  cudaStream_t get() const { return stream_; }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
-
-GpuDevice describe_device(std::string* name) {
+gpu::DeviceTraits describe_device(std::string* name) {
   cudaDeviceProp properties;
   bench::cuda(cudaGetDeviceProperties(&properties, 0));
   *name = properties.name;
@@ -96,7 +85,7 @@ double dense_seconds(int out, int in, int rows, const DeviceMemory& w, const Dev
   for (int a = 0; a < product.algorithms(); ++a)
     ways.emplace_back([&, a](int) { product.run(a, w.get(), x.get(), y.get(), stream); });
   const auto graph = fastest(stream, kTrials, ways).first;
-  if (!graph) throw std::runtime_error("cuBLASLt has no algorithm for a large product");
+  if (!graph) throw_runtime("cuBLASLt has no algorithm for a large product");
   return shortest(*graph) * 1e-6;
 }
 
@@ -120,7 +109,7 @@ ProductRoof measure_roof(cudaStream_t stream) {
 class GpuShape {
  public:
   GpuShape(const PackedCheckpoint& packed, const std::vector<const PackedWeight*>& weights,
-           const GpuDevice& device)
+           const gpu::DeviceTraits& device)
       : packed_(packed), first_(*weights.front()) {
     const size_t count =
         std::min<size_t>(kMostCopies, 1 + kRotatedBytes / std::max<uint64_t>(1, first_.dense_bytes()));
@@ -128,7 +117,7 @@ class GpuShape {
       check_interrupted();
       const PackedWeight& weight = *weights[i % weights.size()];
       packed.check(weight);
-      sparse_.push_back(upload(packed, weight, device));
+      sparse_.push_back(gpu::upload(packed, weight, device));
       if (!sparse_.back()) return;  // nor the others
       upload_dense(weight, i < weights.size() ? nullptr : dense_[i % weights.size()].get());
     }
@@ -178,11 +167,11 @@ class GpuShape {
                            out,
                            false,
                            stream};
-    std::vector<std::vector<GpuProduct>> products;
+    std::vector<std::vector<gpu::DeviceProduct>> products;
     for (const auto& weight : sparse_) products.push_back(weight->products(n));
     for (size_t w = 0; w < products.front().size(); ++w)
       sparse_ways.emplace_back([&, w](int i) { must(products[size_t(i)][w].run(call)); });
-    if (dense_ways.empty()) throw std::runtime_error("cuBLASLt has no algorithm for this product");
+    if (dense_ways.empty()) throw_runtime("cuBLASLt has no algorithm for this product");
     check_agreement<T>(dense_ways.front(), sparse_ways, products.front(), y, size_t(n) * size_t(out), stream);
     const auto [dense, algorithm] = fastest(stream, calls, dense_ways);
     const auto [sparse, kernel] = fastest(stream, calls, sparse_ways);
@@ -216,7 +205,7 @@ class GpuShape {
   template <class T>
   void check_agreement(const std::function<void(int)>& dense,
                        const std::vector<std::function<void(int)>>& sparse,
-                       const std::vector<GpuProduct>& products, const DeviceMemory& y, size_t size,
+                       const std::vector<gpu::DeviceProduct>& products, const DeviceMemory& y, size_t size,
                        cudaStream_t stream) const {
     const std::vector<float> expected = result_of<T>(dense, y, size, stream);
     for (size_t w = 0; w < sparse.size(); ++w) {
@@ -231,14 +220,14 @@ class GpuShape {
 
   const PackedCheckpoint& packed_;
   const PackedWeight& first_;
-  std::vector<std::unique_ptr<GpuWeight>> sparse_;
+  std::vector<std::unique_ptr<gpu::DevicePackedWeight>> sparse_;
   std::vector<std::unique_ptr<DeviceMemory>> dense_;
 };
 
 GpuTimings time_all(const PackedCheckpoint& packed, const std::vector<int>& rows, double seconds) {
   GpuTimings result;
-  const GpuDevice device = describe_device(&result.gpu);
-  const Stream stream;
+  const gpu::DeviceTraits device = describe_device(&result.gpu);
+  const gpu::Stream stream;
   result.peer = "cuBLASLt " + bench::CublasLt::library().version();
   result.roof = measure_roof(stream.get());
   for (const WeightGroup& group : group_by_shape(packed)) {
@@ -260,13 +249,7 @@ GpuTimings time_all(const PackedCheckpoint& packed, const std::vector<int>& rows
 GpuTimings time_products_on_gpu(const PackedCheckpoint& packed, const std::vector<int>& rows,
                                 double seconds) {
   require_gpu_kernels(ask_gpu_driver());
-  try {
-    return time_all(packed, rows, seconds);
-  } catch (const Error&) {
-    throw;
-  } catch (const std::runtime_error& error) {
-    throw_runtime(fmt::format("--device cuda: {}", error.what()));
-  }
+  return time_all(packed, rows, seconds);
 }
 
 }  // namespace prune::app

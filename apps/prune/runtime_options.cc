@@ -4,6 +4,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include <prune/error.h>
+
+#include "apps/prune/gpu_driver.h"
+#include "apps/prune/gpu_model.h"
 #include "apps/prune/terminal.h"
 #include "libprune/model/tuning.h"
 
@@ -17,16 +21,38 @@ std::string kernels_in_words(const PreparedWeights& prepared) {
   return text;
 }
 
-std::string prepared_in_words(const PreparedDecoder& model) {
+std::string prepared_in_words(const ReadyModel& model, bool is_on_gpu) {
   const PreparedWeights& p = model.prepared();
   std::string text = fmt::format("ready in {:.2f} s: {} linear layers ({})", model.seconds(),
                                  p.packed + p.dense, kernels_in_words(p));
-  if (p.bytes > 0) text += fmt::format(", {} laid out in memory", human_bytes(p.bytes));
+  if (p.bytes > 0)
+    text += fmt::format(", {} {}", human_bytes(p.bytes), is_on_gpu ? "in GPU memory" : "laid out in memory");
   if (p.in_place > 0) text += fmt::format(", {} read where they lie in the files", human_bytes(p.in_place));
   return text + "\n";
 }
 
 }  // namespace
+
+void add_device_option(CommandLine& line) {
+  line.options()("device", po::value<std::string>()->default_value("cpu")->value_name("D"),
+                 "where to run: cpu or cuda");
+}
+
+bool on_gpu(const CommandLine& line) {
+  const std::string device = *line.maybe_text("device");
+  if (device != "cpu" && device != "cuda")
+    throw_usage(fmt::format("--device {}: expected cpu or cuda", quote_name(device)));
+  return device == "cuda";
+}
+
+void require_device(const CommandLine& line) {
+  if (!on_gpu(line)) return;
+  for (const char* name : {"float32", "int8-inputs", "retune"}) {
+    if (line.has(name) && line.flag(name))
+      throw_usage(fmt::format("--{} is for the processor: on the GPU products are of bfloat16", name));
+  }
+  require_gpu_kernels(ask_gpu_driver());
+}
 
 void add_runtime_options(CommandLine& line) {
   line.options()(
@@ -50,21 +76,33 @@ RuntimeOptions runtime_options(const CommandLine& line) {
   return options;
 }
 
-std::unique_ptr<PreparedDecoder> prepare_decoder(const CommandLine& line, const Checkpoint& checkpoint) {
+std::unique_ptr<ReadyModel> prepare_model(const CommandLine& line, const Checkpoint& checkpoint) {
+  const bool is_on_gpu = on_gpu(line);
   const RuntimeOptions options = runtime_options(line);
   const bool quiet = line.flag("quiet");
   std::optional<ProgressBar> bar;
   if (!quiet) bar.emplace("loading", ProgressUnit::kCount);
-  auto model = std::make_unique<PreparedDecoder>(checkpoint, options, bar ? bar->callback() : Progress());
+  const Progress progress = bar ? bar->callback() : Progress();
+  std::unique_ptr<ReadyModel> model;
+  if (is_on_gpu) {
+    model = prepare_on_gpu(checkpoint, progress);
+  } else {
+    model = std::make_unique<PreparedDecoder>(checkpoint, options, progress);
+  }
   bar.reset();
-  if (!quiet) say(prepared_in_words(*model));
+  if (!quiet) say(prepared_in_words(*model, is_on_gpu));
   return model;
 }
 
-nlohmann::json prepared_json(const PreparedDecoder& model) {
+nlohmann::json prepared_json(const ReadyModel& model, const CommandLine& line) {
   const PreparedWeights& p = model.prepared();
-  return {{"load_seconds", model.seconds()},   {"packed_layers", p.packed},    {"dense_layers", p.dense},
-          {"prepared_bytes", p.bytes},         {"in_place_bytes", p.in_place}, {"kernels", p.kernels},
+  return {{"device", *line.maybe_text("device")},
+          {"load_seconds", model.seconds()},
+          {"packed_layers", p.packed},
+          {"dense_layers", p.dense},
+          {"prepared_bytes", p.bytes},
+          {"in_place_bytes", p.in_place},
+          {"kernels", p.kernels},
           {"prompt_kernels", p.prompt_kernels}};
 }
 

@@ -12,6 +12,8 @@
 #include <prune/error.h>
 
 #include "apps/prune/exit_codes.h"
+#include "apps/prune/gpu_driver.h"
+#include "apps/prune/gpu_model.h"
 #include "apps/prune/memory_use.h"
 #include "apps/prune/runtime_options.h"
 #include "apps/prune/temporary_folder.h"
@@ -20,7 +22,7 @@
 #include "libprune/model/elapsed.h"
 #include "libprune/model/packed_checkpoint.h"
 #include "libprune/model/parallel.h"
-#include "libprune/model/runtime/session.h"
+#include "libprune/model/runtime/prepared_decoder.h"
 #include "libprune/model/unpack_checkpoint.h"
 
 namespace prune::app {
@@ -32,6 +34,8 @@ struct Plan {
   int64_t prompt_tokens = 512;
   int64_t new_tokens = 32;
   int rounds = 5;
+  bool on_gpu = false;
+  RuntimeOptions options = {};  // of the processor
 };
 
 // One round of one model.
@@ -39,7 +43,7 @@ struct Round {
   double load_seconds = 0;
   double prefill_seconds = 0;  // of the prompt, to its last token's logits
   double step_seconds = 0;     // of a token: the median of the round's
-  uint64_t resident = 0;
+  uint64_t memory = 0;         // resident, or of the GPU: weights and cache
 };
 
 struct Contestant {
@@ -85,11 +89,17 @@ std::vector<int32_t> random_ids(int64_t count, int64_t vocabulary) {
   return ids;
 }
 
-Round run_once(Contestant& contestant, const RuntimeOptions& options, const Plan& plan) {
+std::unique_ptr<ReadyModel> load(const Checkpoint& checkpoint, const Plan& plan) {
+  if (plan.on_gpu) return prepare_on_gpu(checkpoint, {});
+  return std::make_unique<PreparedDecoder>(checkpoint, plan.options);
+}
+
+Round run_once(Contestant& contestant, const Plan& plan) {
   Round round;
   auto start = Clock::now();
   const Checkpoint checkpoint(contestant.path);
-  const PreparedDecoder model(checkpoint, options);
+  const std::unique_ptr<ReadyModel> ready = load(checkpoint, plan);
+  const ReadyModel& model = *ready;
   round.load_seconds = seconds_since(start);
   contestant.prepared = model.prepared();
   const std::vector<int32_t> ids =
@@ -99,11 +109,11 @@ Round run_once(Contestant& contestant, const RuntimeOptions& options, const Plan
                             ids.size(), model.config().max_positions, shown(contestant.path)));
   }
   constexpr int64_t kChunk = 512;
-  Session session(model, {int64_t(ids.size())}, kChunk);
+  const std::unique_ptr<RunningSequences> session = model.start({int64_t(ids.size())}, kChunk);
   const auto feed = [&](int64_t at, int64_t count, bool wants_logits) {
     const NextTokens next[] = {{0, std::span(ids).subspan(size_t(at), size_t(count)), wants_logits}};
     const auto from = Clock::now();
-    session.run(next);
+    session->run(next);
     return seconds_since(from);
   };
   for (int64_t at = 0; at < plan.prompt_tokens; at += kChunk) {
@@ -113,7 +123,7 @@ Round run_once(Contestant& contestant, const RuntimeOptions& options, const Plan
   std::vector<double> steps;
   for (int64_t i = 0; i < plan.new_tokens; ++i) steps.push_back(feed(plan.prompt_tokens + i, 1, true));
   round.step_seconds = median(steps);
-  round.resident = memory_use().resident;
+  round.memory = plan.on_gpu ? model.prepared().bytes + session->cache_bytes() : memory_use().resident;
   return round;
 }
 
@@ -124,10 +134,17 @@ uint64_t file_bytes(const std::filesystem::path& path) {
   return sum;
 }
 
+std::string machine(const Plan& plan) {
+  if (!plan.on_gpu) return fmt::format("{} threads", omp_get_max_threads());
+  const GpuDriver driver = ask_gpu_driver();
+  return driver.gpus.empty() ? "no GPU" : printable(driver.gpus.front().name);
+}
+
 std::string percent_of(double share) { return fmt::format("±{:.0f}%", share * 100); }
 
 std::string table(const std::vector<Contestant>& contestants, const Plan& plan) {
-  Table table({"model", "files", "resident", "load", "first token", "prefill", "", "decode", ""});
+  Table table({"model", "files", plan.on_gpu ? "GPU memory" : "resident", "load", "first token", "prefill",
+               "", "decode", ""});
   for (const Contestant& c : contestants) {
     const double prefill = median(of_rounds(c, &Round::prefill_seconds));
     const double step = median(of_rounds(c, &Round::step_seconds));
@@ -136,9 +153,9 @@ std::string table(const std::vector<Contestant>& contestants, const Plan& plan) 
                                       : fmt::format("{:.2f} {}", r.middle, percent_of(r.spread));
     };
     table.add({printable(c.name), human_bytes(c.file_bytes),
-               human_bytes(uint64_t(median(of_rounds(c, &Round::resident)))),
+               human_bytes(uint64_t(median(of_rounds(c, &Round::memory)))),
                fmt::format("{:.2f} s", median(of_rounds(c, &Round::load_seconds))),
-               fmt::format("{:.2f} s", prefill),
+               prefill < 0.1 ? fmt::format("{:.1f} ms", prefill * 1e3) : fmt::format("{:.2f} s", prefill),
                fmt::format("{:.0f} tokens/s", double(plan.prompt_tokens) / prefill),
                in_words(ratio(contestants.front(), c, &Round::prefill_seconds)),
                fmt::format("{:.1f} tokens/s", 1 / step),
@@ -149,10 +166,10 @@ std::string table(const std::vector<Contestant>& contestants, const Plan& plan) 
 
 std::string fine_print(const std::vector<Contestant>& contestants, const Plan& plan) {
   std::string text = fmt::format(
-      "{} prompt tokens, then {} one by one; {} rounds in turns, {} threads. Medians; ratios are to the "
+      "{} prompt tokens, then {} one by one; {} rounds in turns, {}. Medians; ratios are to the "
       "first line, "
       "round by round.\n",
-      plan.prompt_tokens, plan.new_tokens, plan.rounds, omp_get_max_threads());
+      plan.prompt_tokens, plan.new_tokens, plan.rounds, machine(plan));
   const auto counted = [](const std::map<std::string, int64_t>& kernels) {
     std::string list;
     for (const auto& [kernel, layers] : kernels) list += fmt::format(" {} x {}", layers, kernel);
@@ -172,7 +189,7 @@ nlohmann::json to_json(const Contestant& first, const Contestant& c, const Plan&
   const Ratio decode_ratio = ratio(first, c, &Round::step_seconds);
   return {{"model", c.name},
           {"file_bytes", c.file_bytes},
-          {"resident_bytes", median(of_rounds(c, &Round::resident))},
+          {plan.on_gpu ? "gpu_bytes" : "resident_bytes", median(of_rounds(c, &Round::memory))},
           {"prepared_bytes", c.prepared.bytes},
           {"in_place_bytes", c.prepared.in_place},
           {"kernels", c.prepared.kernels},
@@ -190,7 +207,8 @@ nlohmann::json to_json(const Contestant& first, const Contestant& c, const Plan&
 nlohmann::json document(const std::vector<Contestant>& contestants, const Plan& plan) {
   nlohmann::json models = nlohmann::json::array();
   for (const Contestant& c : contestants) models.push_back(to_json(contestants.front(), c, plan));
-  return {{"threads", omp_get_max_threads()},
+  return {{"machine", machine(plan)},
+          {"threads", omp_get_max_threads()},
           {"prompt_tokens", plan.prompt_tokens},
           {"new_tokens", plan.new_tokens},
           {"rounds", plan.rounds},
@@ -248,17 +266,21 @@ int whole_bench_command(const CommandLine& line) {
   if (line.has("new-tokens")) plan.new_tokens = line.count("new-tokens", 1);
   if (line.has("rounds")) plan.rounds = line.count("rounds", 1);
   const ThreadCount threads(line.threads());
-  const RuntimeOptions options = runtime_options(line);
+  plan.on_gpu = on_gpu(line);
+  plan.options = runtime_options(line);
   const TemporaryFolder folder("prune-bench");
   std::vector<Contestant> contestants = contestants_of(line, folder);
-  // The first loading may measure and brings files into memory: it is no round.
-  for (Contestant& c : contestants) run_once(c, options, {.prompt_tokens = 1, .new_tokens = 1, .rounds = 1});
+  // The first loading may measure and brings files into memory, and a GPU's dense products are tried with as
+  // many tokens as come: it is no round.
+  Plan first = plan;
+  if (!plan.on_gpu) first.prompt_tokens = first.new_tokens = 1;
+  for (Contestant& c : contestants) run_once(c, first);
   ProgressBar bar("measuring", ProgressUnit::kCount);
   const Progress progress = line.flag("quiet") ? Progress() : bar.callback();
   ProgressCounter counter(progress, uint64_t(plan.rounds) * contestants.size());
   for (int round = 0; round < plan.rounds; ++round) {
     for (Contestant& c : contestants) {
-      c.rounds.push_back(run_once(c, options, plan));
+      c.rounds.push_back(run_once(c, plan));
       counter.add(1, c.name);
     }
   }

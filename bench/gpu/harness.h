@@ -18,26 +18,16 @@
 #include <utility>
 #include <vector>
 
+#include "libprune/model/cuda/device.h"
+
 #ifndef PRUNE_GIT_COMMIT
 #define PRUNE_GIT_COMMIT "unknown"
 #endif
 
 namespace prune::bench {
 
-inline void cuda(cudaError_t code) {
-  if (code != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(code));
-}
-
-class DeviceMemory {
- public:
-  explicit DeviceMemory(size_t bytes) { cuda(cudaMalloc(&data_, bytes)); }
-  DeviceMemory(const DeviceMemory&) = delete;
-  ~DeviceMemory() { cudaFree(data_); }
-  uint8_t* get() const { return data_; }
-
- private:
-  uint8_t* data_ = nullptr;
-};
+using gpu::cuda;
+using gpu::DeviceMemory;
 
 // Copies of one operand, together several times the L2, so that each call reads its own from memory.
 class Rotation {

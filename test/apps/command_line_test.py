@@ -588,24 +588,38 @@ class Devices(ProgramTest):
         self.assertEqual(found["cuda_driver"], "12.4")
         self.assertTrue(found["gpus"][0]["kernels"].startswith("none"))
 
-    def test_bench_says_what_is_missing(self):
-        def fault(kind, device="cuda"):
+    def test_commands_say_what_is_missing(self):
+        def fault(kind, command, *arguments, device="cuda"):
             env = {"LD_LIBRARY_PATH": os.environ["PRUNE_FAKE_DRIVER"], "PRUNE_FAKE_GPU": kind}
-            run = prune("bench", "--device", device, "--shape", "64x64", env=env)
+            run = prune(command, "--device", device, *arguments, env=env)
             self.assertEqual(run.stdout, "")
             self.assertEqual(run.stderr.count("\n"), 1)
             return run.returncode, run.stderr
 
+        # Before a model is looked at: there is none of that name.
+        commands = (("bench", "--shape", "64x64"), ("bench", "no-model", "--whole"),
+                    ("generate", "no-model", "--prompt", "x"), ("eval", "no-model", "--text", "x.txt"))
         for kind, words in (("none", "the NVIDIA driver finds no GPU"), ("broken", "does not start: error 802"),
                             ("old", "the NVIDIA driver knows CUDA up to 12.4, the kernels need 13.0")):
-            code, message = fault(kind)
-            self.assertEqual(code, FAILED)
-            self.assertIn(words, message)
-        if not self.devices("one")[0]["cuda_kernels"]:
-            self.assertIn("this build has no CUDA kernels", fault("one")[1])
-        code, message = fault("one", "gpu")
-        self.assertEqual(code, USAGE)
-        self.assertIn("expected cpu or cuda", message)
+            for command in commands:
+                code, message = fault(kind, *command)
+                self.assertEqual(code, FAILED)
+                self.assertIn(words, message)
+        for command in commands:
+            if not self.devices("one")[0]["cuda_kernels"]:
+                self.assertIn("this build has no CUDA kernels", fault("one", *command)[1])
+            code, message = fault("one", *command, device="gpu")
+            self.assertEqual(code, USAGE)
+            self.assertIn("expected cpu or cuda", message)
+
+    def test_what_has_no_meaning_on_a_gpu(self):
+        for arguments, words in ((("generate", "--prompt", "x", "--float32"), "--float32 is for the processor"),
+                                 (("generate", "--prompt", "x", "--int8-inputs"), "--int8-inputs is for the processor"),
+                                 (("bench", "--whole", "--retune"), "--retune is for the processor"),
+                                 (("bench", "--compare", "a.json", "b.json"), "leave --compare"),
+                                 (("eval", "--text", "x", "--precision", "fp32"), "leave --precision"),
+                                 (("eval", "--text", "x", "--int8-inputs"), "--int8-inputs out")):
+            self.assertIn(words, self.expect(USAGE, *arguments, "--device", "cuda").stderr)
 
 
 if __name__ == "__main__":

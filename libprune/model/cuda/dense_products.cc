@@ -1,0 +1,100 @@
+#include "libprune/model/cuda/dense_products.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace prune::gpu {
+namespace {
+
+constexpr size_t kLeastCalls = 8;  // of a measurement
+constexpr int kReplays = 3;
+
+struct Events {
+  Events() {
+    cuda(cudaEventCreate(&begin));
+    cuda(cudaEventCreate(&end));
+  }
+  Events(const Events&) = delete;
+  ~Events() {
+    cudaEventDestroy(begin);
+    cudaEventDestroy(end);
+  }
+  cudaEvent_t begin = nullptr, end = nullptr;
+};
+
+}  // namespace
+
+DenseProducts::DenseProducts(cudaStream_t stream)
+    : stream_(stream), workspace_(std::make_shared<const DeviceMemory>(DenseProduct::kWorkspace)) {}
+
+std::map<DenseProducts::Shape, int>& DenseProducts::chosen() {
+  static std::map<Shape, int> chosen;
+  return chosen;
+}
+
+// The shortest of several replays of a graph of products, which launches of their own would hold up.
+double DenseProducts::seconds(const DenseProduct& product, int algorithm,
+                              const std::vector<const Bf16*>& weights, const Bf16* x, void* y) const {
+  product.run(algorithm, weights.front(), x, y, stream_);
+  cuda(cudaStreamSynchronize(stream_));
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t exec = nullptr;
+  cuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+  for (size_t i = 0; i < std::max(kLeastCalls, weights.size()); ++i)
+    product.run(algorithm, weights[i % weights.size()], x, y, stream_);
+  cuda(cudaStreamEndCapture(stream_, &graph));
+  cuda(cudaGraphInstantiate(&exec, graph, 0));
+  const Events events;
+  float least = std::numeric_limits<float>::infinity();
+  for (int i = 0; i < kReplays; ++i) {
+    cuda(cudaEventRecord(events.begin, stream_));
+    cuda(cudaGraphLaunch(exec, stream_));
+    cuda(cudaEventRecord(events.end, stream_));
+    cuda(cudaEventSynchronize(events.end));
+    float milliseconds = 0;
+    cuda(cudaEventElapsedTime(&milliseconds, events.begin, events.end));
+    least = std::min(least, milliseconds);
+  }
+  cuda(cudaGraphExecDestroy(exec));
+  cuda(cudaGraphDestroy(graph));
+  return double(least);
+}
+
+int DenseProducts::fastest(const DenseProduct& product, const Shape& shape, const Bf16* w, const Bf16* x,
+                           void* y) const {
+  const auto known = chosen().find(shape);
+  if (known != chosen().end() && known->second < product.algorithms()) return known->second;
+  const auto registered = weights_.find({shape.out, shape.in});
+  const std::vector<const Bf16*> weights =
+      registered == weights_.end() ? std::vector<const Bf16*>{w} : registered->second;
+  int best = 0;
+  double least = std::numeric_limits<double>::infinity();
+  for (int a = 0; a < product.algorithms(); ++a) {
+    const double time = seconds(product, a, weights, x, y);
+    if (time < least) least = time, best = a;
+  }
+  return chosen()[shape] = best;
+}
+
+DenseProducts::Ready& DenseProducts::ready(const Shape& shape, const Bf16* w, const Bf16* x, void* y) {
+  const auto [place, is_new] = ready_.try_emplace(shape);
+  Ready& ready = place->second;
+  if (!is_new) return ready;
+  ready.product =
+      std::make_unique<DenseProduct>(shape.out, shape.n, shape.in, CUDA_R_16BF, shape.y_type,
+                                     CUBLAS_COMPUTE_32F, CUDA_R_32F, false, workspace_, shape.y_stride);
+  if (ready.product->algorithms() == 0) {
+    throw_runtime("cuBLASLt has no algorithm for a product of " + std::to_string(shape.n) + " x " +
+                  std::to_string(shape.in) + " and " + std::to_string(shape.out) + " rows");
+  }
+  ready.algorithm = fastest(*ready.product, shape, w, x, y);
+  return ready;
+}
+
+void DenseProducts::run(int out, int in, const Bf16* w, const Bf16* x, int n, void* y, int64_t y_stride,
+                        cudaDataType y_type) {
+  const Ready& own = ready({out, in, n, y_stride, y_type}, w, x, y);
+  own.product->run(own.algorithm, w, x, y, stream_);
+}
+
+}  // namespace prune::gpu

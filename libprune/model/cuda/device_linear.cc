@@ -1,0 +1,158 @@
+#include "libprune/model/cuda/device_linear.h"
+
+#include <algorithm>
+
+#include "libprune/io/text.h"
+#include "libprune/model/packed_checkpoint.h"
+
+namespace prune::gpu {
+namespace {
+
+using kernels::cuda::Element;
+using kernels::cuda::ProductCall;
+
+// How many of the first are packed and can be multiplied as one.
+size_t joined(std::span<const PackedWeight* const> weights) {
+  size_t count = 1;
+  while (count < weights.size() && weights[count] != nullptr && joins(*weights[count - 1], *weights[count]))
+    ++count;
+  return count;
+}
+
+}  // namespace
+
+std::span<const std::byte> stored_bf16(const TensorReader& tensors, const std::string& name, int64_t rows,
+                                       int64_t cols) {
+  const StoredMatrix stored = tensors.stored(name, rows, cols);
+  if (stored.dtype != DType::kBF16) {
+    throw_input(quote_name(name) + " is " + std::string(prune::name(stored.dtype)) +
+                ": on CUDA devices models of BF16 weights run; leave --device out");
+  }
+  return {stored.data, size_t(rows * cols) * 2};
+}
+
+DeviceLinear::DeviceLinear(DeviceContext& context, const TensorReader& tensors,
+                           std::span<const Linear> linears, PreparedWeights& prepared)
+    : context_(&context), in_(int(linears.front().in)) {
+  std::vector<const PackedWeight*> packed;
+  for (const Linear& linear : linears)
+    packed.push_back(tensors.packed_weight(linear.weight_name, linear.out, linear.in));
+  for (size_t i = 0; i < linears.size();) {
+    size_t count = 1;
+    if (packed[i] != nullptr) {
+      count = joined(std::span(packed).subspan(i));
+      add_packed(*tensors.packed(), std::span(packed).subspan(i, count), prepared);
+    } else {
+      while (i + count < linears.size() && packed[i + count] == nullptr) ++count;
+      add_dense(tensors, linears.subspan(i, count), prepared);
+    }
+    i += count;
+  }
+  for (const Piece& piece : pieces_) {
+    if (piece.dense.get() != nullptr) context.dense.add(piece.out, in_, piece.dense.get());
+  }
+}
+
+void DeviceLinear::add_dense(const TensorReader& tensors, std::span<const Linear> linears,
+                             PreparedWeights& prepared) {
+  Piece piece{out_, 0, {}, nullptr};
+  for (const Linear& linear : linears) piece.out += int(linear.out);
+  piece.dense = DeviceArray<Bf16>(size_t(piece.out) * size_t(in_));
+  Bf16* to = piece.dense.get();
+  for (const Linear& linear : linears) {
+    const auto bytes = stored_bf16(tensors, linear.weight_name, linear.out, linear.in);
+    cuda(cudaMemcpy(to, bytes.data(), bytes.size(), cudaMemcpyHostToDevice));
+    to += linear.out * linear.in;
+  }
+  const auto count = int64_t(linears.size());
+  prepared.dense += count;
+  prepared.bytes += piece.dense.bytes();
+  prepared.kernels["cuBLASLt"] += count;
+  prepared.prompt_kernels["cuBLASLt"] += count;
+  out_ += piece.out;
+  pieces_.push_back(std::move(piece));
+}
+
+void DeviceLinear::add_packed(const PackedCheckpoint& packed, std::span<const PackedWeight* const> weights,
+                              PreparedWeights& prepared) {
+  Piece piece{out_, 0, {}, nullptr};
+  for (const PackedWeight* weight : weights) {
+    packed.check(*weight);
+    piece.out += int(weight->out);
+  }
+  const PackedWeight& first = *weights.front();
+  if (first.dtype == DType::kBF16) {
+    piece.packed = weights.size() > 1 ? upload_joined(packed, weights, context_->traits)
+                                      : upload(packed, first, context_->traits, Keep::kOneWay);
+  }
+  if (!piece.packed || piece.packed->products(1).empty()) {
+    throw_input(quote_name(first.tensor) + " is packed as " + format_in_words(first) + " of " +
+                std::string(name(first.dtype)) + ", [" + std::to_string(first.out) + ", " +
+                std::to_string(first.in) +
+                "]: no kernel of this CUDA device takes that; 'prune unpack' the model, or leave --device "
+                "out");
+  }
+  const auto count = int64_t(weights.size());
+  prepared.packed += count;
+  prepared.bytes += piece.packed->bytes();
+  prepared.kernels[way_of(*piece.packed, 1).product.kernel] += count;
+  const std::string prompt_kernel = piece.packed->expands()
+                                        ? "cuBLASLt, expanded each time"
+                                        : way_of(*piece.packed, int(kPromptRows)).product.kernel;
+  prepared.prompt_kernels[prompt_kernel] += count;
+  out_ += piece.out;
+  pieces_.push_back(std::move(piece));
+}
+
+// Where no kernel takes so many tokens they go in parts.
+DeviceLinear::Way DeviceLinear::way_of(const DevicePackedWeight& weight, int n) {
+  std::vector<DeviceProduct> products = weight.products(n);
+  int at_once = n;
+  for (int most = 64; products.empty() && most >= 1; most /= 2) {
+    if (most >= n) continue;
+    products = weight.products(most);
+    at_once = most;
+  }
+  return {std::move(at_once <= kFewTokens ? products.front() : products.back()), at_once};
+}
+
+void DeviceLinear::run(const Bf16* x, int n, Bf16* y) const {
+  for (const Piece& piece : pieces_) {
+    if (piece.packed && n >= kExpandFrom && piece.packed->expands()) {
+      run_expanded(piece, x, n, y + piece.column);
+    } else if (piece.packed) {
+      run_packed(piece, x, n, y + piece.column);
+    } else {
+      context_->dense.run(piece.out, in_, piece.dense.get(), x, n, y + piece.column, out_, CUDA_R_16BF);
+    }
+  }
+}
+
+void DeviceLinear::run_expanded(const Piece& piece, const Bf16* x, int n, Bf16* y) const {
+  uint8_t* dense = context_->scratch(size_t(piece.out) * size_t(in_) * 2);
+  piece.packed->expand(dense, context_->stream.get());
+  context_->dense.run(piece.out, in_, reinterpret_cast<const Bf16*>(dense), x, n, y, out_, CUDA_R_16BF);
+}
+
+void DeviceLinear::run_packed(const Piece& piece, const Bf16* x, int n, Bf16* y) const {
+  const auto way_for = [&](int tokens) -> const Way& {
+    const auto place = ways_.find({&piece, tokens});
+    if (place != ways_.end()) return place->second;
+    return ways_.emplace(std::pair(&piece, tokens), way_of(*piece.packed, tokens)).first->second;
+  };
+  for (int done = 0; done < n;) {
+    const Way& way = way_for(n - done);
+    const ProductCall call{.element = Element::kBf16,
+                           .tokens = way.at_once,
+                           .x = x + int64_t(done) * in_,
+                           .x_stride = in_,
+                           .y = y + int64_t(done) * out_,
+                           .y_stride = out_,
+                           .overlap_previous = context_->traits.hopper,
+                           .stream = context_->stream.get()};
+    must(way.product.run(call));
+    done += way.at_once;
+  }
+}
+
+}  // namespace prune::gpu

@@ -1,0 +1,88 @@
+// Linear layers on the GPU: dense ones by cuBLASLt, packed ones by the sparse kernels.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "libprune/model/cuda/dense_products.h"
+#include "libprune/model/cuda/packed_weight.h"
+#include "libprune/model/decoder/linear.h"
+#include "libprune/model/decoder/tensor_reader.h"
+#include "libprune/model/runtime/linear_products.h"
+
+namespace prune::gpu {
+
+// What a model's parts share on the device.
+struct DeviceContext {
+  explicit DeviceContext(const DeviceTraits& device) : traits(device), dense(stream.get()) {}
+
+  // At least so much, for the time between two calls; it must not be captured before it has its size.
+  uint8_t* scratch(size_t bytes) {
+    if (!scratch_ || scratch_->bytes() < bytes) {
+      stream.wait();
+      scratch_.reset();
+      scratch_ = std::make_unique<DeviceMemory>(bytes);
+    }
+    return scratch_->get();
+  }
+
+  DeviceTraits traits;
+  Stream stream;
+  DenseProducts dense;
+
+ private:
+  std::unique_ptr<DeviceMemory> scratch_;
+};
+
+// Up to so many tokens the kernels for few are faster than those for many (docs/performance-gpu.md).
+inline constexpr int kFewTokens = 16;
+// From so many on it is faster to expand unstructured weights and multiply dense than to take tokens in
+// parts.
+inline constexpr int kExpandFrom = 33;
+
+// Layers that read one X, their outputs side by side. Dense weights, and packed ones of 2:4, are multiplied
+// as one matrix. Biases are not added. Keeps a reference to the context.
+class DeviceLinear {
+ public:
+  DeviceLinear() = default;
+  // Of each of `linears`, only names and sizes are looked at; weights come from the file. Throws
+  // Error(kInput) naming a weight that is missing, damaged, or of a type or format that no kernel takes.
+  DeviceLinear(DeviceContext& context, const TensorReader& tensors, std::span<const Linear> linears,
+               PreparedWeights& prepared);
+
+  int out() const { return out_; }
+  // y [n, out()] = x [n, in] W^T, queued. The first call with so many tokens must not be captured.
+  void run(const Bf16* x, int n, Bf16* y) const;
+
+ private:
+  struct Piece {
+    int column = 0, out = 0;
+    DeviceArray<Bf16> dense;
+    std::unique_ptr<DevicePackedWeight> packed;
+  };
+  // How a packed piece takes n tokens: so many at once.
+  struct Way {
+    DeviceProduct product;
+    int at_once = 0;
+  };
+  static Way way_of(const DevicePackedWeight& weight, int n);
+  void add_dense(const TensorReader& tensors, std::span<const Linear> linears, PreparedWeights& prepared);
+  void add_packed(const PackedCheckpoint& packed, std::span<const PackedWeight* const> weights,
+                  PreparedWeights& prepared);
+  void run_packed(const Piece& piece, const Bf16* x, int n, Bf16* y) const;
+  void run_expanded(const Piece& piece, const Bf16* x, int n, Bf16* y) const;
+
+  DeviceContext* context_ = nullptr;
+  int in_ = 0, out_ = 0;
+  std::vector<Piece> pieces_;
+  mutable std::map<std::pair<const Piece*, int>, Way> ways_;
+};
+
+// The weight [rows, cols] as it lies in the file, which must be bfloat16: Error(kInput) otherwise.
+std::span<const std::byte> stored_bf16(const TensorReader& tensors, const std::string& name, int64_t rows,
+                                       int64_t cols);
+
+}  // namespace prune::gpu

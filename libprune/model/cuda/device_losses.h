@@ -1,0 +1,27 @@
+// Losses of windows of a text, for perplexity, on a CUDA device.
+#pragma once
+
+#include <memory>
+
+#include "libprune/model/cuda/device_session.h"
+#include "libprune/model/decoder/perplexity.h"
+
+namespace prune::gpu {
+
+// Keeps a reference to the model.
+class DeviceLosses final : public WindowLosses {
+ public:
+  explicit DeviceLosses(const DeviceDecoder& model) : model_(model) {}
+
+  int64_t windows_at_once(int64_t seqlen) const override;
+  uint64_t counts_of_token() const override { return 1; }
+  void run(int64_t seqlen, std::span<const int32_t> ids, std::span<const int32_t> targets,
+           std::span<float> losses, ProgressCounter& counter) override;
+
+ private:
+  const DeviceDecoder& model_;
+  std::unique_ptr<DeviceSession> session_;
+  size_t tokens_ = 0;  // that the session was made for
+};
+
+}  // namespace prune::gpu

@@ -1,0 +1,91 @@
+// Sequences that grow token by token through a decoder on a CUDA device, their caches there.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "libprune/model/cuda/attention.h"
+#include "libprune/model/cuda/device_decoder.h"
+
+namespace prune::gpu {
+
+// The tokens of a run, as the kernels read them: one copy brings them to the device. Where they lie there
+// depends on the number of tokens alone.
+class BatchInputs {
+ public:
+  // For runs of up to so many tokens and sequences.
+  BatchInputs(size_t tokens, size_t sequences);
+
+  struct View {
+    int32_t* ids;        // [tokens]
+    int32_t* targets;    // [tokens], of losses
+    TokenPlace* places;  // [tokens]
+    int32_t* wanted;     // [tokens], rows
+    QueryTile* tiles;
+  };
+  void lay_out(size_t tokens);
+  const View& host() const { return host_; }
+  const View& device() const { return device_; }
+  void upload(cudaStream_t stream) const;
+
+ private:
+  static View view(uint8_t* at, size_t tokens);
+  size_t bytes(size_t tokens) const;
+
+  size_t sequences_, used_ = 0;
+  PinnedArray<uint8_t> pinned_;
+  DeviceArray<uint8_t> memory_;
+  View host_{}, device_{};
+};
+
+class DeviceSession final : public RunningSequences {
+ public:
+  // One sequence for each of `lengths`, of at most so many tokens; `chunk`: the most tokens of a run. Throws
+  // Error(kRuntime) where the device's memory does not hold caches and activations.
+  DeviceSession(const DeviceDecoder& model, const std::vector<int64_t>& lengths, int64_t chunk);
+  ~DeviceSession() override;
+
+  const FloatMatrix& run(std::span<const NextTokens> next) override;
+  std::vector<int32_t> run_greedily(std::span<const NextTokens> next) override;
+  size_t cache_bytes() const override { return keys_.bytes() + values_.bytes(); }
+
+  // Starts all sequences anew with windows of seqlen tokens; losses as WindowLosses::run() (perplexity.h) has
+  // them.
+  void lose(int64_t seqlen, std::span<const int32_t> ids, std::span<const int32_t> targets,
+            std::span<float> losses);
+
+ private:
+  struct Batch {
+    int tokens = 0, wanted = 0, tiles = 0;
+    bool is_decoding = false;  // one token of every sequence that is in it
+  };
+  Batch begin(std::span<const NextTokens> next);
+  void step(const Batch& batch);
+  void forward(const Batch& batch);
+  void forward_layer(size_t index, const Batch& batch);
+  void attend(size_t index, const Batch& batch);
+  void finish(const Batch& batch);
+  CacheView cache(size_t layer) const;
+  HeadsCall heads(size_t layer) const;
+  NormCall norm(const Bf16* y, const float* bias, const float* weight) const;
+
+  const DeviceDecoder& model_;
+  cudaStream_t stream_;
+  std::vector<int64_t> lengths_, begins_, ends_;
+  int64_t chunk_;
+  DeviceArray<float> cos_, sin_;
+  int rope_half_;
+  DeviceArray<Bf16> keys_, values_;  // [layer][sequence][head][position]
+  BatchInputs inputs_;
+  DeviceArray<float> hidden_;
+  DeviceArray<Bf16> x_, qkv_, context_, y_, expanded_, inner_;
+  int logit_rows_;
+  DeviceArray<float> logits_, losses_;
+  DeviceArray<int32_t> chosen_;
+  PinnedArray<int32_t> chosen_here_;
+  FloatMatrix logits_here_;
+  struct Graph;
+  std::map<int, Graph> graphs_;  // of decoding, by the number of sequences
+};
+
+}  // namespace prune::gpu

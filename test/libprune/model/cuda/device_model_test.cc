@@ -1,0 +1,231 @@
+// Whole models on a CUDA device against the processor's in single precision.
+#include <algorithm>
+#include <optional>
+
+#include <gmock/gmock.h>
+
+#include <prune/error.h>
+
+#include "libprune/model/cuda/device_losses.h"
+#include "libprune/model/magnitude_pass.h"
+#include "libprune/model/pack_checkpoint.h"
+#include "libprune/model/runtime/generation.h"
+#include "libprune/model/runtime/prepared_decoder.h"
+#include "test/libprune/io/files.h"
+#include "test/libprune/model/cuda/device.h"
+#include "test/libprune/model/decoder/models.h"
+
+namespace prune {
+namespace {
+
+using gpu::DeviceDecoder;
+using testing::Golden;
+using testing::TempFolder;
+
+constexpr const char* kModel = "test/data/docs-llama-4m";
+
+class DeviceModel : public testing::OnDevice {};
+
+// What rounding to bfloat16 may cost. On the way through a layer ten results are rounded one after another
+// (both norms, q and k twice, p, v, the context, both sums of a half, expanded and inner), and two around the
+// layers, each by a relative error of at most 2^-8. Errors of single weights are independent: they add up as
+// squares, and the hidden state, to which they are added, is not rounded.
+double rounding_bound(const DecoderConfig& config) {
+  return std::sqrt(10 * double(config.layers) + 2) * testing::kBf16;
+}
+
+double relative_difference(std::span<const float> values, std::span<const float> reference) {
+  double difference = 0, squares = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    difference += std::pow(double(values[i]) - double(reference[i]), 2);
+    squares += double(reference[i]) * double(reference[i]);
+  }
+  return std::sqrt(difference / squares);
+}
+
+// The logits after each of `counts` more tokens.
+std::vector<std::vector<float>> logits_of(const ReadyModel& model, const std::vector<int32_t>& ids,
+                                          const std::vector<size_t>& counts) {
+  const auto sequences = model.start({int64_t(ids.size())}, int64_t(ids.size()));
+  std::vector<std::vector<float>> all;
+  size_t at = 0;
+  for (const size_t count : counts) {
+    const NextTokens next[] = {{0, std::span(ids).subspan(at, count)}};
+    const FloatMatrix& logits = sequences->run(next);
+    all.emplace_back(logits.data(), logits.data() + logits.size());
+    at += count;
+  }
+  return all;
+}
+
+std::vector<int32_t> some_ids(size_t count, int64_t vocabulary) {
+  std::mt19937 random(3);
+  std::vector<int32_t> ids;
+  for (size_t i = 0; i < count; ++i) ids.push_back(int32_t(random() % uint64_t(vocabulary)));
+  return ids;
+}
+
+struct PackedCase {
+  Pattern pattern;
+  double sparsity;
+  PackedFormat format;
+  StoredValues values = StoredValues::kPlain;
+};
+
+struct Twins {
+  explicit Twins(const PackedCase& c) {
+    const Checkpoint original(testing::source_folder() / kModel);
+    PruneOptions prune;
+    prune.pattern = c.pattern;
+    prune.sparsity = c.sparsity;
+    prune_by_magnitude(original, plan_pruning(original, prune), folder / "pruned", {}, {});
+    dense.emplace(folder / "pruned");
+    pack_checkpoint(*dense, {.request = {.format = c.format}, .values = c.values}, folder / "packed", {}, {});
+    packed.emplace(folder / "packed");
+  }
+  TempFolder folder;
+  std::optional<Checkpoint> dense, packed;
+};
+
+// Prompts in one go, in parts and token by token, the second and third time in replays of a graph.
+void expect_near_processor(const Checkpoint& checkpoint, const Checkpoint& same_on_processor) {
+  const PreparedDecoder here(same_on_processor, {.rounding = Rounding::kNone, .dense_from = 6});
+  const DeviceDecoder there(checkpoint);
+  const double bound = rounding_bound(here.config());
+  const std::vector<int32_t> ids = some_ids(150, here.config().vocabulary);
+  for (const std::vector<size_t>& counts :
+       {std::vector<size_t>{146, 1, 1, 1, 1}, {70, 3, 73, 1, 1, 1, 1}, std::vector<size_t>(150, 1)}) {
+    const auto expected = logits_of(here, ids, counts), got = logits_of(there, ids, counts);
+    for (size_t i = counts.size() - 4; i < counts.size(); ++i)
+      EXPECT_LT(relative_difference(got[i], expected[i]), bound) << counts.front() << " tokens first, " << i;
+  }
+}
+
+TEST_F(DeviceModel, LogitsOfTheDenseModel) {
+  const Checkpoint checkpoint(testing::source_folder() / kModel);
+  expect_near_processor(checkpoint, checkpoint);
+}
+
+TEST_F(DeviceModel, LogitsOfPackedModels) {
+  for (const PackedCase& c : {PackedCase{NM{2, 4}, 0.5, PackedFormat::kNm},
+                              {NM{2, 4}, 0.5, PackedFormat::kNm, StoredValues::kInt8},
+                              {Unstructured{}, 0.7, PackedFormat::kBitmask},
+                              {Unstructured{}, 0.7, PackedFormat::kWindows},
+                              {Block{16, 16}, 0.2, PackedFormat::kBsr}}) {
+    SCOPED_TRACE(std::string(name(c.format)) + " " + std::string(name(c.values)));
+    const Twins twins(c);
+    expect_near_processor(*twins.packed, *twins.packed);
+  }
+}
+
+// The gap between what a model says and the most probable token of another, as a share of the logits.
+double gap(std::span<const float> logits, int32_t id) {
+  double squares = 0;
+  for (const float l : logits) squares += double(l) * double(l);
+  return double(*std::ranges::max_element(logits) - logits[size_t(id)]) /
+         std::sqrt(squares / double(logits.size()));
+}
+
+// Both continue the dense model's text. Where they differ, the two tokens were as probable but for rounding:
+// a logit is off by about the bound times the logits' root mean square, four times that at most among some
+// thousand, on both sides.
+TEST_F(DeviceModel, GreedyTokensOfPackedAndDense) {
+  const Twins twins({NM{2, 4}, 0.5, PackedFormat::kNm});
+  const DeviceDecoder dense(*twins.dense), packed(*twins.packed);
+  constexpr int64_t kSteps = 200;
+  const std::vector<int32_t> prompt{0, 311, 25, 4000, 77};
+  const Generation text = generate(dense, {prompt}, {.new_tokens = kSteps});
+  std::vector<int32_t> ids = prompt;
+  ids.insert(ids.end(), text.ids[0].begin(), text.ids[0].end() - 1);
+  std::vector<size_t> counts(kSteps, 1);
+  counts[0] = prompt.size();
+  const auto logits = logits_of(packed, ids, counts);
+  int64_t equal = 0;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const auto said = int32_t(std::ranges::max_element(logits[i]) - logits[i].begin());
+    equal += said == text.ids[0][i];
+    EXPECT_LT(gap(logits[i], text.ids[0][i]), 8 * rounding_bound(dense.config())) << i;
+  }
+  EXPECT_GE(equal, kSteps * 9 / 10);
+}
+
+TEST_F(DeviceModel, BatchesChunksAndSamplesAreThoseOfOneSequence) {
+  const Checkpoint checkpoint(testing::source_folder() / kModel);
+  const DeviceDecoder model(checkpoint);
+  const std::vector<std::vector<int32_t>> prompts{{5, 900, 17, 32}, {0}, {4, 4, 4, 2000, 8, 9, 10}};
+  GenerationOptions options{.new_tokens = 12};
+  const Generation together = generate(model, prompts, options);
+  EXPECT_EQ(generate(model, prompts, options).ids, together.ids);
+  // The first token of a sampler that has one token to choose from is the most probable one.
+  options.sampling = {.temperature = 1, .top_k = 1};
+  EXPECT_EQ(generate(model, prompts, options).ids, together.ids);
+  // Stop where the first sequence says its third token: the others go on alone.
+  options = {.new_tokens = 12, .stop_ids = {together.ids[0][2]}};
+  const Generation stopped = generate(model, prompts, options);
+  EXPECT_TRUE(stopped.stopped[0]);
+  EXPECT_LE(stopped.ids[0].size(), 2U);
+  EXPECT_GT(together.cache_bytes, 0U);
+}
+
+TEST_F(DeviceModel, PerplexityIsTheProcessors) {
+  const Checkpoint checkpoint(testing::source_folder() / kModel);
+  const Golden golden(testing::source_folder() / "test/golden/docs-llama-4m.safetensors");
+  const DeviceDecoder there(checkpoint);
+  const Decoder here(checkpoint);
+  const PerplexityOptions options{.seqlen = golden.length / 2, .stride = golden.length / 4};
+  gpu::DeviceLosses losses(there);
+  const Perplexity got = measure_perplexity(there.config(), golden.ids, options, losses);
+  const Perplexity expected = measure_perplexity(here, golden.ids, options);
+  EXPECT_EQ(got.predictions, expected.predictions);
+  // Means of some hundred losses, each off by the logits' errors, about 0.01 of a few nats.
+  EXPECT_NEAR(got.nats, expected.nats, 0.01 * expected.nats);
+}
+
+TEST_F(DeviceModel, AllFamilies) {
+  const auto shared = testing::shared_folder();
+  if (!shared) GTEST_SKIP() << "PRUNE_SHARED is not set";
+  int ran = 0, refused = 0;
+  for (const auto& folder : std::filesystem::directory_iterator(*shared / "families")) {
+    SCOPED_TRACE(folder.path().native());
+    const Checkpoint checkpoint(folder.path());
+    std::optional<DeviceDecoder> model;
+    try {
+      model.emplace(checkpoint);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kInput);
+      EXPECT_THAT(error.what(), ::testing::HasSubstr("not supported on CUDA devices"));
+      ++refused;
+      continue;
+    }
+    ++ran;
+    const Golden golden(folder.path() / "golden.safetensors");
+    const std::vector<float> reference = golden.values<float>("logits");
+    const std::vector<int32_t> ids(golden.ids.begin(), golden.ids.begin() + golden.length);
+    std::vector<size_t> counts(size_t(golden.length) - 10, 1);
+    counts[0] = 11;
+    const auto got = logits_of(*model, ids, counts);
+    const auto vocabulary = size_t(model->config().vocabulary);
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_LT(relative_difference(got[i], std::span(reference).subspan((10 + i) * vocabulary, vocabulary)),
+                rounding_bound(model->config()))
+          << i;
+    }
+  }
+  EXPECT_EQ(ran, 7);
+  EXPECT_EQ(refused, 3);
+}
+
+TEST_F(DeviceModel, TooLittleMemory) {
+  try {
+    gpu::require_device_memory(size_t(1) << 50, "the model's weights take");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kRuntime);
+    EXPECT_THAT(error.what(),
+                ::testing::MatchesRegex("the model's weights take 1125899907 MB of the CUDA device's memory, "
+                                        "of which [0-9]+ of [0-9]+ MB are free|.*MB are free"));
+  }
+}
+
+}  // namespace
+}  // namespace prune
