@@ -28,7 +28,7 @@ int64_t most_few_rows24(const NmWeights& weights, const PrepareOptions& options)
     return kMostFewRows;
   if (weights.type == WeightType::kF32 || !isa::runs_on(isa::kAvx512Bf16, options.isa)) return 16;
   if (rounds_to_bytes(weights, options)) return kMostFewRows;
-  return options.in_place ? 12 : 24;
+  return options.in_place ? 10 : 18;
 }
 // Bytes of weights times rows of X below which another thread costs more than it saves.
 constexpr int64_t kWorkPerThread = int64_t{1} << 17;
