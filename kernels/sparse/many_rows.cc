@@ -79,11 +79,15 @@ void ManyRows::run(const Batch& batch, int threads, void* workspace) const {
       }
       // Chunks differ in cost and cores in speed, so threads take the next chunk when they are free. All
       // panels meet a chunk while its weights are in a cache.
-      const int64_t groups = divide_up(count, together);
+      const int64_t groups = divide_up(count, together), turns = divide_up(chunks, team_size());
 #pragma omp for schedule(dynamic)
-      for (int64_t i = 0; i < groups * chunks; ++i) {
+      for (int64_t i = 0; i < groups * turns * team_size(); ++i) {
+        // In turn from as many shares of the chunks as there are threads: where chunks meet, so do their
+        // lines of Y, which two threads would take from each other.
+        const int64_t chunk = i / groups % team_size() * turns + i / groups / team_size();
+        if (chunk >= chunks) continue;
         const int64_t first = i % groups * together;
-        multiply_chunk(batch, i / groups,
+        multiply_chunk(batch, chunk,
                        {c0 + first * width, std::min(together, count - first), width,
                         panels + first * panel_bytes(), steps},
                        own_tiles);
