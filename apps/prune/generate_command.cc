@@ -52,7 +52,8 @@ CommandLine make_line() {
       "top-p", number(1, "1"), "draw among the fewest tokens that together have this probability")(
       "seed", count(), "of the draws (default 0)")("ignore-eos", po::bool_switch(),
                                                    "go on after a token that ends a text")(
-      "chunk", count(), "tokens of the prompts that go through the model at once (default 512)");
+      "chunk", count(),
+      "tokens of the prompts that go through the model at once (default 512, on a GPU 2048)");
   add_device_option(line);
   add_runtime_options(line);
   add_running_options(line);
@@ -62,7 +63,7 @@ CommandLine make_line() {
 GenerationOptions options_of(const CommandLine& line) {
   GenerationOptions options;
   if (line.has("new-tokens")) options.new_tokens = line.count("new-tokens", 1);
-  if (line.has("chunk")) options.chunk = line.count("chunk", 1);
+  options.chunk = line.has("chunk") ? line.count("chunk", 1) : on_gpu(line) ? kGpuChunk : kProcessorChunk;
   options.sampling.temperature = *line.maybe_number("temperature");
   options.sampling.top_p = *line.maybe_number("top-p");
   options.sampling.top_k = line.count("top-k", 0);

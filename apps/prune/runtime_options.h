@@ -19,6 +19,10 @@ bool on_gpu(const CommandLine& line);
 // Error(kUsage) for options of the commands with add_runtime_options() that have no meaning on a GPU.
 void require_device(const CommandLine& line);
 
+// Tokens of prompts that go through the model at once: enough for the products, and on a GPU for what is
+// expanded for them.
+inline constexpr int64_t kProcessorChunk = 512, kGpuChunk = 2048;
+
 // --float32, --int8-inputs, --retune.
 void add_runtime_options(CommandLine& line);
 

@@ -108,16 +108,16 @@ Round run_once(Contestant& contestant, const Plan& plan) {
     throw_usage(fmt::format("--prompt-tokens and --new-tokens: {} is longer than the {} positions of {}",
                             ids.size(), model.config().max_positions, shown(contestant.path)));
   }
-  constexpr int64_t kChunk = 512;
-  const std::unique_ptr<RunningSequences> session = model.start({int64_t(ids.size())}, kChunk);
+  const int64_t chunk = plan.on_gpu ? kGpuChunk : kProcessorChunk;
+  const std::unique_ptr<RunningSequences> session = model.start({int64_t(ids.size())}, chunk);
   const auto feed = [&](int64_t at, int64_t count, bool wants_logits) {
     const NextTokens next[] = {{0, std::span(ids).subspan(size_t(at), size_t(count)), wants_logits}};
     const auto from = Clock::now();
     session->run(next);
     return seconds_since(from);
   };
-  for (int64_t at = 0; at < plan.prompt_tokens; at += kChunk) {
-    const int64_t count = std::min(kChunk, plan.prompt_tokens - at);
+  for (int64_t at = 0; at < plan.prompt_tokens; at += chunk) {
+    const int64_t count = std::min(chunk, plan.prompt_tokens - at);
     round.prefill_seconds += feed(at, count, at + count == plan.prompt_tokens);
   }
   std::vector<double> steps;

@@ -13,6 +13,8 @@
 namespace prune::gpu {
 namespace {
 
+namespace ptx = kernels::cuda::ptx;
+
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / 32;
 constexpr int kAhead = 4;       // keys that a group takes together, while as many are on their way
@@ -69,6 +71,13 @@ struct Part {
   }
 };
 
+__device__ void load_8(const float* from, float (&v)[8]) {
+  const float4 low = reinterpret_cast<const float4*>(from)[0],
+               high = reinterpret_cast<const float4*>(from)[1];
+  v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
+  v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+}
+
 // What a token's position does to eight elements of a head: element c < half goes with element c + half.
 struct Turn {
   float cos[8], sin[8];
@@ -82,8 +91,8 @@ struct Turn {
     sign = is_first ? -1 : 1;
     partner += is_first ? heads.half / 8 : -heads.half / 8;
     const int64_t at = int64_t(position) * heads.half + (is_first ? column : column - heads.half);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) cos[i] = heads.cos[at + i], sin[i] = heads.sin[at + i];
+    load_8(heads.cos + at, cos);
+    load_8(heads.sin + at, sin);
   }
   __device__ void apply(float (&v)[8]) const {
 #pragma unroll
@@ -94,13 +103,18 @@ struct Turn {
   }
 };
 
-// Eight elements of one head of the row, after bias, norm and turn; zeros beside the head.
-template <int kLanes>
-__device__ void load_head(const HeadsCall& heads, int64_t row, int head, int column, const float* norm,
-                          const Turn& turn, bool turns, float (&v)[8]) {
+// Eight elements of one head of the row; zeros beside the head.
+__device__ uint4 fetch_head(const HeadsCall& heads, int64_t row, int head, int column) {
   const int dim = heads.head_dim, all = heads.heads + 2 * heads.kv_heads;
-  uint4 bits = make_uint4(0, 0, 0, 0);
-  if (column < dim) bits = *reinterpret_cast<const uint4*>(heads.qkv + (row * all + head) * dim + column);
+  if (column >= dim) return make_uint4(0, 0, 0, 0);
+  return *reinterpret_cast<const uint4*>(heads.qkv + (row * all + head) * dim + column);
+}
+
+// The same after bias, norm and turn.
+template <int kLanes>
+__device__ void place_head(const HeadsCall& heads, const uint4& bits, int head, int column, const float* norm,
+                           const Turn& turn, bool turns, float (&v)[8]) {
+  const int dim = heads.head_dim;
   widen(bits, v);
   if (heads.bias && column < dim) {
 #pragma unroll
@@ -194,80 +208,102 @@ struct Scan {
   }
 };
 
-// What a block knows of its heads: elements, then the largest score and the sum.
-template <int kHeads, int kLanes>
-using BlockParts = float[kHeads][8 * kLanes + 2];
+// What is known of one head: its elements, then the largest score and the sum of exponentials.
+template <int kLanes>
+struct HeadPart {
+  static constexpr int kLargest = 8 * kLanes, kSum = kLargest + 1, kSize = kLargest + 2;
+  float of[kSize];
+};
 
-// One element of the softmax over all of the parts.
-template <int kHeads, int kLanes, int kCount, class PartAt>
-__device__ float merged(int count, int head, int element, const PartAt& part) {
-  constexpr int kLargest = 8 * kLanes, kSum = kLargest + 1;
+// One number of the softmax over all of kCount parts, the first `count` of which are there.
+template <int kLanes, int kCount, class PartAt>
+__device__ float merged(int count, int number, const PartAt& part) {
+  using Part = HeadPart<kLanes>;
   float largest = -INFINITY, sum = 0, value = 0;
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
-    if (i < count) largest = fmaxf(largest, part(i)[head][kLargest]);
+    if (i < count) largest = fmaxf(largest, part(i).of[Part::kLargest]);
   }
-  if (largest == -INFINITY) return element == kLargest ? largest : 0;
+  if (number == Part::kLargest) return largest;
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
-    if (i >= count) break;
-    const float weight = __expf(part(i)[head][kLargest] - largest);
-    sum += weight * part(i)[head][kSum];
-    if (element < kLargest) value += weight * part(i)[head][element];
+    if (i >= count) continue;
+    const float weight = largest == -INFINITY ? 0 : __expf(part(i).of[Part::kLargest] - largest);
+    sum += weight * part(i).of[Part::kSum];
+    if (number < Part::kLargest) value += weight * part(i).of[number];
   }
-  return element < kLargest ? value : element == kLargest ? largest : sum;
+  return number < Part::kLargest ? value : sum;
 }
 
-// The parts of lanes, warps and blocks together, in their order, to the context.
+// The same memory of another block of the cluster.
+template <class T>
+__device__ T& at_block(T& own, int block) {
+#if __CUDA_ARCH__ >= 900
+  return *cooperative_groups::this_cluster().map_shared_rank(&own, unsigned(block));
+#else
+  return own;
+#endif
+}
+// What blocks wrote to one another is there afterwards.
+__device__ void meet_cluster() {
+#if __CUDA_ARCH__ >= 900
+  __syncwarp();
+  cooperative_groups::this_cluster().sync();
+#else
+  __syncthreads();
+#endif
+}
+
+// The parts of lanes, warps and blocks together, in their order, to the context. A block sends what it has of
+// an element to the one that finishes it, kThreads elements each in turns.
 template <int kHeads, int kLanes>
 __device__ void finish(const Arguments& args, Scan<kHeads, kLanes>& scan, int heads, Bf16* context) {
-  using Parts = BlockParts<kHeads, kLanes>;
-  constexpr int kElements = 8 * kLanes + 2;
-  __shared__ Parts of_warps[kWarps];
-  __shared__ Parts of_block;
+  using Part = HeadPart<kLanes>;
+  __shared__ Part of_warps[kWarps][kHeads];
+  __shared__ Part received[kMostSplits][kHeads];
   const int dim = args.call.head_dim, warp = int(threadIdx.x) / 32, column = 8 * (int(threadIdx.x) % kLanes);
 #pragma unroll
   for (int h = 0; h < kHeads; ++h) {
 #pragma unroll
     for (int step = kLanes; step < 32; step *= 2) scan.parts[h].merge_lane(step);
     if (threadIdx.x % 32 >= kLanes) continue;
+    Part& part = of_warps[warp][h];
 #pragma unroll
-    for (int i = 0; i < 8; ++i) of_warps[warp][h][column + i] = scan.parts[h].values[i];
-    of_warps[warp][h][8 * kLanes] = scan.parts[h].largest;
-    of_warps[warp][h][8 * kLanes + 1] = scan.parts[h].sum;
+    for (int i = 0; i < 8; ++i) part.of[column + i] = scan.parts[h].values[i];
+    part.of[Part::kLargest] = scan.parts[h].largest;
+    part.of[Part::kSum] = scan.parts[h].sum;
   }
   __syncthreads();
-  for (int e = int(threadIdx.x); e < kHeads * kElements; e += kThreads) {
-    of_block[e / kElements][e % kElements] = merged<kHeads, kLanes, kWarps>(
-        kWarps, e / kElements, e % kElements, [](int w) -> const Parts& { return of_warps[w]; });
-  }
-  int block = 0;
 #if __CUDA_ARCH__ >= 900
-  namespace cg = cooperative_groups;
-  const auto part = [&](int b) -> const Parts& {
-    return *cg::this_cluster().map_shared_rank(&of_block, unsigned(b));
-  };
-  block = int(blockIdx.z);
-  cg::this_cluster().sync();
-#else
-  const auto part = [&](int) -> const Parts& { return of_block; };
-  __syncthreads();
+  ptx::cluster_wait();  // all blocks have begun
 #endif
-  for (int e = block * kThreads + int(threadIdx.x); e < heads * dim; e += args.splits * kThreads) {
+  const int finishers = min(args.splits, (heads * dim + kThreads - 1) / kThreads);
+  for (int e = int(threadIdx.x); e < heads * Part::kSize; e += kThreads) {
+    const int h = e / Part::kSize, number = e % Part::kSize;
+    if (number >= dim && number < Part::kLargest) continue;
+    const float value =
+        merged<kLanes, kWarps>(kWarps, number, [h](int w) -> const Part& { return of_warps[w][h]; });
+    const int own = (h * dim + number) / kThreads % args.splits;
+    const int first = number < dim ? own : 0, last = number < dim ? own + 1 : finishers;
+    for (int block = first; block < last; ++block)
+      at_block(received[blockIdx.z][h].of[number], block) = value;
+  }
+  meet_cluster();
+  for (int e = int(blockIdx.z) * kThreads + int(threadIdx.x); e < heads * dim; e += args.splits * kThreads) {
     const int h = e / dim;
-    const float value = merged<kHeads, kLanes, kMostSplits>(args.splits, h, e % dim, part);
-    const float sum = merged<kHeads, kLanes, kMostSplits>(args.splits, h, 8 * kLanes + 1, part);
-    context[e] = Bf16(value / sum);
+    const auto part = [h](int block) -> const Part& { return received[block][h]; };
+    const float value = merged<kLanes, kMostSplits>(args.splits, e % dim, part);
+    context[e] = Bf16(value / merged<kLanes, kMostSplits>(args.splits, Part::kSum, part));
   }
-#if __CUDA_ARCH__ >= 900
-  cg::this_cluster().sync();  // none leaves while others read
-#endif
 }
 
 template <int kHeads, int kLanes>
 __global__ void __launch_bounds__(kThreads) decode_kernel(const Arguments args) {
   constexpr int kGroups = kThreads / kLanes;
   allow_next();
+#if __CUDA_ARCH__ >= 900
+  ptx::cluster_arrive();  // this block has begun
+#endif
   const AttentionCall& call = args.call;
   const HeadsCall& all = args.heads;
   const int dim = call.head_dim, sharing = call.heads / call.kv_heads;
@@ -293,19 +329,25 @@ __global__ void __launch_bounds__(kThreads) decode_kernel(const Arguments args) 
   wait_for_previous();
 
   const bool turns = !args.are_placed;
+  uint4 raw[kHeads];
+#pragma unroll
+  for (int h = 0; h < kHeads; ++h) raw[h] = fetch_head(all, row, min(head + h, call.heads - 1), column);
+  const int own_key = call.heads + kv, own_value = own_key + call.kv_heads;
+  const uint4 raw_key = fetch_head(all, row, own_key, column);
+  const uint4 raw_value = fetch_head(all, row, own_value, column);
   Scan<kHeads, kLanes> scan;
 #pragma unroll
   for (int h = 0; h < kHeads; ++h) {
-    load_head<kLanes>(all, row, min(head + h, call.heads - 1), column, turns ? all.q_norm : nullptr, turn,
-                      turns, scan.q[h]);
+    place_head<kLanes>(all, raw[h], min(head + h, call.heads - 1), column, turns ? all.q_norm : nullptr, turn,
+                       turns, scan.q[h]);
 #pragma unroll
     for (int i = 0; i < 8; ++i) scan.q[h][i] *= call.scale;
   }
   if (int(blockIdx.z) == args.splits - 1) {  // the token's own
     float k[8], v[8];
     if (turns) {
-      load_head<kLanes>(all, row, call.heads + kv, column, all.k_norm, turn, true, k);
-      load_head<kLanes>(all, row, call.heads + call.kv_heads + kv, column, nullptr, turn, false, v);
+      place_head<kLanes>(all, raw_key, own_key, column, all.k_norm, turn, true, k);
+      place_head<kLanes>(all, raw_value, own_value, column, nullptr, turn, false, v);
       const uint4 key = narrow(k), value = narrow(v);
       widen(key, k);  // as later tokens will see it
       widen(value, v);

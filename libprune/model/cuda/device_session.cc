@@ -12,8 +12,6 @@ namespace {
 
 constexpr int64_t kLogitFloats = int64_t{1} << 26;  // held at once: 256 MB
 
-size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
-
 // Tokens that the sequences before each have room for.
 std::vector<int64_t> begins_of(const std::vector<int64_t>& lengths) {
   std::vector<int64_t> begins(lengths.size());
@@ -46,35 +44,6 @@ int logit_rows(const DecoderConfig& config, size_t sequences, int64_t chunk) {
 
 }  // namespace
 
-BatchInputs::View BatchInputs::view(uint8_t* at, size_t tokens) {
-  const auto take = [&at](size_t bytes) { return std::exchange(at, at + aligned(bytes)); };
-  View view{};
-  view.ids = reinterpret_cast<int32_t*>(take(tokens * sizeof(int32_t)));
-  view.targets = reinterpret_cast<int32_t*>(take(tokens * sizeof(int32_t)));
-  view.places = reinterpret_cast<TokenPlace*>(take(tokens * sizeof(TokenPlace)));
-  view.wanted = reinterpret_cast<int32_t*>(take(tokens * sizeof(int32_t)));
-  view.tiles = reinterpret_cast<QueryTile*>(at);
-  return view;
-}
-
-BatchInputs::BatchInputs(size_t tokens, size_t sequences)
-    : sequences_(sequences), pinned_(bytes(tokens)), memory_(bytes(tokens)) {}
-
-size_t BatchInputs::bytes(size_t tokens) const {
-  return 3 * aligned(tokens * sizeof(int32_t)) + aligned(tokens * sizeof(TokenPlace)) +
-         (tokens / kQueryTile + sequences_) * sizeof(QueryTile);
-}
-
-void BatchInputs::lay_out(size_t tokens) {
-  used_ = bytes(tokens);
-  host_ = view(pinned_.get(), tokens);
-  device_ = view(memory_.get(), tokens);
-}
-
-void BatchInputs::upload(cudaStream_t stream) const {
-  cuda(cudaMemcpyAsync(memory_.get(), pinned_.get(), used_, cudaMemcpyHostToDevice, stream));
-}
-
 // A decoding step, captured.
 struct DeviceSession::Graph {
   Graph() = default;
@@ -85,7 +54,6 @@ struct DeviceSession::Graph {
   cudaGraphExec_t exec = nullptr;  // null: the step ran once, so that all that is measured is measured
 };
 
-// What a session holds beside its caches is small against them and the weights but for long chunks.
 DeviceSession::DeviceSession(const DeviceDecoder& model, const std::vector<int64_t>& lengths, int64_t chunk)
     : model_(model),
       stream_(model.context().stream.get()),
@@ -96,18 +64,22 @@ DeviceSession::DeviceSession(const DeviceDecoder& model, const std::vector<int64
       inputs_(size_t(chunk_), lengths.size()),
       logit_rows_(logit_rows(model.config(), lengths.size(), chunk_)),
       chosen_here_(size_t(logit_rows_)) {
-  const DecoderConfig& c = model.config();
-  const RopeTable rope = rope_of(c, lengths);
+  const RopeTable rope = rope_of(model.config(), lengths);
   cos_ = DeviceArray<float>(table_of(rope, rope.cos(0)));
   sin_ = DeviceArray<float>(table_of(rope, rope.sin(0)));
   rope_half_ = int(rope.half());
+  reserve(lengths);
+}
+
+// Caches, and activations of a chunk.
+void DeviceSession::reserve(const std::vector<int64_t>& lengths) {
+  const DecoderConfig& c = model_.config();
   const int64_t all = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
-  const auto pool = size_t(c.layers * all * c.kv_heads * c.head_dim);
-  const auto n = size_t(chunk_);
-  const size_t a_token =
-      size_t(6 * c.width + c.width + c.qkv_width() + c.context_width() + c.expanded_width() + c.inner);
-  const size_t logit_bytes = size_t(logit_rows_) * size_t(c.vocabulary) * sizeof(float);
-  require_device_memory(2 * pool * sizeof(Bf16) + n * a_token * sizeof(Bf16) + logit_bytes,
+  const auto pool = size_t(c.layers * all * c.kv_heads * c.head_dim), n = size_t(chunk_);
+  const auto logits = size_t(logit_rows_) * size_t(c.vocabulary);
+  const size_t widths =  // in elements of 16 bits
+      size_t(4 * c.width + c.qkv_width() + c.context_width() + c.expanded_width() + c.inner);
+  require_device_memory((2 * pool + n * widths) * sizeof(Bf16) + logits * sizeof(float),
                         "caches for " + std::to_string(all) + " tokens, and activations, take");
   keys_ = DeviceArray<Bf16>(pool);
   values_ = DeviceArray<Bf16>(pool);
@@ -118,7 +90,7 @@ DeviceSession::DeviceSession(const DeviceDecoder& model, const std::vector<int64
   y_ = DeviceArray<Bf16>(n * size_t(c.width));
   expanded_ = DeviceArray<Bf16>(n * size_t(c.expanded_width()));
   inner_ = DeviceArray<Bf16>(n * size_t(c.inner));
-  logits_ = DeviceArray<float>(logit_bytes / sizeof(float));
+  logits_ = DeviceArray<float>(logits);
   losses_ = DeviceArray<float>(size_t(logit_rows_));
   chosen_ = DeviceArray<int32_t>(size_t(logit_rows_));
   // The device copies to it by itself.

@@ -5,38 +5,10 @@
 #include <vector>
 
 #include "libprune/model/cuda/attention.h"
+#include "libprune/model/cuda/batch_inputs.h"
 #include "libprune/model/cuda/device_decoder.h"
 
 namespace prune::gpu {
-
-// The tokens of a run, as the kernels read them: one copy brings them to the device. Where they lie there
-// depends on the number of tokens alone.
-class BatchInputs {
- public:
-  // For runs of up to so many tokens and sequences.
-  BatchInputs(size_t tokens, size_t sequences);
-
-  struct View {
-    int32_t* ids;        // [tokens]
-    int32_t* targets;    // [tokens], of losses
-    TokenPlace* places;  // [tokens]
-    int32_t* wanted;     // [tokens], rows
-    QueryTile* tiles;
-  };
-  void lay_out(size_t tokens);
-  const View& host() const { return host_; }
-  const View& device() const { return device_; }
-  void upload(cudaStream_t stream) const;
-
- private:
-  static View view(uint8_t* at, size_t tokens);
-  size_t bytes(size_t tokens) const;
-
-  size_t sequences_, used_ = 0;
-  PinnedArray<uint8_t> pinned_;
-  DeviceArray<uint8_t> memory_;
-  View host_{}, device_{};
-};
 
 class DeviceSession final : public RunningSequences {
  public:
@@ -65,6 +37,7 @@ class DeviceSession final : public RunningSequences {
   void forward_layer(size_t index, const Batch& batch);
   void attend(size_t index, const Batch& batch);
   void finish(const Batch& batch);
+  void reserve(const std::vector<int64_t>& lengths);
   CacheView cache(size_t layer) const;
   HeadsCall heads(size_t layer) const;
   NormCall norm(const Bf16* y, const float* bias, const float* weight) const;
