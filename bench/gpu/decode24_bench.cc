@@ -1,7 +1,8 @@
 // 2:4 decode against dense cuBLASLt, weights rotated past the L2, graph replays, medians.
 //   decode24_bench [--json FILE] [--shape OUTxIN]... [--sweep FILE] [--once "WEIGHT M K N"]
-// --sweep measures every plan and writes one line each: what the planner's cost model is fitted to. --once
-// launches one case three times (WEIGHT 0: bf16, 1: int8, 2: int4), for a profiler.
+// --sweep measures the first plans and writes one line each, with its times alone and overlapped: what the
+// planner's cost model is fitted to. --once launches one case three times (WEIGHT 0: bf16, 1: int8, 2: int4),
+// for a profiler.
 #include <cuda_bf16.h>
 
 #include <cstring>
@@ -16,7 +17,7 @@ using namespace kernels::cuda;
 
 constexpr size_t kRotated = 300u << 20;
 constexpr int kReplays = 9;
-constexpr int kSweepLimit = 64;
+constexpr int kSweepLimit = 72;
 
 constexpr Shape kShapes[] = {{4096, 4096}, {14336, 4096}, {4096, 14336}, {8192, 8192}, {28672, 8192}};
 constexpr int kTokens[] = {1, 8, 16, 32, 64};
@@ -40,10 +41,11 @@ void sweep(const Case& c, const Weights24& weights, const DeviceLimits& limits, 
   int measured = 0;
   for (const DecodePlan& p : decode_candidates({c.weight, c.shape.m, c.shape.k, c.tokens}, limits)) {
     if (measured++ == kSweepLimit) break;
-    const double overlapped = measure(c, weights, p, true, x, y, 3, stream);
-    std::fprintf(out, "%s,%d,%d,%d,%.3f,%d,%d,%d,%d,%d,%d,%d,%d,%d,%.3f\n", name_of(c.weight), c.shape.m,
+    const double alone = measure(c, weights, p, false, x, y, 3, stream),
+                 overlapped = measure(c, weights, p, true, x, y, 3, stream);
+    std::fprintf(out, "%s,%d,%d,%d,%.3f,%d,%d,%d,%d,%d,%d,%d,%d,%d,%.3f,%.3f\n", name_of(c.weight), c.shape.m,
                  c.shape.k, c.tokens, c.dense_us, p.clusters, p.split, p.share, p.row_warps, p.col_warps,
-                 p.depth, p.panel_tiles, p.panels, p.prefetch, overlapped);
+                 p.depth, p.panel_tiles, p.panels, p.prefetch, alone, overlapped);
   }
   std::fflush(out);
 }
@@ -103,7 +105,7 @@ void run(const std::string& json_path, const std::string& sweep_path, const std:
         std::printf("%-4s %5d x %5d n %2d  dense %7.2f us   2:4 ", name_of(weight), s.m, s.k, c.tokens,
                     c.dense_us);
         report(c, weights, limits, x.get(), y.get(), json, stream);
-        if (sweep_file && (weight == Weight24::k16 ? c.tokens != 8 : c.tokens == 1 || c.tokens == 16)) {
+        if (sweep_file && c.tokens <= (weight == Weight24::k16 ? 32 : 16)) {
           sweep(c, weights, limits, x.get(), y.get(), sweep_file, stream);
         }
       }

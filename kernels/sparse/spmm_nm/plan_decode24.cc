@@ -1,6 +1,5 @@
 // Which way to cut a 2:4 decode. The candidates differ in how many blocks and warps share a row (more: finer
-// balance, more sums to exchange) and in how much shared memory they take (less: the next kernel of the
-// stream can move in beside and prefetch).
+// balance, more sums to exchange) and in how much shared memory they take.
 #include <algorithm>
 
 #include "kernels/sparse/spmm_nm/decode24_layout.h"
@@ -54,10 +53,32 @@ bool complete(const DecodeShape& shape, int max_clusters, int shared_bytes, Deco
          decode_plan_fits(shape.weight, shape.cols, shape.tokens, plan);
 }
 
+// What estimate() counts with, in microseconds and bytes a microsecond.
+struct Costs {
+  double bandwidth, in_flight;   // of memory, and the bytes on their way from which on it is reached
+  double imbalance;              // share of the weights' time that the busiest block alone determines
+  double tile, token;            // a warp's work on a tile, and more for each token
+  double warps;                  // that work side by side without slowing one another down
+  double x_all, x_block;         // at which x reaches all blocks, and each
+  double share;                  // of x among blocks
+  double exchange, split, warp;  // of sums: each, and more for each block and warp that has some
+  double large;                  // of a block with more than half of the shared memory
+};
+constexpr Costs k16Bits{4.5e6, 5.2e6, 0.39, 0.21, 0.0058, 11, 3.2e6, 40e3, 0.13, 0.16, 0.17, 0.09, 0.17};
+constexpr Costs kFewerBits{6.1e6, 3.3e6, 0.2,   0.227, 0.0079, 13.9, 3.3e6,
+                           36e3,  0.67,  0.083, 0.104, 0.067,  0.27};
+
+constexpr Costs kFewerBitsOf32Tokens{4.5e6, 5.2e6, 0.2,  0.241, 0.0054, 11,  2.1e6,
+                                     40e3,  0.5,   0.15, 0.17,  0.09,   0.23};
+
 // Microseconds, roughly, on an H200: weights from memory, work on the tiles of one warp, x, exchanges. The
-// numbers are fitted to measurements of all candidates at 25 shapes (bench/gpu/decode24_bench --sweep): what
-// matters is the order of the plans; the first choice is within 7% of the best on average.
+// costs are fitted to measurements of candidates, those of the first two kinds to 72 in each of 50 cases,
+// alone and overlapped (bench/gpu/decode24_bench --sweep): what matters is the order of the plans. Up to 16
+// tokens the first choice is within 3% of the best on average, 18% at worst.
 double estimate(const DecodeShape& shape, const DeviceLimits& limits, const DecodePlan& plan) {
+  const Costs& costs = shape.weight == Weight24::k16 ? k16Bits
+                       : shape.tokens <= 16          ? kFewerBits
+                                                     : kFewerBitsOf32Tokens;
   const int tiles_k = int(tiles_along24(shape.cols, kTileCols24));
   const int row_tiles = int(tiles_along24(shape.rows, kTileRows24));
   const int rounds = divide_up(row_tiles, plan.row_warps * plan.share * plan.clusters);
@@ -65,28 +86,27 @@ double estimate(const DecodeShape& shape, const DeviceLimits& limits, const Deco
   const int blocks = plan.clusters * plan.split * plan.share;
 
   const double in_flight = double(plan.depth) * warps * tile_bytes24(shape.weight) * blocks;
-  const double bandwidth = 4.5e6 * std::min(1.0, in_flight / 5.2e6);
-  const double imbalance =
+  const double bandwidth = costs.bandwidth * std::min(1.0, in_flight / costs.in_flight);
+  const double busiest =
       double(rounds) * plan.row_warps * tiles * limits.clusters[0] / (double(row_tiles) * tiles_k);
-  const double weights =
-      double(stream_bytes24(shape.weight, shape.rows, shape.cols)) * (0.8 + 0.2 * imbalance) / bandwidth;
+  const double weights = double(stream_bytes24(shape.weight, shape.rows, shape.cols)) *
+                         (1 - costs.imbalance + costs.imbalance * busiest) / bandwidth;
 
-  const double tile_time = 0.21 + 0.0054 * shape.tokens + (shape.weight == Weight24::k16 ? 0 : 0.031);
-  const double work =
-      double(rounds) * divide_up(tiles, plan.col_warps) * tile_time * std::max(1.0, warps / 11.0);
+  const double work = double(rounds) * divide_up(tiles, plan.col_warps) *
+                      (costs.tile + costs.token * shape.tokens) * std::max(1.0, warps / costs.warps);
 
   const bool resident = divide_up(tiles, plan.panel_tiles) <= plan.panels;
   const double x_block = 2.0 * shape.tokens * tiles * kTileCols24 * (resident ? 1 : rounds);
-  const double x =
-      std::max(x_block * blocks / plan.share / 2.1e6, x_block / 40e3) + (plan.share > 1 ? 0.5 : 0);
+  const double x = std::max(x_block * blocks / plan.share / costs.x_all, x_block / costs.x_block) +
+                   (plan.share > 1 ? costs.share : 0);
 
   const bool combines = plan.split * plan.col_warps > 1;
   const int exchanges = combines ? rounds * std::max(1, decode_token_blocks(shape.tokens) / 2) : 0;
-  const double exchange = exchanges * (0.15 + 0.17 * plan.split + 0.09 * plan.col_warps);
+  const double exchange =
+      exchanges * (costs.exchange + costs.split * plan.split + costs.warp * plan.col_warps);
 
-  // Beside a block that takes less than half of the shared memory, the next kernel of the stream can move in.
-  const double alone = decode_shared_bytes(shape, plan) > limits.shared_bytes / 2 ? 0.23 : 0;
-  return weights + work + x + exchange + alone;
+  const double large = decode_shared_bytes(shape, plan) > limits.shared_bytes / 2 ? costs.large : 0;
+  return weights + work + x + exchange + large;
 }
 
 }  // namespace
