@@ -46,7 +46,7 @@ machine_code() {  # the sparse instructions that are meant, and nothing in local
     [spmm_nm/gemm24_sm90a]="HGMMA.SP.64x256x32.F32 HGMMA.SP.64x16x32.F32 IGMMA.SP.64x256x64.S8.S8
                             QGMMA.SP.64x256x64.F32.E4M3.E4M3 QGMMA.SP.64x128x64.F32.E4M3.E4M3"
     [spmm_bsr/decode_bsr]="HMMA.16816.F32" [spmm_bsr/gemm_bsr_sm90a]="HGMMA.64x256x16.F32"
-    [spmm_bitmask/decode_bitmask]="HMMA.16816.F32" [spmm_csr/decode_csr]="LDS.128" [spmm_relative/decode_relative]="LDS.128 IDP.4A")
+    [spmm_bitmask/decode_bitmask]="HMMA.16816.F32" [spmm_csr/decode_csr]="LDS.128" [spmm_relative/decode_relative]="LDS.128 IDP.4A HMMA.16816.F32 LDSM")
   sass=$(mktemp -d)
   for object in "${!meant[@]}"; do
     cuobjdump --dump-sass "$build/kernels/sparse/$object.o" > "$sass/${object//\//-}" &

@@ -10,11 +10,11 @@ namespace prune::kernels::cuda {
 namespace {
 
 // Vectors that a lane has on their way to registers: what these allow without spilling.
-template <int kTokens, int kLists>
+template <int kTokens>
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
 constexpr int kAhead = 2;
 #else
-constexpr int kAhead = kTokens <= 2 || (kTokens == 4 && kLists == 8) ? 4 : 2;
+constexpr int kAhead = kTokens <= 2 ? 4 : 2;
 #endif
 constexpr int kZeros = 21;  // units that what fills up the last vectors can reach
 
@@ -56,22 +56,6 @@ struct Passed {
   }
   __device__ uint32_t all() const { return odd >> 24; }
 };
-
-// sums += the lane's entries times x; `address` is that of its list's column before the next. Without kFinite
-// the entries that have no weight do not touch x.
-template <class T, int kTokens, int kLists, bool kFinite>
-__device__ inline void add_entries(float (&sums)[kTokens], const uint4& values, const Passed& passed,
-                                   uint32_t address) {
-  const uint32_t value[4] = {values.x, values.y, values.z, values.w};
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const uint32_t unit = uint32_t(kLists * 2 * kTokens) << (8 * i);
-    const auto even = Column<kTokens>::load(__dp4a(passed.even, unit, address));
-    const auto odd = Column<kTokens>::load(__dp4a(passed.odd, unit, address));
-    if (kFinite || !(passed.no_weight >> (8 * i) & 1)) even.template add<T>(sums, lower<T>(value[i]));
-    if (kFinite || !(passed.no_weight >> (8 * i + 4) & 1)) odd.template add<T>(sums, upper<T>(value[i]));
-  }
-}
 
 // What one of a row's lanes takes: every kParts-th vector of one list.
 template <int kLanes, int kLists>
@@ -125,49 +109,127 @@ __device__ inline uint32_t total(uint32_t scanned) {
   return __shfl_sync(~0u, scanned, kLanes - kLists + Lane<kLanes, kLists>::list(), kLanes);
 }
 
-// y of one row <- the sums of its lanes.
-template <class T, int kTokens, int kLanes>
-__device__ inline void finish_row(const Arguments& args, const float (&sums)[kTokens], int token0, int row,
-                                  int end) {
-  const int own = int(threadIdx.x) & (kLanes - 1);
-  float mine = 0;  // the sum of token `own`
+// What the lanes of a row add up, each its own entries. Without kFinite the entries that have no weight do
+// not touch x.
+template <class T, int kTokens, int kLanes, int kLists, bool kFinite>
+class LaneSums {
+ public:
+  // += this lane's entries times x; `address` is that of its list's column before the next.
+  __device__ void add(bool is_there, const uint4& values, const Passed& passed, uint32_t address) {
+    if (!is_there) return;
+    const uint32_t value[4] = {values.x, values.y, values.z, values.w};
 #pragma unroll
-  for (int n = 0; n < kTokens; ++n) {
-    float sum = sums[n];
-#pragma unroll
-    for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
-    mine = own == n ? sum : mine;
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t unit = uint32_t(kLists * 2 * kTokens) << (8 * i);
+      const auto even = Column<kTokens>::load(__dp4a(passed.even, unit, address));
+      const auto odd = Column<kTokens>::load(__dp4a(passed.odd, unit, address));
+      if (kFinite || !(passed.no_weight >> (8 * i) & 1)) even.template add<T>(sums_, lower<T>(value[i]));
+      if (kFinite || !(passed.no_weight >> (8 * i + 4) & 1)) odd.template add<T>(sums_, upper<T>(value[i]));
+    }
   }
-  if (own < kTokens && token0 + own < args.x.tokens && row < end)
-    static_cast<T*>(args.y)[(token0 + own) * args.y_stride + row] = T(mine);
-}
+
+  // To y.
+  __device__ void store(const Arguments& args, int row, int end) const {
+    const int own = int(threadIdx.x) & (kLanes - 1), token = int(blockIdx.y) * kTokens + own;
+    float mine = 0;  // the sum of token `own`
+#pragma unroll
+    for (int n = 0; n < kTokens; ++n) {
+      float sum = sums_[n];
+#pragma unroll
+      for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
+      mine = own == n ? sum : mine;
+    }
+    if (own < kTokens && token < args.x.tokens && row < end)
+      static_cast<T*>(args.y)[token * args.y_stride + row] = T(mine);
+  }
+
+ private:
+  float sums_[kTokens] = {};
+};
+
+// The same of eight tokens and eight lists by mma m16n8k16, where x is finite. Its operand B is x of an entry
+// of sixteen lanes, as ldmatrix gathers it from the lanes' addresses, k = 0 to 7 from eight of them (an
+// octet), 8 to 15 from the next. A has their values: in rows 0 to 7 those of the first octet, with zeros for
+// the second, and in rows 8 to 15 the other way round. An octet's values stand in two of its eight rows, of
+// even lanes in one, of odd lanes in the other; the sums of the other rows are those of some values with
+// another octet's x, and nobody reads them.
+template <class T, int kLanes>
+class MatrixSums {
+ public:
+  __device__ void add(bool is_there, const uint4& values, const Passed& passed, uint32_t address) {
+    const uint32_t value[4] = {values.x, values.y, values.z, values.w};
+    // Lane 4g + t, of octet g / 2, has columns k = 2t and 2t + 1 of row g of A: what lane k of its octet has,
+    // of the same parity as g.
+    const uint32_t odd = threadIdx.x >> 2 & 1, from = (threadIdx.x & 24) + 2 * (threadIdx.x & 3) + odd;
+    const uint32_t first = odd ? 0x1044 : 0x4410, second = odd ? 0x3244 : 0x4432;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t both = __shfl_sync(~0u, is_there ? value[i] : 0, from);
+      add_entry(__byte_perm(both, 0, first), __dp4a(passed.even, kUnit << (8 * i), address));
+      add_entry(__byte_perm(both, 0, second), __dp4a(passed.odd, kUnit << (8 * i), address));
+    }
+  }
+
+  // To y. Lanes 8 e + t, and 8 e + 4 + t, have the sums of octet e's lanes for tokens 2t and 2t + 1.
+  __device__ void store(const Arguments& args, int row, int end) const {
+    const int octet = (threadIdx.x & 31) / 8, own = int(threadIdx.x) & (kLanes - 1);
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      const float even = octet < 2 ? sums_[0][n] : sums_[1][n],
+                  odd = octet < 2 ? sums_[0][2 + n] : sums_[1][2 + n];
+      float sum = octet % 2 ? odd : even;
+#pragma unroll
+      for (int step = 4; step < kLanes; step *= 2) sum += __shfl_xor_sync(~0u, sum, step);
+      const int token = int(blockIdx.y) * 8 + 2 * own + n;
+      if (own < 4 && token < args.x.tokens && row < end)
+        static_cast<T*>(args.y)[token * args.y_stride + row] = T(sum);
+    }
+  }
+
+ private:
+  static constexpr uint32_t kUnit = 8 * 2 * 8;  // bytes of eight columns
+
+  __device__ void add_entry(uint32_t values, uint32_t address) {
+    uint32_t x[4];  // of four octets
+    ptx::load_matrix_x4_transposed(x, address);
+    const uint4 a{values, 0, 0, values};
+    ptx::mma_16x8x16<T>(sums_[0], a, uint2{x[0], x[1]});
+    ptx::mma_16x8x16<T>(sums_[1], a, uint2{x[2], x[3]});
+  }
+
+  float sums_[2][4] = {};  // of two octets each
+};
 
 template <class T, int kTokens, int kLanes, int kLists, bool kFinite>
-__device__ inline void multiply_rows(const Arguments& args, uint32_t x, int token0, int row, int end,
-                                     Lane<kLanes, kLists> lane, Entries (&e)[kAhead<kTokens, kLists>]) {
-  constexpr int kFetched = kAhead<kTokens, kLists>, kStep = kGatherThreads / kLanes;
+struct SumsFor {
+  using Type = LaneSums<T, kTokens, kLanes, kLists, kFinite>;
+};
+template <class T, int kLanes>
+struct SumsFor<T, 8, kLanes, 8, true> {
+  using Type = MatrixSums<T, kLanes>;
+};
+
+template <class T, int kTokens, int kLanes, int kLists, bool kFinite>
+__device__ inline void multiply_rows(const Arguments& args, uint32_t x, int row, int end,
+                                     Lane<kLanes, kLists> lane, Entries (&e)[kAhead<kTokens>]) {
+  constexpr int kFetched = kAhead<kTokens>, kStep = kGatherThreads / kLanes;
   constexpr uint32_t kUnit = kLists * 2 * kTokens;
   x += uint32_t(2 * kTokens * lane.list()) - kUnit;
   Lane<kLanes, kLists> next(args, row + kStep, end);
   for (; __any_sync(~0u, row < end); row += kStep) {
-    float sums[kTokens] = {};
+    typename SumsFor<T, kTokens, kLanes, kLists, kFinite>::Type sums;
     uint32_t passed = x;
     while (__any_sync(~0u, lane.brought(kFetched))) {
 #pragma unroll
       for (int i = 0; i < kFetched; i += 2) {  // two vectors in one scan
         const bool first = lane.brought(kFetched), second = lane.brought(kFetched - 1);
-        const Passed p0(e[i].codes), p1(e[i + 1].codes);
+        const Passed p0(first ? e[i].codes : 0), p1(second ? e[i + 1].codes : 0);
         const uint32_t own = (first ? p0.all() : 0) | (second ? p1.all() << 16 : 0);
         const uint32_t scanned = scan<kLanes, kLists>(own), before = scanned - own,
                        all = total<kLanes, kLists>(scanned);
         const uint32_t middle = passed + (all & 0xffff) * kUnit;
-        if (first) {
-          add_entries<T, kTokens, kLists, kFinite>(sums, e[i].values, p0, passed + (before & 0xffff) * kUnit);
-        }
-        if (second) {
-          add_entries<T, kTokens, kLists, kFinite>(sums, e[i + 1].values, p1,
-                                                   middle + (before >> 16) * kUnit);
-        }
+        sums.add(first, e[i].values, p0, first ? passed + (before & 0xffff) * kUnit : x);
+        sums.add(second, e[i + 1].values, p1, second ? middle + (before >> 16) * kUnit : x);
         passed = middle + (all >> 16) * kUnit;
         lane.fetch(args, e[i]);
         lane.fetch(args, e[i + 1]);
@@ -177,22 +239,21 @@ __device__ inline void multiply_rows(const Arguments& args, uint32_t x, int toke
 #pragma unroll
     for (int i = 0; i < kFetched; ++i) lane.fetch(args, e[i]);
     next = Lane<kLanes, kLists>(args, row + 2 * kStep, end);
-    finish_row<T, kTokens, kLanes>(args, sums, token0, row, end);
+    sums.store(args, row, end);
   }
 }
 
 template <class T, int kTokens, int kLanes, int kLists>
 __global__ void __launch_bounds__(kGatherThreads, 1) decode_relative_kernel(const Arguments args) {
   extern __shared__ __align__(16) uint8_t storage[];
-  const int token0 = int(blockIdx.y) * kTokens;
   const int end = args.rows.begin(int(blockIdx.x) + 1);
   const int row = args.rows.begin(int(blockIdx.x)) + int(threadIdx.x) / kLanes;
   Lane<kLanes, kLists> lane(args, row, end);
-  SharedColumns<T, kTokens> columns(args.x, token0);
+  SharedColumns<T, kTokens> columns(args.x, int(blockIdx.y) * kTokens);
   if (args.x.is_ready) columns.fetch();
-  Entries entries[kAhead<kTokens, kLists>] = {};
+  Entries entries[kAhead<kTokens>] = {};
 #pragma unroll
-  for (int i = 0; i < kAhead<kTokens, kLists>; ++i) lane.fetch(args, entries[i]);
+  for (int i = 0; i < kAhead<kTokens>; ++i) lane.fetch(args, entries[i]);
 #if __CUDA_ARCH__ >= 900
   ptx::launch_dependents();
   ptx::wait_for_prerequisites();
@@ -201,9 +262,9 @@ __global__ void __launch_bounds__(kGatherThreads, 1) decode_relative_kernel(cons
   const bool found = columns.template store<kZeros * kLists>(storage);
   const uint32_t x = ptx::shared_address(storage);
   if (__syncthreads_or(found)) {
-    multiply_rows<T, kTokens, kLanes, kLists, false>(args, x, token0, row, end, lane, entries);
+    multiply_rows<T, kTokens, kLanes, kLists, false>(args, x, row, end, lane, entries);
   } else {
-    multiply_rows<T, kTokens, kLanes, kLists, true>(args, x, token0, row, end, lane, entries);
+    multiply_rows<T, kTokens, kLanes, kLists, true>(args, x, row, end, lane, entries);
   }
 }
 

@@ -12,7 +12,8 @@
 // How: relative indices of 4 bits (Han et al., Deep Compression, ICLR 2016; MACKO, arXiv 2511.13061). Each
 // thread block holds x of 1, 2, 4 or 8 tokens in shared memory, a column's tokens side by side, and owns a
 // range of rows. A lane takes eight entries at a time: 16 bytes of values and a word of codes, whose prefix
-// sums are one multiplication; lanes on the same list of a row find where they begin by a scan.
+// sums are one multiplication; lanes on the same list of a row find where they begin by a scan. Tensor cores
+// multiply eight tokens on eight lists, where x is finite: elsewhere an absent weight could touch it.
 #pragma once
 
 #include "kernels/sparse/cuda/product_call.h"
