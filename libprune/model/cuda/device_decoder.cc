@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "libprune/io/staging.h"
 #include "libprune/io/text.h"
@@ -72,34 +73,59 @@ void require_device_family(const DecoderConfig& config) {
     refuse("heads of " + std::to_string(config.head_dim) + " dimensions (expected a multiple of 8 up to " +
            std::to_string(kMostAttentionDim) + ")");
   }
-  if (config.width % 8 != 0 || config.inner % 8 != 0 || config.vocabulary % 8 != 0) {
-    refuse("a width of " + std::to_string(config.width) + ", an inner one of " +
-           std::to_string(config.inner) + " or a vocabulary of " + std::to_string(config.vocabulary) +
-           " (expected multiples of 8)");
-  }
+  const auto refuse_width = [&](const char* key, int64_t width) {
+    refuse(std::string(key) + " " + std::to_string(width) + " (expected a multiple of 8)");
+  };
+  if (config.width % 8 != 0) refuse_width("a hidden state of width", config.width);
+  if (config.inner % 8 != 0) refuse_width("a feed-forward layer of width", config.inner);
+  // The rows of any weight, layers that are multiplied as one included; kernels count them in int.
+  const int64_t most = std::max(
+      {config.width, config.vocabulary, config.qkv_width(), config.context_width(), config.expanded_width()});
+  if (most > std::numeric_limits<int32_t>::max() - 8) refuse(std::to_string(most) + " rows of a weight");
 }
 
 DeviceDecoder::DeviceDecoder(const Checkpoint& checkpoint, const Progress& progress) : decoder_(checkpoint) {
   const auto start = std::chrono::steady_clock::now();
   require_device_family(config());
+  // What may be refused comes before anything is on the device.
+  const std::vector<DecoderLayer> layers = read_layers();
+  const Norm final_norm = decoder_.load_final_norm();
+  const DeviceTraits device = current_traits();
+  require_weights(layers, device);
   require_memory();
-  context_ = std::make_unique<DeviceContext>(current_traits());
+  context_ = std::make_unique<DeviceContext>(device);
   ProgressCounter counter(progress, uint64_t(config().layers));
-  for (int64_t i = 0; i < config().layers; ++i) {
+  for (const DecoderLayer& layer : layers) {
     check_interrupted();
-    load_layer(i);
-    counter.add(1, decoder_.layer_name(i));
+    load_layer(layer);
+    counter.add(1, decoder_.layer_name(layer.index));
   }
-  final_norm_ = DeviceArray<float>(decoder_.load_final_norm().weight);
+  final_norm_ = DeviceArray<float>(final_norm.weight);
   embedding_ = load_table(decoder_.embedding_name());
   if (decoder_.head_name() != decoder_.embedding_name()) head_ = load_table(decoder_.head_name());
-  context_->dense.add(int(config().vocabulary), int(config().width),
+  context_->dense.add(int(logit_stride()), int(config().width),
                       head_.get() != nullptr ? head_.get() : embedding_.get());
   ++prepared_.dense;
   ++prepared_.kernels["cuBLASLt"];
   ++prepared_.prompt_kernels["cuBLASLt"];
   cuda(cudaDeviceSynchronize());
   seconds_ = seconds_since(start);
+}
+
+// Their norms, biases and the names of their weights.
+std::vector<DecoderLayer> DeviceDecoder::read_layers() const {
+  std::vector<DecoderLayer> layers;
+  for (int64_t i = 0; i < config().layers; ++i) layers.push_back(decoder_.load_layer(i, leave_in_file));
+  return layers;
+}
+
+void DeviceDecoder::require_weights(std::span<const DecoderLayer> layers, const DeviceTraits& device) const {
+  for (const std::string& table : {decoder_.embedding_name(), decoder_.head_name()})
+    stored_bf16(decoder_.tensors(), table, config().vocabulary, config().width);
+  for (const DecoderLayer& layer : layers) {
+    for (const Linear* linear : layer.linears())
+      require_device_weights(decoder_.tensors(), {linear, 1}, device);
+  }
 }
 
 // As the weights lie in the file, and a tenth more: layouts pad, and cuBLASLt has a workspace.
@@ -110,8 +136,7 @@ void DeviceDecoder::require_memory() const {
   require_device_memory(size_t(bytes + bytes / 10) + kWorkspaces, "the model's weights take");
 }
 
-void DeviceDecoder::load_layer(int64_t index) {
-  const DecoderLayer from = decoder_.load_layer(index, leave_in_file);
+void DeviceDecoder::load_layer(const DecoderLayer& from) {
   const auto linear = [&](std::span<const Linear> linears) {
     return DeviceLinear(*context_, decoder_.tensors(), linears, prepared_);
   };
@@ -135,8 +160,9 @@ void DeviceDecoder::load_layer(int64_t index) {
 }
 
 DeviceArray<Bf16> DeviceDecoder::load_table(const std::string& name) {
-  DeviceArray<Bf16> table(size_t(config().vocabulary * config().width));
+  DeviceArray<Bf16> table(size_t(logit_stride() * config().width));
   const auto bytes = stored_bf16(decoder_.tensors(), name, config().vocabulary, config().width);
+  cuda(cudaMemset(table.get(), 0, table.bytes()));
   cuda(cudaMemcpy(table.get(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice));
   prepared_.bytes += table.bytes();
   return table;
@@ -144,7 +170,7 @@ DeviceArray<Bf16> DeviceDecoder::load_table(const std::string& name) {
 
 void DeviceDecoder::project_to_vocabulary(const Bf16* x, int n, float* logits) const {
   const Bf16* head = head_.get() != nullptr ? head_.get() : embedding_.get();
-  context_->dense.run(int(config().vocabulary), int(config().width), head, x, n, logits, config().vocabulary,
+  context_->dense.run(int(logit_stride()), int(config().width), head, x, n, logits, logit_stride(),
                       CUDA_R_32F);
 }
 

@@ -23,7 +23,7 @@ struct DeviceLayer {
 };
 
 // Families with rotary positions, RMS norms and a gated feed-forward layer: llama, mistral, qwen2, qwen3,
-// phi3, gemma. Throws Error(kInput) for others.
+// phi3, gemma. Throws Error(kInput) for others, and for widths that the kernels don't take.
 void require_device_family(const DecoderConfig& config);
 
 // Runs on the current device, on a stream of its own. Sequences of one model run one after another.
@@ -43,18 +43,23 @@ class DeviceDecoder final : public ReadyModel {
   const DeviceLayer& layer(size_t index) const { return layers_[index]; }
   const Bf16* embedding() const { return embedding_.get(); }
   const float* final_norm() const { return final_norm_.get(); }
-  // logits [n, vocabulary] = x [n, width] head^T, queued.
+  // From row to row of logits: the vocabulary up to a multiple of 8, as cuBLASLt's fast algorithms ask for.
+  int64_t logit_stride() const { return (config().vocabulary + 7) / 8 * 8; }
+  // logits [n, vocabulary], rows logit_stride() apart, = x [n, width] head^T, queued. What lies between the
+  // rows is written too.
   void project_to_vocabulary(const Bf16* x, int n, float* logits) const;
 
  private:
+  std::vector<DecoderLayer> read_layers() const;
+  void require_weights(std::span<const DecoderLayer> layers, const DeviceTraits& device) const;
   void require_memory() const;
-  void load_layer(int64_t index);
+  void load_layer(const DecoderLayer& from);
   DeviceArray<Bf16> load_table(const std::string& name);
 
   Decoder decoder_;
   std::unique_ptr<DeviceContext> context_;
   std::vector<DeviceLayer> layers_;
-  DeviceArray<Bf16> embedding_, head_;  // no head where it is the embedding
+  DeviceArray<Bf16> embedding_, head_;  // [logit_stride(), width]; no head where it is the embedding
   DeviceArray<float> final_norm_;
   PreparedWeights prepared_;
   double seconds_ = 0;

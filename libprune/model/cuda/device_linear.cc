@@ -19,21 +19,44 @@ size_t joined(std::span<const PackedWeight* const> weights) {
   return count;
 }
 
+void require_bf16(const std::string& weight, DType dtype) {
+  if (dtype == DType::kBF16) return;
+  throw_input(quote_name(weight) + " is " + std::string(name(dtype)) +
+              ": on CUDA devices models of BF16 weights run; leave --device out");
+}
+
+void require_kernel(const PackedWeight& weight, const DeviceTraits& device) {
+  require_bf16(weight.tensor, weight.dtype);
+  if (takes(weight, device)) return;
+  throw_input(quote_name(weight.tensor) + " is packed as " + format_in_words(weight) + ", [" +
+              std::to_string(weight.out) + ", " + std::to_string(weight.in) +
+              "]: no kernel of this CUDA device takes that; 'prune unpack' the model, or leave --device out");
+}
+
 }  // namespace
+
+void require_device_weights(const TensorReader& tensors, std::span<const Linear> linears,
+                            const DeviceTraits& device) {
+  for (const Linear& linear : linears) {
+    if (const PackedWeight* packed = tensors.packed_weight(linear.weight_name, linear.out, linear.in)) {
+      require_kernel(*packed, device);
+    } else {
+      stored_bf16(tensors, linear.weight_name, linear.out, linear.in);
+    }
+  }
+}
 
 std::span<const std::byte> stored_bf16(const TensorReader& tensors, const std::string& name, int64_t rows,
                                        int64_t cols) {
   const StoredMatrix stored = tensors.stored(name, rows, cols);
-  if (stored.dtype != DType::kBF16) {
-    throw_input(quote_name(name) + " is " + std::string(prune::name(stored.dtype)) +
-                ": on CUDA devices models of BF16 weights run; leave --device out");
-  }
+  require_bf16(name, stored.dtype);
   return {stored.data, size_t(rows * cols) * 2};
 }
 
 DeviceLinear::DeviceLinear(DeviceContext& context, const TensorReader& tensors,
                            std::span<const Linear> linears, PreparedWeights& prepared)
     : context_(&context), in_(int(linears.front().in)) {
+  require_device_weights(tensors, linears, context.traits);
   std::vector<const PackedWeight*> packed;
   for (const Linear& linear : linears)
     packed.push_back(tensors.packed_weight(linear.weight_name, linear.out, linear.in));
@@ -80,18 +103,8 @@ void DeviceLinear::add_packed(const PackedCheckpoint& packed, std::span<const Pa
     packed.check(*weight);
     piece.out += int(weight->out);
   }
-  const PackedWeight& first = *weights.front();
-  if (first.dtype == DType::kBF16) {
-    piece.packed = weights.size() > 1 ? upload_joined(packed, weights, context_->traits)
-                                      : upload(packed, first, context_->traits, Keep::kOneWay);
-  }
-  if (!piece.packed || piece.packed->products(1).empty()) {
-    throw_input(quote_name(first.tensor) + " is packed as " + format_in_words(first) + " of " +
-                std::string(name(first.dtype)) + ", [" + std::to_string(first.out) + ", " +
-                std::to_string(first.in) +
-                "]: no kernel of this CUDA device takes that; 'prune unpack' the model, or leave --device "
-                "out");
-  }
+  piece.packed = weights.size() > 1 ? upload_joined(packed, weights, context_->traits)
+                                    : upload(packed, *weights.front(), context_->traits, Keep::kOneWay);
   const auto count = int64_t(weights.size());
   prepared.packed += count;
   prepared.bytes += piece.packed->bytes();

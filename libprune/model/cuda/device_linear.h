@@ -48,8 +48,8 @@ inline constexpr int kExpandFrom = 33;
 class DeviceLinear {
  public:
   DeviceLinear() = default;
-  // Of each of `linears`, only names and sizes are looked at; weights come from the file. Throws
-  // Error(kInput) naming a weight that is missing, damaged, or of a type or format that no kernel takes.
+  // Of each of `linears`, only names and sizes are looked at; weights come from the file. Throws what
+  // require_device_weights() throws, and Error(kInput) naming a packed weight that is damaged.
   DeviceLinear(DeviceContext& context, const TensorReader& tensors, std::span<const Linear> linears,
                PreparedWeights& prepared);
 
@@ -80,6 +80,11 @@ class DeviceLinear {
   std::vector<Piece> pieces_;
   mutable std::map<std::pair<const Piece*, int>, Way> ways_;
 };
+
+// Throws Error(kInput) naming a weight that is missing, or of a type or format that no kernel takes. Looks at
+// names, types and sizes only.
+void require_device_weights(const TensorReader& tensors, std::span<const Linear> linears,
+                            const DeviceTraits& device);
 
 // The weight [rows, cols] as it lies in the file, which must be bfloat16: Error(kInput) otherwise.
 std::span<const std::byte> stored_bf16(const TensorReader& tensors, const std::string& name, int64_t rows,

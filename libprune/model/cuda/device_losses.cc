@@ -15,9 +15,10 @@ int64_t DeviceLosses::windows_at_once(int64_t seqlen) const {
 
 void DeviceLosses::run(int64_t seqlen, std::span<const int32_t> ids, std::span<const int32_t> targets,
                        std::span<float> losses, ProgressCounter& counter) {
-  if (!session_ || tokens_ != ids.size()) {
+  if (!session_ || tokens_ != ids.size() || seqlen_ != seqlen) {
     session_.reset();  // its memory first
     tokens_ = ids.size();
+    seqlen_ = seqlen;
     session_ = std::make_unique<DeviceSession>(model_, std::vector<int64_t>(tokens_ / size_t(seqlen), seqlen),
                                                int64_t(tokens_));
   }

@@ -21,7 +21,8 @@ class DeviceLosses final : public WindowLosses {
  private:
   const DeviceDecoder& model_;
   std::unique_ptr<DeviceSession> session_;
-  size_t tokens_ = 0;  // that the session was made for
+  size_t tokens_ = 0;   // that the session was made for
+  int64_t seqlen_ = 0;  // of each of its windows
 };
 
 }  // namespace prune::gpu

@@ -37,7 +37,7 @@ AttentionCall attention_shape(const DecoderConfig& config) {
 }
 
 // Rows whose logits are held at once: at least one of each sequence.
-int logit_rows(const DecoderConfig& config, size_t sequences, int64_t chunk) {
+int most_logit_rows(const DecoderConfig& config, size_t sequences, int64_t chunk) {
   const int64_t most = std::max<int64_t>(kLogitFloats / config.vocabulary, 1);
   return int(std::max(int64_t(sequences), std::min(most, chunk)));
 }
@@ -62,8 +62,8 @@ DeviceSession::DeviceSession(const DeviceDecoder& model, const std::vector<int64
       ends_(lengths.size()),
       chunk_(std::min(chunk, std::accumulate(lengths.begin(), lengths.end(), int64_t{0}))),
       inputs_(size_t(chunk_), lengths.size()),
-      logit_rows_(logit_rows(model.config(), lengths.size(), chunk_)),
-      chosen_here_(size_t(logit_rows_)) {
+      most_logit_rows_(most_logit_rows(model.config(), lengths.size(), chunk_)),
+      chosen_here_(size_t(most_logit_rows_)) {
   const RopeTable rope = rope_of(model.config(), lengths);
   cos_ = DeviceArray<float>(table_of(rope, rope.cos(0)));
   sin_ = DeviceArray<float>(table_of(rope, rope.sin(0)));
@@ -76,7 +76,7 @@ void DeviceSession::reserve(const std::vector<int64_t>& lengths) {
   const DecoderConfig& c = model_.config();
   const int64_t all = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
   const auto pool = size_t(c.layers * all * c.kv_heads * c.head_dim), n = size_t(chunk_);
-  const auto logits = size_t(logit_rows_) * size_t(c.vocabulary);
+  const auto logits = size_t(most_logit_rows_) * size_t(model_.logit_stride());
   const size_t widths =  // in elements of 16 bits
       size_t(4 * c.width + c.qkv_width() + c.context_width() + c.expanded_width() + c.inner);
   require_device_memory((2 * pool + n * widths) * sizeof(Bf16) + logits * sizeof(float),
@@ -91,15 +91,13 @@ void DeviceSession::reserve(const std::vector<int64_t>& lengths) {
   expanded_ = DeviceArray<Bf16>(n * size_t(c.expanded_width()));
   inner_ = DeviceArray<Bf16>(n * size_t(c.inner));
   logits_ = DeviceArray<float>(logits);
-  losses_ = DeviceArray<float>(size_t(logit_rows_));
-  chosen_ = DeviceArray<int32_t>(size_t(logit_rows_));
-  // The device copies to it by itself.
-  logits_here_.resize(int64_t(lengths.size()), c.vocabulary);
-  cuda(cudaHostRegister(logits_here_.data(), size_t(logits_here_.size()) * sizeof(float),
-                        cudaHostRegisterDefault));
+  losses_ = DeviceArray<float>(size_t(most_logit_rows_));
+  chosen_ = DeviceArray<int32_t>(size_t(most_logit_rows_));
 }
 
-DeviceSession::~DeviceSession() { cudaHostUnregister(logits_here_.data()); }
+DeviceSession::~DeviceSession() {
+  if (pinned_logits_ != nullptr) cudaHostUnregister(pinned_logits_);
+}
 
 DeviceSession::Batch DeviceSession::begin(std::span<const NextTokens> next) {
   check_next_tokens(next, ends_, lengths_, chunk_, model_.config().vocabulary);
@@ -216,7 +214,11 @@ void DeviceSession::finish(const Batch& batch) {
   last.rows = inputs_.device().wanted;
   add_and_norm(last, batch.wanted, stream_);
   model_.project_to_vocabulary(x_.get(), batch.wanted, logits_.get());
-  find_largest(logits_.get(), batch.wanted, int(model_.config().vocabulary), chosen_.get(), stream_);
+  find_largest(logit_rows(), batch.wanted, chosen_.get(), stream_);
+}
+
+LogitRows DeviceSession::logit_rows() const {
+  return {logits_.get(), int(model_.config().vocabulary), model_.logit_stride()};
 }
 
 // The second decoding step of so many sequences is captured; from then on it is replayed.
@@ -253,13 +255,29 @@ std::vector<int32_t> DeviceSession::run_greedily(std::span<const NextTokens> nex
   return ids;
 }
 
+// To logits_here_, when the stream is through.
+void DeviceSession::fetch_logits(int64_t rows) {
+  const int64_t columns = model_.config().vocabulary;
+  if (rows > 0 && pinned_logits_ == nullptr) {
+    logits_here_.resize(int64_t(lengths_.size()), columns);  // never more, so that it stays where it is
+    cuda(cudaHostRegister(logits_here_.data(), size_t(logits_here_.size()) * sizeof(float),
+                          cudaHostRegisterDefault));
+    pinned_logits_ = logits_here_.data();
+  }
+  logits_here_.resize(rows, columns);
+  if (rows > 0) {
+    const auto row = size_t(columns) * sizeof(float);
+    cuda(cudaMemcpy2DAsync(logits_here_.data(), row, logits_.get(),
+                           size_t(model_.logit_stride()) * sizeof(float), row, size_t(rows),
+                           cudaMemcpyDeviceToHost, stream_));
+  }
+  cuda(cudaStreamSynchronize(stream_));
+}
+
 const FloatMatrix& DeviceSession::run(std::span<const NextTokens> next) {
   const Batch batch = begin(next);
   step(batch);
-  logits_here_.resize(batch.wanted, model_.config().vocabulary);
-  cuda(cudaMemcpyAsync(logits_here_.data(), logits_.get(), size_t(logits_here_.size()) * sizeof(float),
-                       cudaMemcpyDeviceToHost, stream_));
-  cuda(cudaStreamSynchronize(stream_));
+  fetch_logits(batch.wanted);
   require_finite(logits_here_.data(), logits_here_.size(), model_.decoder().head_name());
   return logits_here_;
 }
@@ -279,13 +297,12 @@ void DeviceSession::lose(int64_t seqlen, std::span<const int32_t> ids, std::span
   forward(batch);
   NormCall last = norm(y_.get(), model_.layer(size_t(model_.config().layers) - 1).contracting_bias.get(),
                        model_.final_norm());
-  for (int done = 0; done < batch.tokens; done += logit_rows_) {
-    const int n = std::min(logit_rows_, batch.tokens - done);
+  for (int done = 0; done < batch.tokens; done += most_logit_rows_) {
+    const int n = std::min(most_logit_rows_, batch.tokens - done);
     last.rows = inputs_.device().wanted + done;
     add_and_norm(last, n, stream_);
     model_.project_to_vocabulary(x_.get(), n, logits_.get());
-    gpu::lose(logits_.get(), inputs_.device().targets + done, n, int(model_.config().vocabulary),
-              losses_.get(), stream_);
+    gpu::lose(logit_rows(), inputs_.device().targets + done, n, losses_.get(), stream_);
     cuda(cudaMemcpyAsync(losses.data() + done, losses_.get(), size_t(n) * sizeof(float),
                          cudaMemcpyDeviceToHost, stream_));
     cuda(cudaStreamSynchronize(stream_));

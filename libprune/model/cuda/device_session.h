@@ -37,6 +37,8 @@ class DeviceSession final : public RunningSequences {
   void forward_layer(size_t index, const Batch& batch);
   void attend(size_t index, const Batch& batch);
   void finish(const Batch& batch);
+  void fetch_logits(int64_t rows);
+  LogitRows logit_rows() const;
   void reserve(const std::vector<int64_t>& lengths);
   CacheView cache(size_t layer) const;
   HeadsCall heads(size_t layer) const;
@@ -52,11 +54,12 @@ class DeviceSession final : public RunningSequences {
   BatchInputs inputs_;
   DeviceArray<float> hidden_;
   DeviceArray<Bf16> x_, qkv_, context_, y_, expanded_, inner_;
-  int logit_rows_;
+  int most_logit_rows_;
   DeviceArray<float> logits_, losses_;
   DeviceArray<int32_t> chosen_;
   PinnedArray<int32_t> chosen_here_;
-  FloatMatrix logits_here_;
+  FloatMatrix logits_here_;         // once they are asked for: greedy texts and losses need none
+  float* pinned_logits_ = nullptr;  // its memory, which the device copies to by itself
   struct Graph;
   std::map<int, Graph> graphs_;  // of decoding, by the number of sequences
 };

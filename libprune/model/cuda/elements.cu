@@ -219,22 +219,23 @@ __device__ Largest largest_of_block(const float* row, int columns, Largest* stor
 
 constexpr int kLogitThreads = 1024;
 
-__global__ void largest_kernel(const float* logits, int columns, int32_t* ids) {
+__global__ void largest_kernel(const LogitRows rows, int32_t* ids) {
   __shared__ Largest storage[kWarp];
   follow_previous();
-  const Largest best = largest_of_block(logits + int64_t(blockIdx.x) * columns, columns, storage);
+  const Largest best =
+      largest_of_block(rows.logits + int64_t(blockIdx.x) * rows.stride, rows.columns, storage);
   if (threadIdx.x == 0) ids[blockIdx.x] = best.finite ? best.column : -1;
 }
 
-__global__ void loss_kernel(const float* logits, const int32_t* targets, int columns, float* losses) {
+__global__ void loss_kernel(const LogitRows rows, const int32_t* targets, float* losses) {
   __shared__ Largest storage[kWarp];
   __shared__ float sums[kWarp];
   follow_previous();
-  const float* row = logits + int64_t(blockIdx.x) * columns;
+  const float* row = rows.logits + int64_t(blockIdx.x) * rows.stride;
   const int target = targets[blockIdx.x];
-  const Largest best = largest_of_block(row, columns, storage);
+  const Largest best = largest_of_block(row, rows.columns, storage);
   float sum = 0;
-  for (int c = int(threadIdx.x); c < columns; c += int(blockDim.x)) sum += expf(row[c] - best.value);
+  for (int c = int(threadIdx.x); c < rows.columns; c += int(blockDim.x)) sum += expf(row[c] - best.value);
   sum = sum_of_block(sum, sums);
   if (threadIdx.x != 0) return;
   const float loss = target < 0 ? 0 : best.value + logf(sum) - row[target];
@@ -269,13 +270,12 @@ void activate_and_multiply(Activation activation, const Bf16* expanded, const fl
                inner, out);
 }
 
-void find_largest(const float* logits, int n, int columns, int32_t* ids, cudaStream_t stream) {
-  launch_after(largest_kernel, dim3(unsigned(n)), kLogitThreads, stream, logits, columns, ids);
+void find_largest(const LogitRows& rows, int n, int32_t* ids, cudaStream_t stream) {
+  launch_after(largest_kernel, dim3(unsigned(n)), kLogitThreads, stream, rows, ids);
 }
 
-void lose(const float* logits, const int32_t* targets, int n, int columns, float* losses,
-          cudaStream_t stream) {
-  launch_after(loss_kernel, dim3(unsigned(n)), kLogitThreads, stream, logits, targets, columns, losses);
+void lose(const LogitRows& rows, const int32_t* targets, int n, float* losses, cudaStream_t stream) {
+  launch_after(loss_kernel, dim3(unsigned(n)), kLogitThreads, stream, rows, targets, losses);
 }
 
 }  // namespace prune::gpu

@@ -1,7 +1,7 @@
 // What a decoder does between its products, on the GPU. Streams of activations are bfloat16; the hidden state
-// and all sums are single precision. Widths are multiples of 8, pointers 16-byte aligned. Calls queue work on
-// the stream; nothing waits. Kernels are launched dependently where the device can (compute capability 9.0):
-// each touches memory only after the one before it is over.
+// and all sums are single precision. Widths are multiples of 8 (of logits any), pointers 16-byte aligned.
+// Calls queue work on the stream; nothing waits. Kernels are launched dependently where the device can
+// (compute capability 9.0): each touches memory only after the one before it is over.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -67,13 +67,18 @@ void place_heads(const HeadsCall& call, int n, cudaStream_t stream);
 void activate_and_multiply(Activation activation, const Bf16* expanded, const float* bias, int n, int inner,
                            Bf16* out, cudaStream_t stream);
 
-// ids[i] = the column of the largest of logits[i], the first of equal ones; -1 where one of them is not
-// finite.
-void find_largest(const float* logits, int n, int columns, int32_t* ids, cudaStream_t stream);
+// Rows of logits [n, columns], `stride` elements apart; what lies between them is not read.
+struct LogitRows {
+  const float* logits;
+  int columns;
+  int64_t stride;
+};
+
+// ids[i] = the column of the largest of row i, the first of equal ones; -1 where one of them is not finite.
+void find_largest(const LogitRows& rows, int n, int32_t* ids, cudaStream_t stream);
 
 // losses[i] = log(sum_j exp(logits[i, j])) - logits[i, targets[i]]; 0 where targets[i] < 0, and NaN where a
 // logit of a row is not finite.
-void lose(const float* logits, const int32_t* targets, int n, int columns, float* losses,
-          cudaStream_t stream);
+void lose(const LogitRows& rows, const int32_t* targets, int n, float* losses, cudaStream_t stream);
 
 }  // namespace prune::gpu

@@ -138,6 +138,10 @@ class SparseRows final : public DevicePackedWeight {
 
 }  // namespace
 
+bool takes_rows(const PackedWeight& w) {
+  return w.format == PackedFormat::kBitmask ? Bitmask::takes(w) : SparseRows::takes(w);
+}
+
 std::unique_ptr<DevicePackedWeight> upload_rows(const PackedCheckpoint& packed, const PackedWeight& w,
                                                 const DeviceTraits& device, Keep keep) {
   const PackedWeight* const alone[] = {&w};
@@ -146,8 +150,8 @@ std::unique_ptr<DevicePackedWeight> upload_rows(const PackedCheckpoint& packed, 
     return is_bitmask ? upload_relative(packed, alone, device)
                       : upload_relative(w, rows_of(packed, w).csr(), device);
   }
-  if (is_bitmask) return Bitmask::takes(w) ? std::make_unique<Bitmask>(packed, w, device) : nullptr;
-  return SparseRows::takes(w) ? std::make_unique<SparseRows>(w, rows_of(packed, w), device) : nullptr;
+  if (is_bitmask) return std::make_unique<Bitmask>(packed, w, device);
+  return std::make_unique<SparseRows>(w, rows_of(packed, w), device);
 }
 
 }  // namespace prune::gpu

@@ -167,15 +167,30 @@ bool is_taken(const PackedWeight& w) {
 
 }  // namespace
 
+bool takes(const PackedWeight& w, const DeviceTraits& device) {
+  if (!is_taken(w)) return false;
+  switch (w.format) {
+    case PackedFormat::kNm:
+      return Nm24::takes(w) && (device.hopper || (w.values == StoredValues::kPlain && w.out % 8 == 0));
+    case PackedFormat::kBsr:
+      return Blocks::takes(w);
+    case PackedFormat::kBitmask:
+    case PackedFormat::kCsr:
+    case PackedFormat::kWindows:
+      return takes_rows(w);
+  }
+  return false;
+}
+
 std::unique_ptr<DevicePackedWeight> upload(const PackedCheckpoint& packed, const PackedWeight& w,
                                            const DeviceTraits& device, Keep keep) {
-  if (!is_taken(w)) return nullptr;
+  if (!takes(w, device)) return nullptr;
   const PackedWeight* const alone[] = {&w};
   switch (w.format) {
     case PackedFormat::kNm:
-      return Nm24::takes(w) ? std::make_unique<Nm24>(packed, alone, device) : nullptr;
+      return std::make_unique<Nm24>(packed, alone, device);
     case PackedFormat::kBsr:
-      return Blocks::takes(w) ? std::make_unique<Blocks>(packed, w, device) : nullptr;
+      return std::make_unique<Blocks>(packed, w, device);
     case PackedFormat::kBitmask:
     case PackedFormat::kCsr:
     case PackedFormat::kWindows:

@@ -13,7 +13,7 @@
 namespace prune::gpu {
 
 struct DeviceTraits {
-  bool hopper = false;  // compute capability 9
+  bool hopper = false;  // compute capability 9; before and after it, the kernels for Ampere run
   int multiprocessors = 0;
 };
 
@@ -43,8 +43,11 @@ enum class Keep {
   kOneWay,    // of unstructured weights only the one that a single token is fastest with
 };
 
-// Packs a weight on the device; nothing where no kernel takes its format or type. The weight must have been
-// checked. Throws Error(kRuntime) with CUDA's own words.
+// Whether a kernel multiplies weights of that shape, type and format by any number of tokens.
+bool takes(const PackedWeight& weight, const DeviceTraits& device);
+
+// Packs a weight on the device; nothing where takes() is false. The weight must have been checked. Throws
+// Error(kRuntime) with CUDA's own words.
 std::unique_ptr<DevicePackedWeight> upload(const PackedCheckpoint& packed, const PackedWeight& weight,
                                            const DeviceTraits& device, Keep keep = Keep::kEveryWay);
 
@@ -55,7 +58,8 @@ std::unique_ptr<DevicePackedWeight> upload_joined(const PackedCheckpoint& packed
                                                   std::span<const PackedWeight* const> weights,
                                                   const DeviceTraits& device);
 
-// upload() of bitmasks, CSR and windows.
+// takes() and upload() of bitmasks, CSR and windows.
+bool takes_rows(const PackedWeight& weight);
 std::unique_ptr<DevicePackedWeight> upload_rows(const PackedCheckpoint& packed, const PackedWeight& weight,
                                                 const DeviceTraits& device, Keep keep);
 

@@ -85,7 +85,11 @@ Chunk chunk_of(std::span<const int32_t> ids, const Perplexity& plan, int64_t fir
   return chunk;
 }
 
-Perplexity plan(const DecoderConfig& config, int64_t ids, const PerplexityOptions& options) {
+}  // namespace
+
+int64_t default_seqlen(const DecoderConfig& config) { return std::min<int64_t>(2048, config.max_positions); }
+
+Perplexity plan_windows(const DecoderConfig& config, int64_t tokens, const PerplexityOptions& options) {
   Perplexity plan;
   plan.seqlen = options.seqlen == 0 ? default_seqlen(config) : options.seqlen;
   plan.stride = options.stride == 0 ? plan.seqlen : options.stride;
@@ -95,28 +99,24 @@ Perplexity plan(const DecoderConfig& config, int64_t ids, const PerplexityOption
     throw_usage("stride " + std::to_string(plan.stride) + ": expected 1 to the sequence length, " +
                 std::to_string(plan.seqlen));
   }
-  if (ids < plan.seqlen) {
-    throw_input("the text has " + std::to_string(ids) + " tokens, less than one sequence of " +
+  if (tokens < plan.seqlen) {
+    throw_input("the text has " + std::to_string(tokens) + " tokens, less than one sequence of " +
                 std::to_string(plan.seqlen) + ": give a longer text or a shorter sequence");
   }
-  plan.windows = (ids - plan.seqlen) / plan.stride + 1;
+  plan.windows = (tokens - plan.seqlen) / plan.stride + 1;
   plan.tokens = plan.windows * plan.seqlen;
-  plan.left_out = ids - ((plan.windows - 1) * plan.stride + plan.seqlen);
+  plan.left_out = tokens - ((plan.windows - 1) * plan.stride + plan.seqlen);
   // A window after the first predicts its `stride` new tokens; its first only as far as it is no overlap.
   const int64_t later = std::min(plan.stride, plan.seqlen - 1);
   plan.predictions = plan.seqlen - 1 + (plan.windows - 1) * later;
   return plan;
 }
 
-}  // namespace
-
-int64_t default_seqlen(const DecoderConfig& config) { return std::min<int64_t>(2048, config.max_positions); }
-
 Perplexity measure_perplexity(const DecoderConfig& config, std::span<const int32_t> ids,
                               const PerplexityOptions& options, WindowLosses& losses,
                               const Progress& progress) {
   const auto start = std::chrono::steady_clock::now();
-  Perplexity result = plan(config, int64_t(ids.size()), options);
+  Perplexity result = plan_windows(config, int64_t(ids.size()), options);
   check_token_ids(ids, config.vocabulary, "the text");
   const int64_t at_once = std::min(result.windows, losses.windows_at_once(result.seqlen));
   ProgressCounter counter(progress, uint64_t(result.tokens) * losses.counts_of_token());

@@ -34,6 +34,10 @@ struct Perplexity {
 // The smaller of 2048 and the longest sequence that the model was made for.
 int64_t default_seqlen(const DecoderConfig& config);
 
+// How measure_perplexity() goes through a text of so many tokens: all but what it measures. Throws
+// Error(kUsage) for a seqlen or stride that cannot be, Error(kInput) for a text shorter than one window.
+Perplexity plan_windows(const DecoderConfig& config, int64_t tokens, const PerplexityOptions& options);
+
 // What windows of a text lose, however that is computed.
 class WindowLosses {
  public:
@@ -50,9 +54,9 @@ class WindowLosses {
 
 // Windows of seqlen tokens start every `stride` tokens; a rest shorter than a window is left out. A window
 // starts without context: its first token predicts, and is not predicted. Where windows overlap, a token is
-// predicted once, by the first window that reaches it. Throws Error(kUsage) for a seqlen or stride that
-// cannot be, Error(kInput) for a text shorter than one window and ids outside the vocabulary; what
-// losses.run() throws. options.memory and options.threads are not looked at.
+// predicted once, by the first window that reaches it. Throws what plan_windows() throws, Error(kInput) for
+// ids outside the vocabulary, and what losses.run() throws. options.memory and options.threads are not looked
+// at.
 Perplexity measure_perplexity(const DecoderConfig& config, std::span<const int32_t> ids,
                               const PerplexityOptions& options, WindowLosses& losses,
                               const Progress& progress = {});

@@ -14,28 +14,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Prompts = std::vector<std::vector<int32_t>>;
 
-// The last token that is chosen never goes through the model.
-std::vector<int64_t> checked_lengths(const ReadyModel& model, const Prompts& prompts,
-                                     const GenerationOptions& options) {
-  if (options.new_tokens < 1)
-    throw_usage("new tokens " + std::to_string(options.new_tokens) + ": expected at least 1");
-  if (options.chunk < 1) throw_usage("chunk " + std::to_string(options.chunk) + ": expected at least 1");
-  if (prompts.empty()) throw_input("no prompt");
-  std::vector<int64_t> lengths;
-  for (const auto& prompt : prompts) {
-    if (prompt.empty()) throw_input("a prompt without tokens: the model has none that begins a text");
-    const int64_t most = model.config().max_positions, given = int64_t(prompt.size());
-    if (given > most || options.new_tokens > most - given) {
-      throw_input("a prompt of " + std::to_string(given) + " tokens with " +
-                  std::to_string(options.new_tokens) + " new ones is longer than the " +
-                  std::to_string(most) +
-                  " positions that the model was made for: shorten it, or ask for less");
-    }
-    lengths.push_back(given + options.new_tokens - 1);
-  }
-  return lengths;
-}
-
 class Generator {
  public:
   Generator(const ReadyModel& model, const Prompts& prompts, const GenerationOptions& options,
@@ -43,7 +21,7 @@ class Generator {
       : prompts_(prompts),
         options_(options),
         observer_(observer),
-        sequences_(model.start(checked_lengths(model, prompts, options),
+        sequences_(model.start(cache_lengths(model.config(), prompts, options),
                                std::max(options.chunk, int64_t(prompts.size())))) {
     for (size_t s = 0; s < prompts.size(); ++s) {
       samplers_.emplace_back(options.sampling, s);
@@ -134,6 +112,28 @@ class Generator {
 };
 
 }  // namespace
+
+// The last token that is chosen never goes through the model.
+std::vector<int64_t> cache_lengths(const DecoderConfig& config, const Prompts& prompts,
+                                   const GenerationOptions& options) {
+  if (options.new_tokens < 1)
+    throw_usage("new tokens " + std::to_string(options.new_tokens) + ": expected at least 1");
+  if (options.chunk < 1) throw_usage("chunk " + std::to_string(options.chunk) + ": expected at least 1");
+  if (prompts.empty()) throw_input("no prompt");
+  std::vector<int64_t> lengths;
+  for (const auto& prompt : prompts) {
+    if (prompt.empty()) throw_input("a prompt without tokens: the model has none that begins a text");
+    const int64_t most = config.max_positions, given = int64_t(prompt.size());
+    if (given > most || options.new_tokens > most - given) {
+      throw_input("a prompt of " + std::to_string(given) + " tokens with " +
+                  std::to_string(options.new_tokens) + " new ones is longer than the " +
+                  std::to_string(most) +
+                  " positions that the model was made for: shorten it, or ask for less");
+    }
+    lengths.push_back(given + options.new_tokens - 1);
+  }
+  return lengths;
+}
 
 Generation generate(const ReadyModel& model, const Prompts& prompts, const GenerationOptions& options,
                     const TokenObserver& observer) {

@@ -31,6 +31,12 @@ struct Generation {
   size_t cache_bytes = 0;
 };
 
+// Tokens that each prompt grows to in its cache. Throws what generate() throws before it computes anything,
+// but for ids and sampling.
+std::vector<int64_t> cache_lengths(const DecoderConfig& config,
+                                   const std::vector<std::vector<int32_t>>& prompts,
+                                   const GenerationOptions& options);
+
 // Throws Error(kUsage) for options that cannot be; Error(kInput) for no prompt or an empty one, ids outside
 // the vocabulary, a prompt that with its new tokens is longer than the model's max_positions, and activations
 // that are not finite; Interrupted.

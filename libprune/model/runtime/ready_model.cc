@@ -22,7 +22,16 @@ std::vector<int32_t> RunningSequences::run_greedily(std::span<const NextTokens> 
 void check_next_tokens(std::span<const NextTokens> next, std::span<const int64_t> ends,
                        std::span<const int64_t> lengths, int64_t chunk, int64_t vocabulary) {
   int64_t tokens = 0;
+  std::vector<bool> is_named(lengths.size());
   for (const NextTokens& n : next) {
+    if (n.sequence >= lengths.size()) {
+      throw_usage("sequence " + std::to_string(n.sequence) + ": there are " + std::to_string(lengths.size()) +
+                  ", counted from 0");
+    }
+    if (is_named[n.sequence])
+      throw_usage("sequence " + std::to_string(n.sequence) + " is named twice: give its tokens in one");
+    is_named[n.sequence] = true;
+    if (n.ids.empty()) throw_usage("sequence " + std::to_string(n.sequence) + " is named without tokens");
     tokens += int64_t(n.ids.size());
     if (ends[n.sequence] + int64_t(n.ids.size()) > lengths[n.sequence]) {
       throw_usage("sequence " + std::to_string(n.sequence) + " becomes longer than the " +
@@ -30,6 +39,7 @@ void check_next_tokens(std::span<const NextTokens> next, std::span<const int64_t
     }
     check_token_ids(n.ids, vocabulary, "the prompt");
   }
+  if (next.empty()) throw_usage("no sequence is named");
   if (tokens > chunk) throw_usage("more than " + std::to_string(chunk) + " tokens at once");
 }
 

@@ -178,6 +178,15 @@ TEST_F(Elements, GatesMultiply) {
   }
 }
 
+// Rows of logits with NaN between them, which nothing reads.
+std::vector<float> with_gaps(const std::vector<float>& logits, int columns, int64_t stride) {
+  const auto rows = int64_t(logits.size()) / columns;
+  std::vector<float> apart(size_t(rows * stride), std::numeric_limits<float>::quiet_NaN());
+  for (int64_t r = 0; r < rows; ++r)
+    std::copy_n(logits.begin() + r * columns, columns, apart.begin() + r * stride);
+  return apart;
+}
+
 TEST_F(Elements, TheFirstOfTheLargestLogits) {
   const int columns = 5000;
   std::vector<float> logits = normal_floats(4 * columns, 12);
@@ -185,9 +194,10 @@ TEST_F(Elements, TheFirstOfTheLargestLogits) {
   logits[columns + 4999] = 60;
   logits[2 * columns + 10] = std::numeric_limits<float>::quiet_NaN();
   std::fill(logits.begin() + 3 * columns, logits.end(), -1.5F);
-  const DeviceArray<float> there(logits);
+  const int64_t stride = 5008;
+  const DeviceArray<float> there(with_gaps(logits, columns, stride));
   const DeviceArray<int32_t> ids(4);
-  find_largest(there.get(), 4, columns, ids.get(), stream_->get());
+  find_largest({there.get(), columns, stride}, 4, ids.get(), stream_->get());
   stream_->wait();
   EXPECT_EQ(to_host(ids), (std::vector<int32_t>{77, 4999, -1, 0}));
 }
@@ -197,9 +207,10 @@ TEST_F(Elements, LossesAreNegativeLogProbabilities) {
   std::vector<float> logits = normal_floats(size_t(n * columns), 13, 4);
   logits[2 * columns] = std::numeric_limits<float>::infinity();
   const std::vector<int32_t> targets{7, -1, 5};
-  const DeviceArray<float> there(logits), losses(n);
+  const int64_t stride = 4104;
+  const DeviceArray<float> there(with_gaps(logits, columns, stride)), losses(n);
   const DeviceArray<int32_t> targets_there(targets);
-  lose(there.get(), targets_there.get(), n, columns, losses.get(), stream_->get());
+  lose({there.get(), columns, stride}, targets_there.get(), n, losses.get(), stream_->get());
   stream_->wait();
   const std::vector<float> got = to_host(losses);
   double sum = 0;

@@ -146,6 +146,29 @@ TEST_F(SmallModel, RefusesWhatCannotBe) {
   EXPECT_THAT(message({{1}}, {.sampling = {.temperature = -1}}), HasSubstr("temperature"));
 }
 
+TEST_F(SmallModel, RefusesTokensOfNoOneSequence) {
+  const std::vector<int32_t> ids{1, 2, 3};
+  const auto message = [&](const std::vector<NextTokens>& next) {
+    Session session(model_, {3, 3}, 5);
+    try {
+      session.run(next);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  using ::testing::HasSubstr;
+  const std::span two = std::span(ids).first(2);
+  EXPECT_EQ(message({{1, two}, {0, ids}}), "");
+  EXPECT_THAT(message({}), HasSubstr("no sequence"));
+  EXPECT_THAT(message({{0, two}, {2, two}}), HasSubstr("sequence 2: there are 2"));
+  EXPECT_THAT(message({{1, {ids.data(), 1}}, {1, {ids.data(), 1}}}), HasSubstr("sequence 1 is named twice"));
+  EXPECT_THAT(message({{0, two}, {1, {}}}), HasSubstr("sequence 1 is named without tokens"));
+  EXPECT_THAT(message({{0, two}, {1, {}, false}}), HasSubstr("sequence 1 is named without tokens"));
+  EXPECT_THAT(message({{0, ids}, {1, ids}}), HasSubstr("more than 5 tokens"));
+}
+
 struct PackedCase {
   Pattern pattern;
   double sparsity;
