@@ -124,7 +124,7 @@ int bench_command(const Arguments& arguments) {
     throw_usage("--compare, --whole and --gpu-table go without each other");
   if (is_whole || compares || asks_gpu) refuse_shape_options(line);
   if (on_gpu(line) && (compares || asks_gpu))
-    throw_usage("--device cuda measures: leave --compare and --gpu-table out");
+    throw_usage("--compare and --gpu-table read what was measured and run nothing: leave --device out");
   require_device(line);
   if (compares) return compare_command(line);
   if (line.has("fail-below") || line.has("counter")) {

@@ -18,6 +18,7 @@
 #include "libprune/model/crossover.h"
 #include "libprune/model/decoder/perplexity.h"
 #include "libprune/model/packed_checkpoint.h"
+#include "libprune/model/parallel.h"
 #include "libprune/model/runtime/linear_products.h"
 
 namespace prune::app {
@@ -43,7 +44,8 @@ CommandLine make_line() {
       "processor has "
       "AVX-512 BF16: round activations to int8, token by token")(
       "memory", po::value<std::string>()->value_name("SIZE"),
-      "bytes to hold at once, as 800M or 4G (default 1G); a layer of a large model may need more");
+      "bytes to hold at once, as 800M or 4G (default 1G); a layer of a large model may need more; of the "
+      "processor: on a GPU the whole model is held");
   add_device_option(line);
   add_running_options(line);
   return line;
@@ -109,8 +111,14 @@ std::vector<int32_t> load_text(const CommandLine& line, const Checkpoint& checkp
   return load_corpus(line.text("text"), checkpoint.path(), {.vocabulary_size = vocabulary});
 }
 
-Perplexity evaluate(const CommandLine& line, const Checkpoint& checkpoint, const PerplexityOptions& options,
-                    const Progress& progress) {
+// What work(progress) returns, with a bar unless --quiet.
+template <class Work>
+auto with_bar(const CommandLine& line, const char* verb, const Work& work) {
+  ProgressBar bar(verb, ProgressUnit::kCount);
+  return work(line.flag("quiet") ? Progress() : bar.callback());
+}
+
+Perplexity evaluate(const CommandLine& line, const Checkpoint& checkpoint, const PerplexityOptions& options) {
   const Decoder decoder(checkpoint, parse_precision(precision_of(line)));
   const std::vector<int32_t> ids = load_text(line, checkpoint, decoder.config().vocabulary);
   LinearProducts products(decoder.tensors(), many_rows(decoder.precision(), line.flag("int8-inputs")));
@@ -120,13 +128,25 @@ Perplexity evaluate(const CommandLine& line, const Checkpoint& checkpoint, const
                ? products.make(name, orientation, out, in, bias)
                : nullptr;
   };
-  return measure_perplexity(decoder, ids, options, progress, factory);
+  return with_bar(line, "evaluating", [&](const Progress& progress) {
+    return measure_perplexity(decoder, ids, options, progress, factory);
+  });
 }
 
+// What the text and options are refused for comes before the model is loaded, whose time is the result's too.
 Perplexity evaluate_on_gpu(const CommandLine& line, const Checkpoint& checkpoint,
-                           const PerplexityOptions& options, const Progress& progress) {
-  const std::vector<int32_t> ids = load_text(line, checkpoint, read_decoder_config(checkpoint).vocabulary);
-  return measure_perplexity_on_gpu(checkpoint, ids, options, progress);
+                           const PerplexityOptions& options) {
+  const ThreadCount threads(options.threads);
+  const DecoderConfig config = read_decoder_config(checkpoint);
+  const std::vector<int32_t> ids = load_text(line, checkpoint, config.vocabulary);
+  plan_windows(config, int64_t(ids.size()), options);
+  const LossesOnGpu gpu = with_bar(
+      line, "loading", [&](const Progress& progress) { return prepare_losses_on_gpu(checkpoint, progress); });
+  Perplexity result = with_bar(line, "evaluating", [&](const Progress& progress) {
+    return measure_perplexity(config, ids, options, *gpu.losses, progress);
+  });
+  result.seconds += gpu.model->seconds();
+  return result;
 }
 
 }  // namespace
@@ -140,12 +160,7 @@ int eval_command(const Arguments& arguments) {
   const std::string precision = precision_of(line);
   require_device(line);
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
-  Perplexity result;
-  {
-    ProgressBar bar("evaluating", ProgressUnit::kCount);
-    const Progress progress = line.flag("quiet") ? Progress() : bar.callback();
-    result = (on_gpu(line) ? evaluate_on_gpu : evaluate)(line, checkpoint, options, progress);
-  }
+  const Perplexity result = (on_gpu(line) ? evaluate_on_gpu : evaluate)(line, checkpoint, options);
   if (line.flag("json")) {
     nlohmann::json json =
         document(checkpoint.path().string(), *text, precision, line.flag("int8-inputs"), result);

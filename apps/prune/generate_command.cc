@@ -210,8 +210,9 @@ int generate_command(const Arguments& arguments) {
   const ThreadCount threads(line.threads());
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
   const std::optional<Tokenizer> tokenizer = load_tokenizer(checkpoint, line.has("prompt"));
-  const Prompts prompts =
-      read_prompts(line, checkpoint, tokenizer, read_decoder_config(checkpoint).vocabulary);
+  const DecoderConfig config = read_decoder_config(checkpoint);
+  const Prompts prompts = read_prompts(line, checkpoint, tokenizer, config.vocabulary);
+  cache_lengths(config, prompts, options);  // what cannot be, before the model is loaded
   if (!line.flag("ignore-eos")) options.stop_ids = stop_ids_of(checkpoint.path());
   const auto model = prepare_model(line, checkpoint);
   const bool streams = prompts.size() == 1 && !line.flag("json");

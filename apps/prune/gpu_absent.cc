@@ -15,8 +15,7 @@ std::unique_ptr<ReadyModel> prepare_on_gpu(const Checkpoint&, const Progress&) {
   return nullptr;
 }
 
-Perplexity measure_perplexity_on_gpu(const Checkpoint&, std::span<const int32_t>, const PerplexityOptions&,
-                                     const Progress&) {
+LossesOnGpu prepare_losses_on_gpu(const Checkpoint&, const Progress&) {
   require_gpu_kernels(ask_gpu_driver());
   return {};
 }

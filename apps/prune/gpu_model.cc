@@ -10,14 +10,11 @@ std::unique_ptr<ReadyModel> prepare_on_gpu(const Checkpoint& checkpoint, const P
   return std::make_unique<gpu::DeviceDecoder>(checkpoint, progress);
 }
 
-Perplexity measure_perplexity_on_gpu(const Checkpoint& checkpoint, std::span<const int32_t> ids,
-                                     const PerplexityOptions& options, const Progress& progress) {
+LossesOnGpu prepare_losses_on_gpu(const Checkpoint& checkpoint, const Progress& progress) {
   require_gpu_kernels(ask_gpu_driver());
-  const gpu::DeviceDecoder model(checkpoint);
-  gpu::DeviceLosses losses(model);
-  Perplexity result = measure_perplexity(model.config(), ids, options, losses, progress);
-  result.seconds += model.seconds();
-  return result;
+  auto model = std::make_unique<gpu::DeviceDecoder>(checkpoint, progress);
+  auto losses = std::make_unique<gpu::DeviceLosses>(*model);
+  return {std::move(model), std::move(losses)};
 }
 
 }  // namespace prune::app

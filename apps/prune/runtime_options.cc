@@ -35,7 +35,7 @@ std::string prepared_in_words(const ReadyModel& model, bool is_on_gpu) {
 
 void add_device_option(CommandLine& line) {
   line.options()("device", po::value<std::string>()->default_value("cpu")->value_name("D"),
-                 "where to run: cpu or cuda");
+                 "where to run: cpu or cuda, where --threads counts for loading only");
 }
 
 bool on_gpu(const CommandLine& line) {
@@ -47,9 +47,16 @@ bool on_gpu(const CommandLine& line) {
 
 void require_device(const CommandLine& line) {
   if (!on_gpu(line)) return;
-  for (const char* name : {"float32", "int8-inputs", "retune"}) {
-    if (line.has(name) && line.flag(name))
-      throw_usage(fmt::format("--{} is for the processor: on the GPU products are of bfloat16", name));
+  struct Refused {
+    const char* option;
+    const char* reason;
+  };
+  for (const Refused& refused : {Refused{"float32", "inputs of products are bf16 on the GPU"},
+                                 {"int8-inputs", "int8 weights meet bf16 inputs on the GPU"},
+                                 {"retune", "what is measured on the GPU is not kept"},
+                                 {"memory", "on the GPU the whole model is held"}}) {
+    if (line.has(refused.option))
+      throw_usage(fmt::format("--{} is for the processor: {}", refused.option, refused.reason));
   }
   require_gpu_kernels(ask_gpu_driver());
 }

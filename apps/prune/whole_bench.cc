@@ -94,6 +94,18 @@ std::unique_ptr<ReadyModel> load(const Checkpoint& checkpoint, const Plan& plan)
   return std::make_unique<PreparedDecoder>(checkpoint, plan.options);
 }
 
+// Throws Error(kUsage) for a prompt that is too long for one of the models.
+void require_positions(const std::vector<Contestant>& contestants, const Plan& plan) {
+  for (const Contestant& c : contestants) {
+    const int64_t most = read_decoder_config(Checkpoint(c.path)).max_positions,
+                  tokens = plan.prompt_tokens + plan.new_tokens;
+    if (tokens > most) {
+      throw_usage(fmt::format("--prompt-tokens and --new-tokens: {} is longer than the {} positions of {}",
+                              tokens, most, shown(c.path)));
+    }
+  }
+}
+
 Round run_once(Contestant& contestant, const Plan& plan) {
   Round round;
   auto start = Clock::now();
@@ -104,10 +116,6 @@ Round run_once(Contestant& contestant, const Plan& plan) {
   contestant.prepared = model.prepared();
   const std::vector<int32_t> ids =
       random_ids(plan.prompt_tokens + plan.new_tokens, model.config().vocabulary);
-  if (int64_t(ids.size()) > model.config().max_positions) {
-    throw_usage(fmt::format("--prompt-tokens and --new-tokens: {} is longer than the {} positions of {}",
-                            ids.size(), model.config().max_positions, shown(contestant.path)));
-  }
   const int64_t chunk = plan.on_gpu ? kGpuChunk : kProcessorChunk;
   const std::unique_ptr<RunningSequences> session = model.start({int64_t(ids.size())}, chunk);
   const auto feed = [&](int64_t at, int64_t count, bool wants_logits) {
@@ -270,6 +278,7 @@ int whole_bench_command(const CommandLine& line) {
   plan.options = runtime_options(line);
   const TemporaryFolder folder("prune-bench");
   std::vector<Contestant> contestants = contestants_of(line, folder);
+  require_positions(contestants, plan);
   // The first loading may measure and brings files into memory, and a GPU's dense products are tried with as
   // many tokens as come: it is no round.
   Plan first = plan;

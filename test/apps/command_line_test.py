@@ -616,9 +616,10 @@ class Devices(ProgramTest):
         for arguments, words in ((("generate", "--prompt", "x", "--float32"), "--float32 is for the processor"),
                                  (("generate", "--prompt", "x", "--int8-inputs"), "--int8-inputs is for the processor"),
                                  (("bench", "--whole", "--retune"), "--retune is for the processor"),
-                                 (("bench", "--compare", "a.json", "b.json"), "leave --compare"),
+                                 (("bench", "--compare", "a.json", "b.json"), "run nothing: leave --device out"),
                                  (("eval", "--text", "x", "--precision", "fp32"), "leave --precision"),
-                                 (("eval", "--text", "x", "--int8-inputs"), "--int8-inputs out")):
+                                 (("eval", "--text", "x", "--int8-inputs"), "--int8-inputs out"),
+                                 (("eval", "--text", "x", "--memory", "2G"), "--memory is for the processor")):
             self.assertIn(words, self.expect(USAGE, *arguments, "--device", "cuda").stderr)
 
 
