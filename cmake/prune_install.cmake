@@ -1,6 +1,7 @@
 # What `cmake --install` lays down, by component:
 #   headers    the header-only API, its CMake package and its pkg-config file: the same on every machine
-#   libraries  the compiled libraries prune::kernels, prune::io and prune::model, as components of that CMake package
+#   libraries  the compiled libraries prune::kernels, prune::io and prune::model, as components of that CMake package; what runs on
+#              a GPU (prune::cuda, prune::model_cuda) is of the source tree only
 #   program    prune
 include(CMakePackageConfigHelpers)
 
@@ -32,7 +33,9 @@ if(PRUNE_BUILD_LIBRARIES)
   install(FILES ${CMAKE_CURRENT_LIST_DIR}/FindDNNL.cmake ${CMAKE_CURRENT_LIST_DIR}/FindTextLibraries.cmake
     DESTINATION ${libraries_dir} COMPONENT libraries)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/libprune/io ${PROJECT_SOURCE_DIR}/libprune/model
-    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libprune/libprune COMPONENT libraries FILES_MATCHING PATTERN "*.h")
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libprune/libprune COMPONENT libraries
+    FILES_MATCHING PATTERN "*.h" PATTERN "cuda" EXCLUDE)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/kernels/sparse DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libprune/kernels
-    COMPONENT libraries FILES_MATCHING PATTERN "*.h")
+    COMPONENT libraries FILES_MATCHING PATTERN "*.h"
+    PATTERN "cuda" EXCLUDE PATTERN "decode*" EXCLUDE PATTERN "gemm*" EXCLUDE REGEX "spmm_bitmask/panel" EXCLUDE)
 endif()
