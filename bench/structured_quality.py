@@ -93,7 +93,7 @@ def main():
     parser.add_argument("--train-steps", type=int, default=600)
     parser.add_argument("--train-batch", type=int, default=2, help="sequences a step")
     parser.add_argument("--trained-rows", type=words_of(list(ROWS)), default=["mixed 25%"])
-    parser.add_argument("--recover", default="--learning-rate 3e-4 --warm-up 40 --distillation 0.9", help="options of prune recover")
+    parser.add_argument("--recover", default="--learning-rate 1.5e-4 --warm-up 40 --distillation 0.9", help="options of prune recover")
     parser.add_argument("--scratch", type=pathlib.Path, help="a folder for the smaller models")
     parser.add_argument("-o", "--output", type=pathlib.Path, default=pathlib.Path("structured.json"))
     options = parser.parse_args()
