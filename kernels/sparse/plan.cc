@@ -21,13 +21,14 @@ namespace {
 // Up to this many rows of X, reading the weights costs more than multiplying them.
 constexpr int64_t kMostFewRows = 8;
 // Of 2:4 with AVX-512, whose permutations find the inputs of every row of X at full speed, it is more; most
-// in bf16, where the kernel for many rows takes 32 at least. In place they are found four rows at a time
-// only; and products of bytes take sixteen.
+// of types of 16 bits and bytes, where the kernel for many rows takes 32 at least (f16 has none of its own,
+// and stays longest). In place they are found four rows at a time only; and products of bytes take sixteen.
 int64_t most_few_rows24(const NmWeights& weights, const PrepareOptions& options) {
   if (weights.keep != 2 || weights.group != 4 || !isa::runs_on(isa::kAvx512, options.isa))
     return kMostFewRows;
   if (weights.type == WeightType::kF32 || !isa::runs_on(isa::kAvx512Bf16, options.isa)) return 16;
   if (rounds_to_bytes(weights, options)) return kMostFewRows;
+  if (weights.type == WeightType::kF16) return options.in_place ? 12 : 24;
   return options.in_place ? 10 : 18;
 }
 // Bytes of weights times rows of X below which another thread costs more than it saves.
@@ -96,6 +97,7 @@ Plan make_plan(const RowSource& source, const PrepareOptions& options, MakeFew m
   // Not beside a copy: the packed arrays would be held as well.
   if (options.in_place && (few == nullptr || few->is_in_place())) many = make_many_free();
   if (many == nullptr && (options.use != Use::kFewRows || !options.kernel.empty())) many = make_many();
+  if (few == nullptr && many == nullptr) return Plan();
   return Plan(source.rows, source.cols, std::move(few), std::move(many), most_few_rows);
 }
 

@@ -33,7 +33,9 @@ struct PrepareOptions {
   // integers, where there are instructions for it. Nearly twice as fast as bf16, whose error is up to max |x|
   // / 254 for small x as well.
   bool int8_inputs = false;
-  std::string_view kernel = {};  // where not empty: take this kernel alone, for every n
+  // Where not empty: take this kernel alone, for every n. Where it does not take the weights as they are
+  // held, the plan is empty: its rows() are 0, and it can't run.
+  std::string_view kernel = {};
 };
 
 // One batch: X [n, cols] and Y [n, rows], row-major with leading dimensions; bias [rows] or null. Y must not

@@ -4,7 +4,7 @@
 // block once for both:
 //     shared groups    x                              one load for two products
 //     the others       x of row 0, x of row 1         one each
-// Of sixteen groups two random rows agree on 2.7, the best of 512 rows on 6 or 7.
+// Of sixteen groups two random rows agree on 2.7, the best of 512 rows on 7.5.
 #pragma once
 
 #include "kernels/sparse/six_pairs/nm24.h"
