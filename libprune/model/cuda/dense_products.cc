@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <mutex>
 
 namespace prune::gpu {
 namespace {
@@ -27,8 +28,14 @@ struct Events {
 DenseProducts::DenseProducts(cudaStream_t stream)
     : stream_(stream), workspace_(std::make_shared<const DeviceMemory>(DenseProduct::kWorkspace)) {}
 
-std::map<DenseProducts::Shape, int>& DenseProducts::chosen() {
-  static std::map<Shape, int> chosen;
+// Kept for the process.
+struct DenseProducts::Chosen {
+  std::mutex mutex;
+  std::map<Shape, int> algorithms;
+};
+
+DenseProducts::Chosen& DenseProducts::chosen() {
+  static Chosen chosen;
   return chosen;
 }
 
@@ -62,8 +69,10 @@ double DenseProducts::seconds(const DenseProduct& product, int algorithm,
 
 int DenseProducts::fastest(const DenseProduct& product, const Shape& shape, const Bf16* w, const Bf16* x,
                            void* y) const {
-  const auto known = chosen().find(shape);
-  if (known != chosen().end() && known->second < product.algorithms()) return known->second;
+  const std::lock_guard lock(chosen().mutex);
+  std::map<Shape, int>& algorithms = chosen().algorithms;
+  const auto known = algorithms.find(shape);
+  if (known != algorithms.end() && known->second < product.algorithms()) return known->second;
   const auto registered = weights_.find({shape.out, shape.in});
   const std::vector<const Bf16*> weights =
       registered == weights_.end() ? std::vector<const Bf16*>{w} : registered->second;
@@ -73,7 +82,7 @@ int DenseProducts::fastest(const DenseProduct& product, const Shape& shape, cons
     const double time = seconds(product, a, weights, x, y);
     if (time < least) least = time, best = a;
   }
-  return chosen()[shape] = best;
+  return algorithms[shape] = best;
 }
 
 DenseProducts::Ready& DenseProducts::ready(const Shape& shape, const Bf16* w, const Bf16* x, void* y) {

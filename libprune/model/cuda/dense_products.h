@@ -46,7 +46,8 @@ class DenseProducts {
   double seconds(const DenseProduct& product, int algorithm, const std::vector<const Bf16*>& weights,
                  const Bf16* x, void* y) const;
 
-  static std::map<Shape, int>& chosen();
+  struct Chosen;
+  static Chosen& chosen();
 
   cudaStream_t stream_;
   std::shared_ptr<const DeviceMemory> workspace_;

@@ -176,7 +176,9 @@ void DeviceDecoder::project_to_vocabulary(const Bf16* x, int n, float* logits) c
 
 std::unique_ptr<RunningSequences> DeviceDecoder::start(const std::vector<int64_t>& lengths,
                                                        int64_t chunk) const {
-  return std::make_unique<DeviceSession>(*this, lengths, chunk);
+  auto session = std::make_unique<DeviceSession>(*this, lengths, chunk);
+  session->prepare_decoding();
+  return session;
 }
 
 }  // namespace prune::gpu

@@ -71,6 +71,23 @@ DeviceSession::DeviceSession(const DeviceDecoder& model, const std::vector<int64
   reserve(lengths);
 }
 
+void DeviceSession::prepare_decoding() {
+  const auto n = int(lengths_.size());
+  if (n > chunk_) return;
+  constexpr int kSmall = 0x3c;  // a bf16 of such bytes is 0.011
+  for (const DeviceArray<Bf16>* x : {&x_, &context_, &inner_})
+    cuda(cudaMemsetAsync(x->get(), kSmall, x->bytes(), stream_));
+  for (size_t i = 0; i < size_t(model_.config().layers); ++i) {
+    const DeviceLayer& layer = model_.layer(i);
+    layer.qkv.run(x_.get(), n, qkv_.get());
+    layer.output.run(context_.get(), n, y_.get());
+    layer.expanding.run(x_.get(), n, expanded_.get());
+    layer.contracting.run(inner_.get(), n, y_.get());
+  }
+  model_.project_to_vocabulary(x_.get(), n, logits_.get());
+  cuda(cudaStreamSynchronize(stream_));
+}
+
 // Caches, and activations of a chunk.
 void DeviceSession::reserve(const std::vector<int64_t>& lengths) {
   const DecoderConfig& c = model_.config();

@@ -17,6 +17,9 @@ class DeviceSession final : public RunningSequences {
   DeviceSession(const DeviceDecoder& model, const std::vector<int64_t>& lengths, int64_t chunk);
   ~DeviceSession() override;
 
+  // Finds out now, not while a second token is waited for, what the products of decoding run on.
+  void prepare_decoding();
+
   const FloatMatrix& run(std::span<const NextTokens> next) override;
   std::vector<int32_t> run_greedily(std::span<const NextTokens> next) override;
   size_t cache_bytes() const override { return keys_.bytes() + values_.bytes(); }

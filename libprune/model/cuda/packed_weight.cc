@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
+#include <mutex>
+#include <tuple>
 
 #include "kernels/sparse/cuda/pack24.h"
 #include "kernels/sparse/spmm_bsr/decode_bsr.h"
@@ -16,6 +19,19 @@ namespace {
 using namespace kernels::cuda;
 
 constexpr int kGemmLeastTokens = 8;  // fewer are decode24's alone
+
+// Planning takes as long as a product or more, and layers of one shape share plans: they are kept for the
+// process, whose devices are taken to be alike.
+template <class Plan>
+Plan remembered(const DecodeShape& shape, const DeviceLimits& limits,
+                Plan (*plan)(const DecodeShape&, const DeviceLimits&)) {
+  static std::mutex mutex;
+  static std::map<std::tuple<int, int, int, int>, Plan> plans;
+  const std::lock_guard lock(mutex);
+  const std::tuple key(int(shape.weight), shape.rows, shape.cols, shape.tokens);
+  const auto known = plans.find(key);
+  return known != plans.end() ? known->second : plans.emplace(key, plan(shape, limits)).first->second;
+}
 
 class Nm24 : public DevicePackedWeight {
  public:
@@ -49,13 +65,13 @@ class Nm24 : public DevicePackedWeight {
     std::vector<DeviceProduct> ways;
     const DecodeShape shape{kind_, rows_, cols_, tokens};
     if (hopper_ && tokens <= kMaxDecodeTokens) {
-      const DecodePlan plan = plan_decode24(shape, limits_);
+      const DecodePlan plan = remembered(shape, limits_, plan_decode24);
       ways.push_back(
           {"decode24", [this, plan](const ProductCall& c) { return decode24(matrix(), plan, c); }});
     }
     if (rows_ % 8 != 0) return ways;
     if (hopper_ && tokens >= kGemmLeastTokens) {
-      const GemmPlan plan = plan_gemm24(shape, limits_);
+      const GemmPlan plan = remembered(shape, limits_, plan_gemm24);
       ways.push_back({"gemm24", [this, plan](const ProductCall& c) { return gemm24(matrix(), plan, c); }});
     }
     if (!hopper_ && kind_ == Weight24::k16) {
