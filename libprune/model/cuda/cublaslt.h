@@ -99,6 +99,12 @@ class DenseProduct {
     const size_t bytes = kWorkspace;
     PRUNE_CUBLASLT(cublasLtMatmulPreferenceSetAttribute, preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                    &bytes, sizeof bytes);
+    if (y_stride > 0 && y_stride != m) {  // a part of a row, which begins anywhere
+      const uint32_t aligned = 16;
+      for (const auto side :
+           {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+        PRUNE_CUBLASLT(cublasLtMatmulPreferenceSetAttribute, preference, side, &aligned, sizeof aligned);
+    }
     int found = 0;
     const cublasStatus_t status = CublasLt::library().call<decltype(cublasLtMatmulAlgoGetHeuristic)>(
         "cublasLtMatmulAlgoGetHeuristic", CublasLt::handle(), operation_, w_, x_, y_, y_, preference,

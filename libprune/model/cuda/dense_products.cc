@@ -4,6 +4,8 @@
 #include <limits>
 #include <mutex>
 
+#include "libprune/model/cuda/captured_graph.h"
+
 namespace prune::gpu {
 namespace {
 
@@ -26,7 +28,9 @@ struct Events {
 }  // namespace
 
 DenseProducts::DenseProducts(cudaStream_t stream)
-    : stream_(stream), workspace_(std::make_shared<const DeviceMemory>(DenseProduct::kWorkspace)) {}
+    : stream_(stream), workspace_(std::make_shared<const DeviceMemory>(DenseProduct::kWorkspace)) {
+  cuda(cudaGetDevice(&device_));
+}
 
 // Kept for the process.
 struct DenseProducts::Chosen {
@@ -40,35 +44,31 @@ DenseProducts::Chosen& DenseProducts::chosen() {
 }
 
 // The shortest of several replays of a graph of products, which launches of their own would hold up.
-double DenseProducts::seconds(const DenseProduct& product, int algorithm,
-                              const std::vector<const Bf16*>& weights, const Bf16* x, void* y) const {
+double DenseProducts::milliseconds(const DenseProduct& product, int algorithm,
+                                   const std::vector<const Bf16*>& weights, const Bf16* x, void* y) const {
   product.run(algorithm, weights.front(), x, y, stream_);
   cuda(cudaStreamSynchronize(stream_));
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t exec = nullptr;
-  cuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
-  for (size_t i = 0; i < std::max(kLeastCalls, weights.size()); ++i)
-    product.run(algorithm, weights[i % weights.size()], x, y, stream_);
-  cuda(cudaStreamEndCapture(stream_, &graph));
-  cuda(cudaGraphInstantiate(&exec, graph, 0));
+  const CapturedGraph graph(stream_, [&] {
+    for (size_t i = 0; i < std::max(kLeastCalls, weights.size()); ++i)
+      product.run(algorithm, weights[i % weights.size()], x, y, stream_);
+  });
   const Events events;
   float least = std::numeric_limits<float>::infinity();
   for (int i = 0; i < kReplays; ++i) {
     cuda(cudaEventRecord(events.begin, stream_));
-    cuda(cudaGraphLaunch(exec, stream_));
+    graph.launch(stream_);
     cuda(cudaEventRecord(events.end, stream_));
     cuda(cudaEventSynchronize(events.end));
-    float milliseconds = 0;
-    cuda(cudaEventElapsedTime(&milliseconds, events.begin, events.end));
-    least = std::min(least, milliseconds);
+    float time = 0;
+    cuda(cudaEventElapsedTime(&time, events.begin, events.end));
+    least = std::min(least, time);
   }
-  cuda(cudaGraphExecDestroy(exec));
-  cuda(cudaGraphDestroy(graph));
   return double(least);
 }
 
 int DenseProducts::fastest(const DenseProduct& product, const Shape& shape, const Bf16* w, const Bf16* x,
                            void* y) const {
+  if (takes_first_) return 0;
   const std::lock_guard lock(chosen().mutex);
   std::map<Shape, int>& algorithms = chosen().algorithms;
   const auto known = algorithms.find(shape);
@@ -79,8 +79,11 @@ int DenseProducts::fastest(const DenseProduct& product, const Shape& shape, cons
   int best = 0;
   double least = std::numeric_limits<double>::infinity();
   for (int a = 0; a < product.algorithms(); ++a) {
-    const double time = seconds(product, a, weights, x, y);
-    if (time < least) least = time, best = a;
+    try {
+      const double time = milliseconds(product, a, weights, x, y);
+      if (time < least) least = time, best = a;
+    } catch (const Error&) {  // an algorithm that is offered and then refused
+    }
   }
   return algorithms[shape] = best;
 }
@@ -102,7 +105,7 @@ DenseProducts::Ready& DenseProducts::ready(const Shape& shape, const Bf16* w, co
 
 void DenseProducts::run(int out, int in, const Bf16* w, const Bf16* x, int n, void* y, int64_t y_stride,
                         cudaDataType y_type) {
-  const Ready& own = ready({out, in, n, y_stride, y_type}, w, x, y);
+  const Ready& own = ready({device_, out, in, n, y_stride, y_type}, w, x, y);
   own.product->run(own.algorithm, w, x, y, stream_);
 }
 

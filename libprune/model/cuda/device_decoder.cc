@@ -128,12 +128,21 @@ void DeviceDecoder::require_weights(std::span<const DecoderLayer> layers, const 
   }
 }
 
-// As the weights lie in the file, and a tenth more: layouts pad, and cuBLASLt has a workspace.
+// As the weights lie in the file, and a tenth more for layouts that pad; blocks are held for few tokens and
+// for many, unstructured weights take up to a fifth more, and the largest of them a dense matrix to be
+// expanded to.
 void DeviceDecoder::require_memory() const {
-  uint64_t bytes = 0;
+  uint64_t bytes = 0, largest = 0;
   for (const SafetensorsFile& shard : decoder_.checkpoint().shards()) bytes += shard.map().bytes().size();
+  if (const PackedCheckpoint* packed = decoder_.tensors().packed()) {
+    for (const PackedWeight& weight : packed->weights()) {
+      const bool is_bsr = weight.format == PackedFormat::kBsr, is_nm = weight.format == PackedFormat::kNm;
+      if (!is_nm) bytes += is_bsr ? packed->bytes(weight) : packed->bytes(weight) / 5;
+      if (!is_nm && !is_bsr) largest = std::max(largest, 3 * weight.dense_bytes());  // as many may be joined
+    }
+  }
   constexpr size_t kWorkspaces = size_t(256) << 20;
-  require_device_memory(size_t(bytes + bytes / 10) + kWorkspaces, "the model's weights take");
+  require_device_memory(size_t(bytes + bytes / 10 + largest) + kWorkspaces, "the model's weights take");
 }
 
 void DeviceDecoder::load_layer(const DecoderLayer& from) {

@@ -44,16 +44,6 @@ int most_logit_rows(const DecoderConfig& config, size_t sequences, int64_t chunk
 
 }  // namespace
 
-// A decoding step, captured.
-struct DeviceSession::Graph {
-  Graph() = default;
-  Graph(const Graph&) = delete;
-  ~Graph() {
-    if (exec != nullptr) cudaGraphExecDestroy(exec);
-  }
-  cudaGraphExec_t exec = nullptr;  // null: the step ran once, so that all that is measured is measured
-};
-
 DeviceSession::DeviceSession(const DeviceDecoder& model, const std::vector<int64_t>& lengths, int64_t chunk)
     : model_(model),
       stream_(model.context().stream.get()),
@@ -96,8 +86,10 @@ void DeviceSession::reserve(const std::vector<int64_t>& lengths) {
   const auto logits = size_t(most_logit_rows_) * size_t(model_.logit_stride());
   const size_t widths =  // in elements of 16 bits
       size_t(4 * c.width + c.qkv_width() + c.context_width() + c.expanded_width() + c.inner);
-  require_device_memory((2 * pool + n * widths) * sizeof(Bf16) + logits * sizeof(float),
-                        "caches for " + std::to_string(all) + " tokens, and activations, take");
+  require_device_memory(
+      (2 * pool + n * widths) * sizeof(Bf16) + logits * sizeof(float),
+      "caches for " + std::to_string(all) +
+          " tokens, and activations (fewer or shorter sequences and smaller chunks need less), take");
   keys_ = DeviceArray<Bf16>(pool);
   values_ = DeviceArray<Bf16>(pool);
   hidden_ = DeviceArray<float>(n * size_t(c.width));
@@ -248,17 +240,9 @@ void DeviceSession::step(const Batch& batch) {
   if (!batch.is_decoding) return all();
   const auto [place, is_first] = graphs_.try_emplace(batch.tokens);
   if (is_first) return all();
-  cudaGraphExec_t& exec = place->second.exec;
-  if (exec == nullptr) {
-    cudaGraph_t graph = nullptr;
-    cuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
-    all();
-    cuda(cudaStreamEndCapture(stream_, &graph));
-    const cudaError_t made = cudaGraphInstantiate(&exec, graph, 0);
-    cudaGraphDestroy(graph);
-    cuda(made);
-  }
-  cuda(cudaGraphLaunch(exec, stream_));
+  std::optional<CapturedGraph>& graph = place->second;
+  if (!graph) graph.emplace(stream_, all);
+  graph->launch(stream_);
 }
 
 std::vector<int32_t> DeviceSession::run_greedily(std::span<const NextTokens> next) {

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "libprune/model/cuda/attention.h"
 #include "libprune/model/cuda/batch_inputs.h"
+#include "libprune/model/cuda/captured_graph.h"
 #include "libprune/model/cuda/device_decoder.h"
 
 namespace prune::gpu {
@@ -63,8 +65,8 @@ class DeviceSession final : public RunningSequences {
   PinnedArray<int32_t> chosen_here_;
   FloatMatrix logits_here_;         // once they are asked for: greedy texts and losses need none
   float* pinned_logits_ = nullptr;  // its memory, which the device copies to by itself
-  struct Graph;
-  std::map<int, Graph> graphs_;  // of decoding, by the number of sequences
+  // Steps of decoding, by the number of sequences; none for one that ran once, when products were chosen.
+  std::map<int, std::optional<CapturedGraph>> graphs_;
 };
 
 }  // namespace prune::gpu

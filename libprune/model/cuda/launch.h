@@ -27,13 +27,10 @@ __device__ inline void follow_previous() {
 }
 
 inline bool launches_dependently() {
-  static const bool can = [] {
-    int device = 0, major = 0;
-    cuda(cudaGetDevice(&device));
-    cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-    return major >= 9;
-  }();
-  return can;
+  int device = 0, major = 0;
+  cuda(cudaGetDevice(&device));
+  cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  return major >= 9;
 }
 
 // With clusters, all blocks of the grid's z are one; compute capability 9.0.
