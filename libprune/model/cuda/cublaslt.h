@@ -22,16 +22,22 @@ class CublasLt {
     return library;
   }
   // `Function` is the type of the declaration, the loaded library has the code.
-  template <class Function, class... Arguments>
-  auto call(const char* name, Arguments... arguments) const {
+  template <class Function>
+  Function* find(const char* name) const {
     void* symbol = dlsym(library_, name);
     if (!symbol) throw_runtime(std::string("cuBLASLt lacks ") + name);
-    return reinterpret_cast<Function*>(symbol)(arguments...);
+    return reinterpret_cast<Function*>(symbol);
+  }
+  template <class Function, class... Arguments>
+  auto call(const char* name, Arguments... arguments) const {
+    return find<Function>(name)(arguments...);
   }
   // The same, and throws what it refuses.
   template <class Function, class... Arguments>
   void must(const char* name, Arguments... arguments) const {
-    const cublasStatus_t status = call<Function>(name, arguments...);
+    require_success(name, call<Function>(name, arguments...));
+  }
+  static void require_success(const char* name, cublasStatus_t status) {
     if (status != CUBLAS_STATUS_SUCCESS)
       throw_runtime(std::string(name) + ": status " + std::to_string(int(status)));
   }
@@ -124,10 +130,13 @@ class DenseProduct {
   void run(int algorithm, const void* w, const void* x, void* y, cudaStream_t stream) const {
     const float one = 1, zero = 0;
     const int one_i = 1, zero_i = 0;
-    PRUNE_CUBLASLT(cublasLtMatmul, CublasLt::handle(), operation_,
-                   integer_ ? static_cast<const void*>(&one_i) : &one, w, w_, x, x_,
-                   integer_ ? static_cast<const void*>(&zero_i) : &zero, y, y_, y, y_,
-                   &results_[algorithm].algo, workspace_->get(), kWorkspace, stream);
+    // Looked up once: prompts queue hundreds of products.
+    static const auto matmul = CublasLt::library().find<decltype(cublasLtMatmul)>("cublasLtMatmul");
+    CublasLt::require_success(
+        "cublasLtMatmul",
+        matmul(CublasLt::handle(), operation_, integer_ ? static_cast<const void*>(&one_i) : &one, w, w_, x,
+               x_, integer_ ? static_cast<const void*>(&zero_i) : &zero, y, y_, y, y_,
+               &results_[algorithm].algo, workspace_->get(), kWorkspace, stream));
   }
 
  private:
