@@ -16,7 +16,7 @@ size_t FewRows::workspace_bytes(int64_t n, int) const {
   return static_cast<size_t>(std::min(n, kMaxBatch)) * packed_x_bytes();
 }
 
-void FewRows::run(const Batch& batch, int threads, void* workspace) const {
+void FewRows::run(const Batch& batch, [[maybe_unused]] int threads, void* workspace) const {
   char* packed = static_cast<char*>(workspace);
 #pragma omp parallel num_threads(threads)
   {

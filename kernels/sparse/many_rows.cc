@@ -59,7 +59,7 @@ size_t ManyRows::workspace_bytes(int64_t n, int threads) const {
   return static_cast<size_t>(steps_bytes(n) + at_once * panel_bytes() + threads * thread_bytes(at_once));
 }
 
-void ManyRows::run(const Batch& batch, int threads, void* workspace) const {
+void ManyRows::run(const Batch& batch, [[maybe_unused]] int threads, void* workspace) const {
   float* steps = code_.find_step == nullptr ? nullptr : static_cast<float*>(workspace);
   char* panels = static_cast<char*>(workspace) + steps_bytes(batch.n);
   const int64_t at_once = panels_at_once(batch.n), width = panel_width(batch.n);

@@ -335,6 +335,8 @@ TEST_P(BsrKernelTest, Blocks) {
       if (rows % strip_rows_of(GetParam().name) != 0) continue;
       if (cols % inputs_together_in(GetParam().name) != 0) continue;
       for (const double density : {0.0, 0.3, 1.0}) {
+        // What a kernel takes beside its own type is widened on the way in: once is enough.
+        if (type != types_of(GetParam().name).front() && density != 0.3) continue;
         const TestMatrix m =
             random_matrix(rows * (1 + 130 / rows), cols * (1 + 140 / cols), type,
                           {.density = density, .block_rows = rows, .block_cols = cols}, rng_);
