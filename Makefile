@@ -29,6 +29,7 @@ test: format-check tidy  ## all tests, plain and under ASan+UBSan, the format, c
 
 check: test  ## the long form of test: also clang, TSan, and each fuzz target for 30 s
 	@cmake/packages.sh check
+	$(CTEST) --preset asan-returns
 	@cmake/tidy.sh build/release $(JOBS) bench
 	cmake --preset clang
 	cmake --build --preset clang
