@@ -34,11 +34,12 @@ constexpr int kTrials = 3;               // of each algorithm and kernel
 constexpr float kTolerance =
     0.02f;  // largest |sparse - dense| against the largest |dense|, bf16 rounding included
 
-gpu::DeviceTraits describe_device(std::string* name) {
+std::string device_name() {
+  int device = 0;
   cudaDeviceProp properties;
-  bench::cuda(cudaGetDeviceProperties(&properties, 0));
-  *name = properties.name;
-  return {properties.major == 9, properties.multiProcessorCount};
+  bench::cuda(cudaGetDevice(&device));
+  bench::cuda(cudaGetDeviceProperties(&properties, device));
+  return properties.name;
 }
 
 double shortest(const CallGraph& graph) {
@@ -226,7 +227,8 @@ class GpuShape {
 
 GpuTimings time_all(const PackedCheckpoint& packed, const std::vector<int>& rows, double seconds) {
   GpuTimings result;
-  const gpu::DeviceTraits device = describe_device(&result.gpu);
+  const gpu::DeviceTraits device = gpu::current_traits();
+  result.gpu = device_name();
   const gpu::Stream stream;
   result.peer = "cuBLASLt " + bench::CublasLt::library().version();
   result.roof = measure_roof(stream.get());

@@ -23,19 +23,6 @@ inline void must(const kernels::cuda::Status& status) {
   if (!status.ok()) throw_runtime(std::string("CUDA kernel: ") + describe(status));
 }
 
-class DeviceMemory {
- public:
-  explicit DeviceMemory(size_t bytes) : bytes_(bytes) { cuda(cudaMalloc(&data_, bytes)); }
-  DeviceMemory(const DeviceMemory&) = delete;
-  ~DeviceMemory() { cudaFree(data_); }
-  uint8_t* get() const { return data_; }
-  size_t bytes() const { return bytes_; }
-
- private:
-  uint8_t* data_ = nullptr;
-  size_t bytes_;
-};
-
 // Elements in device memory, or none: null then.
 template <class T>
 class DeviceArray {
@@ -67,6 +54,8 @@ class DeviceArray {
   T* data_ = nullptr;
   size_t size_ = 0;
 };
+
+using DeviceMemory = DeviceArray<uint8_t>;
 
 // Memory of the host that the device copies from and to by itself.
 template <class T>

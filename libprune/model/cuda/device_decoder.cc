@@ -14,14 +14,6 @@
 namespace prune::gpu {
 namespace {
 
-DeviceTraits current_traits() {
-  int device = 0;
-  cudaDeviceProp properties;
-  cuda(cudaGetDevice(&device));
-  cuda(cudaGetDeviceProperties(&properties, device));
-  return {properties.major == 9, properties.multiProcessorCount};
-}
-
 // Takes the place of a product while a layer's norms, biases and names are read: its weights stay in the
 // file.
 class WeightInFile final : public LinearProduct {

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <tuple>
 
+#include "kernels/sparse/cuda/launch.h"
 #include "kernels/sparse/cuda/pack24.h"
 #include "kernels/sparse/spmm_bsr/decode_bsr.h"
 #include "kernels/sparse/spmm_bsr/gemm_bsr.h"
@@ -182,6 +183,12 @@ bool is_taken(const PackedWeight& w) {
 }
 
 }  // namespace
+
+DeviceTraits current_traits() {
+  Device device;
+  must(current_device(&device));
+  return {device.major == 9, device.multiprocessors};
+}
 
 bool takes(const PackedWeight& w, const DeviceTraits& device) {
   if (!is_taken(w)) return false;

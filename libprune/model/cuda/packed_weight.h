@@ -16,6 +16,7 @@ struct DeviceTraits {
   bool hopper = false;  // compute capability 9; before and after it, the kernels for Ampere run
   int multiprocessors = 0;
 };
+DeviceTraits current_traits();  // of the current device
 
 // One way to multiply.
 struct DeviceProduct {

@@ -8,22 +8,22 @@
 #include <prune/error.h>
 
 #include "libprune/model/cuda/device_losses.h"
-#include "libprune/model/magnitude_pass.h"
-#include "libprune/model/pack_checkpoint.h"
 #include "libprune/model/runtime/generation.h"
 #include "libprune/model/runtime/prepared_decoder.h"
-#include "test/libprune/io/files.h"
 #include "test/libprune/model/cuda/device.h"
 #include "test/libprune/model/decoder/models.h"
+#include "test/libprune/model/twins.h"
 
 namespace prune {
 namespace {
 
 using gpu::DeviceDecoder;
 using testing::Golden;
+using testing::kBundledModel;
+using testing::PackedCase;
+using testing::relative_difference;
 using testing::TempFolder;
-
-constexpr const char* kModel = "test/data/docs-llama-4m";
+using testing::Twins;
 
 class DeviceModel : public testing::OnDevice {};
 
@@ -33,15 +33,6 @@ class DeviceModel : public testing::OnDevice {};
 // squares, and the hidden state, to which they are added, is not rounded.
 double rounding_bound(const DecoderConfig& config) {
   return std::sqrt(10 * double(config.layers) + 2) * testing::kBf16;
-}
-
-double relative_difference(std::span<const float> values, std::span<const float> reference) {
-  double difference = 0, squares = 0;
-  for (size_t i = 0; i < values.size(); ++i) {
-    difference += std::pow(double(values[i]) - double(reference[i]), 2);
-    squares += double(reference[i]) * double(reference[i]);
-  }
-  return std::sqrt(difference / squares);
 }
 
 // The logits after each of `counts` more tokens.
@@ -66,28 +57,6 @@ std::vector<int32_t> some_ids(size_t count, int64_t vocabulary) {
   return ids;
 }
 
-struct PackedCase {
-  Pattern pattern;
-  double sparsity;
-  PackedFormat format;
-  StoredValues values = StoredValues::kPlain;
-};
-
-struct Twins {
-  explicit Twins(const PackedCase& c) {
-    const Checkpoint original(testing::source_folder() / kModel);
-    PruneOptions prune;
-    prune.pattern = c.pattern;
-    prune.sparsity = c.sparsity;
-    prune_by_magnitude(original, plan_pruning(original, prune), folder / "pruned", {}, {});
-    dense.emplace(folder / "pruned");
-    pack_checkpoint(*dense, {.request = {.format = c.format}, .values = c.values}, folder / "packed", {}, {});
-    packed.emplace(folder / "packed");
-  }
-  TempFolder folder;
-  std::optional<Checkpoint> dense, packed;
-};
-
 // Prompts in one go, in parts and token by token, the second and third time in replays of a graph.
 void expect_near_processor(const Checkpoint& checkpoint, const Checkpoint& same_on_processor) {
   const PreparedDecoder here(same_on_processor, {.rounding = Rounding::kNone, .dense_from = 6});
@@ -103,7 +72,7 @@ void expect_near_processor(const Checkpoint& checkpoint, const Checkpoint& same_
 }
 
 TEST_F(DeviceModel, LogitsOfTheDenseModel) {
-  const Checkpoint checkpoint(testing::source_folder() / kModel);
+  const Checkpoint checkpoint(testing::source_folder() / kBundledModel);
   expect_near_processor(checkpoint, checkpoint);
 }
 
@@ -164,7 +133,7 @@ void expect_same_text(const DeviceDecoder& model, std::vector<int32_t> ids, cons
 }
 
 TEST_F(DeviceModel, BatchesChunksAndSamplesAreThoseOfOneSequence) {
-  const Checkpoint checkpoint(testing::source_folder() / kModel);
+  const Checkpoint checkpoint(testing::source_folder() / kBundledModel);
   const DeviceDecoder model(checkpoint);
   const std::vector<std::vector<int32_t>> prompts{{5, 900, 17, 32}, {0}, {4, 4, 4, 2000, 8, 9, 10}};
   GenerationOptions options{.new_tokens = 12};
@@ -191,7 +160,7 @@ TEST_F(DeviceModel, BatchesChunksAndSamplesAreThoseOfOneSequence) {
 
 // The bundled model with a part of its vocabulary: of no eight tokens a multiple.
 void write_with_vocabulary(int64_t tokens, const std::filesystem::path& folder) {
-  const auto from = testing::source_folder() / kModel;
+  const auto from = testing::source_folder() / kBundledModel;
   const auto replace = [](std::string& text, const std::string& what, const std::string& with) {
     const size_t at = text.find(what);
     ASSERT_NE(at, std::string::npos) << what;
@@ -247,7 +216,7 @@ TEST_F(DeviceModel, AnyVocabulary) {
 
 // Two calls with as many tokens, in windows of another length.
 TEST_F(DeviceModel, LossesOfWindowsOfAnyLength) {
-  const Checkpoint checkpoint(testing::source_folder() / kModel);
+  const Checkpoint checkpoint(testing::source_folder() / kBundledModel);
   const DeviceDecoder model(checkpoint);
   const std::vector<int32_t> ids = some_ids(256, 4096), targets = some_ids(256, 4096);
   gpu::DeviceLosses losses(model);
@@ -262,7 +231,7 @@ TEST_F(DeviceModel, LossesOfWindowsOfAnyLength) {
 }
 
 TEST_F(DeviceModel, PerplexityIsTheProcessors) {
-  const Checkpoint checkpoint(testing::source_folder() / kModel);
+  const Checkpoint checkpoint(testing::source_folder() / kBundledModel);
   const Golden golden(testing::source_folder() / "test/golden/docs-llama-4m.safetensors");
   const DeviceDecoder there(checkpoint);
   const Decoder here(checkpoint);
@@ -333,7 +302,7 @@ std::string message_of(const std::function<void()>& call) {
 
 // Without a device from here on.
 TEST(DeviceFamily, NamesWhatDoesNotRun) {
-  DecoderConfig config = read_decoder_config(Checkpoint(testing::source_folder() / kModel));
+  DecoderConfig config = read_decoder_config(Checkpoint(testing::source_folder() / kBundledModel));
   config.vocabulary = 32001;
   EXPECT_EQ(message_of([&] { gpu::require_device_family(config); }), "");
   const auto fault = [&](int64_t DecoderConfig::*member, int64_t value) {

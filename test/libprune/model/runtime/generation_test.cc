@@ -7,32 +7,23 @@
 
 #include "kernels/sparse/isa.h"
 #include "libprune/model/crossover.h"
-#include "libprune/model/magnitude_pass.h"
-#include "libprune/model/pack_checkpoint.h"
 #include "libprune/model/runtime/session.h"
-#include "test/libprune/io/files.h"
 #include "test/libprune/model/decoder/models.h"
+#include "test/libprune/model/twins.h"
 
 namespace prune {
 namespace {
 
 using testing::Golden;
+using testing::kBundledModel;
+using testing::PackedCase;
+using testing::relative_difference;
 using testing::TempFolder;
-
-constexpr const char* kModel = "test/data/docs-llama-4m";
+using testing::Twins;
 
 // Nothing is measured, or read from or written to the user's cache; batches of both kinds occur.
 RuntimeOptions options_of(Rounding rounding = Rounding::kNone) {
   return {.rounding = rounding, .dense_from = 6};
-}
-
-double relative_difference(const float* values, const float* reference, int64_t n) {
-  double difference = 0, squares = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    difference += std::pow(double(values[i]) - double(reference[i]), 2);
-    squares += double(reference[i]) * double(reference[i]);
-  }
-  return std::sqrt(difference / squares);
 }
 
 // Both sequences: the first tokens in two chunks, then one at a time.
@@ -54,14 +45,15 @@ void expect_golden(const std::filesystem::path& folder, const std::filesystem::p
     at += count;
     for (int64_t s = 0; s < 2; ++s) {
       const float* expected = reference.data() + (s * golden.length + at - 1) * vocabulary;
-      ASSERT_LT(relative_difference(logits.row(s), expected, vocabulary), 2e-5)
+      ASSERT_LT(relative_difference({logits.row(s), size_t(vocabulary)}, {expected, size_t(vocabulary)}),
+                2e-5)
           << "sequence " << s << ", token " << at;
     }
   }
 }
 
 TEST(Generation, LogitsWithCacheAreThoseOfWholeSequences) {
-  expect_golden(testing::source_folder() / kModel,
+  expect_golden(testing::source_folder() / kBundledModel,
                 testing::source_folder() / "test/golden/docs-llama-4m.safetensors");
 }
 
@@ -78,7 +70,7 @@ TEST(Generation, LogitsOfAllFamilies) {
 
 class SmallModel : public ::testing::Test {
  protected:
-  SmallModel() : checkpoint_(testing::source_folder() / kModel), model_(checkpoint_, options_of()) {}
+  SmallModel() : checkpoint_(testing::source_folder() / kBundledModel), model_(checkpoint_, options_of()) {}
 
   const std::vector<std::vector<int32_t>> prompts_{{5, 900, 17, 32}, {0}, {4, 4, 4, 2000, 8, 9, 10}};
   Checkpoint checkpoint_;
@@ -169,29 +161,6 @@ TEST_F(SmallModel, RefusesTokensOfNoOneSequence) {
   EXPECT_THAT(message({{0, ids}, {1, ids}}), HasSubstr("more than 5 tokens"));
 }
 
-struct PackedCase {
-  Pattern pattern;
-  double sparsity;
-  PackedFormat format;
-  StoredValues values = StoredValues::kPlain;
-};
-
-// The 4m model pruned, and packed.
-struct Twins {
-  explicit Twins(const PackedCase& c) {
-    const Checkpoint original(testing::source_folder() / kModel);
-    PruneOptions prune;
-    prune.pattern = c.pattern;
-    prune.sparsity = c.sparsity;
-    prune_by_magnitude(original, plan_pruning(original, prune), folder / "pruned", {}, {});
-    dense.emplace(folder / "pruned");
-    pack_checkpoint(*dense, {.request = {.format = c.format}, .values = c.values}, folder / "packed", {}, {});
-    packed.emplace(folder / "packed");
-  }
-  TempFolder folder;
-  std::optional<Checkpoint> dense, packed;
-};
-
 // After six tokens, and after each of four more.
 std::vector<float> logits_of(const Checkpoint& checkpoint, Rounding rounding) {
   const std::vector<int32_t> ids{0, 311, 25, 4000, 77, 1200, 9, 9, 650, 31};
@@ -218,7 +187,7 @@ TEST(Generation, PackedLogitsAreThoseOfTheDenseTwin) {
     const Twins twins(c);
     const std::vector<float> exact = logits_of(*twins.dense, Rounding::kNone);
     const auto error = [&](const Checkpoint& checkpoint, Rounding rounding) {
-      return relative_difference(logits_of(checkpoint, rounding).data(), exact.data(), int64_t(exact.size()));
+      return relative_difference(logits_of(checkpoint, rounding), exact);
     };
     EXPECT_LT(error(*twins.packed, Rounding::kNone), 2e-6);
     const double dense = error(*twins.dense, Rounding::kBf16);
