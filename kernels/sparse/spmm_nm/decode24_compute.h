@@ -25,6 +25,14 @@ __device__ inline uint32_t subtract_packed(uint32_t a, uint32_t b) {
   return d;
 }
 
+// (word & mask) | ones in one instruction. Written with operators it becomes two, each with its constant;
+// here the compiler keeps one of the constants in a register.
+__device__ inline uint32_t masked_or(uint32_t word, uint32_t mask, uint32_t ones) {
+  uint32_t d;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(word), "r"(mask), "r"(ones));
+  return d;
+}
+
 // Two's complement bytes 0 and 2 of `word` as packed 16-bit floats, exactly.
 // Half: 0x6400 | u is 1024 + u; u is the byte with its sign flipped, v + 128. Bfloat16 has one bit too few
 // for that: the low seven bits make 128 + low, and 128 or, for negative bytes, 256 is taken away, which is
@@ -34,7 +42,8 @@ __device__ inline uint32_t float_from_int8(uint32_t word) {
   if constexpr (kIsHalf<T>) {
     return subtract_packed<T>((word & 0x00ff00ff) ^ 0x64806480, 0x64806480);
   } else {
-    return subtract_packed<T>((word & 0x007f007f) | 0x43004300, (word & 0x00800080) | 0x43004300);
+    return subtract_packed<T>(masked_or(word, 0x007f007f, 0x43004300),
+                              masked_or(word, 0x00800080, 0x43004300));
   }
 }
 
@@ -43,7 +52,7 @@ template <class T>
 __device__ inline uint32_t float_from_int4(uint32_t word) {
   constexpr uint32_t kOne =
       kIsHalf<T> ? 0x64006400 : 0x43004300;  // 1024 or 128: one more unit in the last place is one
-  return subtract_packed<T>((word & 0x000f000f) | kOne, kOne | 0x00080008);
+  return subtract_packed<T>(masked_or(word, 0x000f000f, kOne), kOne | 0x00080008);
 }
 
 // A tile as this lane sees it: raw words, still to be turned into operands.
