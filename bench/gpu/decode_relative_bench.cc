@@ -33,16 +33,20 @@ class Weights {
     rows.list_columns(indices, stream);
     const NeutralCsr<const void, const int32_t> from{neutral.get(), indices, rows.offsets()};
     must(count_relative(from, {shape_.m, shape_.k, lists_, starts(), lengths()}, stream));
-    cuda(cudaMemcpyAsync(&vectors_, starts() + shape_.m, 4, cudaMemcpyDeviceToHost, stream));
+    uint32_t vectors;
+    std::vector<uint16_t> lengths(size_t(shape_.m) * size_t(lists_));
+    cuda(cudaMemcpyAsync(&vectors, starts() + shape_.m, 4, cudaMemcpyDeviceToHost, stream));
+    cuda(cudaMemcpyAsync(lengths.data(), lengths_[0], lengths.size() * 2, cudaMemcpyDeviceToHost, stream));
     cuda(cudaStreamSynchronize(stream));
-    values_ = std::make_unique<Rotation>(size_t(vectors_) * 16, kRotated);
-    codes_ = std::make_unique<Rotation>(size_t(vectors_) * 4, kRotated / 4);
+    for (const uint16_t length : lengths) read_ += length;
+    values_ = std::make_unique<Rotation>(size_t(vectors) * 16, kRotated);
+    codes_ = std::make_unique<Rotation>(size_t(vectors) * 4, kRotated / 4);
     must(pack_relative(from, (*this)[0], stream));
     starts_.spread(stream), lengths_.spread(stream), values_->spread(stream), codes_->spread(stream);
     cuda(cudaStreamSynchronize(stream));
   }
   int count() const { return values_->count(); }
-  double bytes() const { return double(vectors_) * 20 + shape_.m * (4.0 + lists_ * 2.0); }
+  double bytes() const { return double(read_) * 20 + shape_.m * (4.0 + lists_ * 2.0); }
   MatrixRelative operator[](int i) const {
     return {shape_.m,
             shape_.k,
@@ -60,7 +64,7 @@ class Weights {
 
   Shape shape_;
   int lists_;
-  uint32_t vectors_ = 0;
+  int64_t read_ = 0;  // vectors, without those that fill up lines
   Rotation starts_, lengths_;
   std::unique_ptr<Rotation> values_, codes_;
 };

@@ -22,6 +22,7 @@
 namespace prune::kernels::cuda {
 
 inline constexpr int kMaxDecodeRelativeTokens = 8;
+inline constexpr int kRelativeLine = 8;  // vectors whose values are a line of the caches
 
 // The device's own order. A row is L lists; list l has the columns L u + l, by their unit u. With 8 lists,
 // loads of eight tokens of x by eight lanes never meet in a bank of shared memory; with one, the lanes of a
@@ -34,7 +35,8 @@ inline constexpr int kMaxDecodeRelativeTokens = 8;
 // Entries lie in vectors of eight: 16 bytes of values, and a word of codes in an array of its own, the first
 // entry's in the lowest bits. What is left of a list's last vector has value 0, and code 15 until the columns
 // are passed, then 0. A row has the first vectors of all its lists, then the second of those that have one,
-// and so on.
+// and so on. It begins with a line, so that its lanes' loads meet fewer of them; what is left of its last one
+// says nothing.
 struct MatrixRelative {
   int rows = 0;
   int cols = 0;
@@ -51,7 +53,7 @@ Status list_columns(const void* bitmask, int rows, int cols, const int64_t* row_
                     cudaStream_t stream);
 
 // to.lengths, and to.starts <- where the rows will be, and so in starts[rows] how many vectors the matrix
-// takes.
+// takes, unused ones with them.
 Status count_relative(const NeutralCsr<const void, const int32_t>& from, const MatrixRelative& to,
                       cudaStream_t stream);
 

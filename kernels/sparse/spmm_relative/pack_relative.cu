@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int step = 1; step < lists; step *= 2) vectors += __shfl_xor_sync(~0u, vectors, step);
   if (row >= rows) return;
   lengths[index] = uint16_t((entries + 7) / 8);
-  if (index % lists == 0) counts[row] = vectors;
+  if (index % lists == 0) counts[row] = (vectors + kRelativeLine - 1) / kRelativeLine * kRelativeLine;
 }
 
 // One list of a row, and where its vectors lie.

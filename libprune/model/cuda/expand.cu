@@ -62,7 +62,7 @@ __global__ void expand_kernel(const MatrixRelative matrix, uint16_t* dense) {
   if (row >= matrix.rows) return;
   uint16_t* span = spans[warp];
   uint32_t at = matrix.starts[row];
-  const uint32_t end = matrix.starts[row + 1];
+  const uint32_t end = at + matrix.lengths[row];
   int column = 0;  // where vector `at` begins
   Vector next;
   next.load(matrix, at + lane, end);

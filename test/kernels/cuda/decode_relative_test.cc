@@ -1,6 +1,7 @@
 // Relative-index decode against sums in double precision, and its packing bit for bit.
 #include "kernels/sparse/spmm_relative/decode_relative.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "test/kernels/cuda/sparse_rows.h"
@@ -27,7 +28,10 @@ struct DeviceRelative {
     const NeutralCsr<const void, const int32_t> from{neutral.get(), indices.get(), indptr.get()};
     starts.fill_bytes(0xff), lengths.fill_bytes(0xff);
     check(count_relative(from, matrix, nullptr).ok(), "count_relative");
-    const uint32_t vectors = starts.host()[size_t(m.rows)];
+    const std::vector<uint32_t> places = starts.host();
+    check(std::all_of(places.begin(), places.end(), [](uint32_t at) { return at % kRelativeLine == 0; }),
+          "a row begins within a line");
+    const uint32_t vectors = places[size_t(m.rows)];
     check(vectors >= m.values.size() / 8, "count_relative counts too few vectors");
     values.emplace(size_t(vectors) * 16), codes.emplace(size_t(vectors));
     values->fill_bytes(0xff), codes->fill_bytes(0xa5);
