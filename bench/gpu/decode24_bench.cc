@@ -1,8 +1,9 @@
 // 2:4 decode against dense cuBLASLt, weights rotated past the L2, graph replays, medians.
-//   decode24_bench [--json FILE] [--shape OUTxIN]... [--sweep FILE] [--once "WEIGHT M K N"]
-// --sweep measures the first plans and writes one line each, with its times alone and overlapped: what the
-// planner's cost model is fitted to. --once launches one case three times (WEIGHT 0: bf16, 1: int8, 2: int4),
-// for a profiler.
+//   decode24_bench [--json FILE] [--shape OUTxIN]... [--sweep FILE [--plans COUNT]] [--weight NAME] [--once
+//   "WEIGHT M K N"]
+// --sweep measures the first plans, 72 of them or COUNT, and writes one line each, with its times alone and
+// overlapped: what the planner's cost model is fitted to. --weight measures bf16, int8 or int4 alone. --once
+// launches one case three times (WEIGHT 0: bf16, 1: int8, 2: int4), for a profiler.
 #include <cuda_bf16.h>
 
 #include <cstring>
@@ -17,7 +18,6 @@ using namespace kernels::cuda;
 
 constexpr size_t kRotated = 300u << 20;
 constexpr int kReplays = 9;
-constexpr int kSweepLimit = 72;
 
 constexpr Shape kShapes[] = {{4096, 4096}, {14336, 4096}, {4096, 14336}, {8192, 8192}, {28672, 8192}};
 constexpr int kTokens[] = {1, 8, 16, 32, 64};
@@ -37,15 +37,15 @@ double measure(const Case& c, const Weights24& weights, const DecodePlan& plan, 
 }
 
 void sweep(const Case& c, const Weights24& weights, const DeviceLimits& limits, const void* x, void* y,
-           std::FILE* out, cudaStream_t stream) {
+           std::FILE* out, int plans, cudaStream_t stream) {
   int measured = 0;
   for (const DecodePlan& p : decode_candidates({c.weight, c.shape.m, c.shape.k, c.tokens}, limits)) {
-    if (measured++ == kSweepLimit) break;
+    if (measured++ == plans) break;
     const double alone = measure(c, weights, p, false, x, y, 3, stream),
                  overlapped = measure(c, weights, p, true, x, y, 3, stream);
-    std::fprintf(out, "%s,%d,%d,%d,%.3f,%d,%d,%d,%d,%d,%d,%d,%d,%d,%.3f,%.3f\n", name_of(c.weight), c.shape.m,
-                 c.shape.k, c.tokens, c.dense_us, p.clusters, p.split, p.share, p.row_warps, p.col_warps,
-                 p.depth, p.panel_tiles, p.panels, p.prefetch, alone, overlapped);
+    std::fprintf(out, "%s,%d,%d,%d,%.3f,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%.3f,%.3f\n", name_of(c.weight),
+                 c.shape.m, c.shape.k, c.tokens, c.dense_us, p.clusters, p.split, p.share, p.row_warps,
+                 p.col_warps, p.depth, p.panel_tiles, p.panels, p.prefetch, p.copy, alone, overlapped);
   }
   std::fflush(out);
 }
@@ -67,13 +67,14 @@ void report(const Case& c, const Weights24& weights, const DeviceLimits& limits,
     std::printf("%s%8.2f us %5.2f TB/s %5.2fx", overlap ? "   overlapped" : "", us, bytes / us / 1e6,
                 c.dense_us / us);
   }
-  std::printf("   clusters %d x %d x %d, warps %d x %d, depth %d, panels %d of %d, prefetch %d\n",
-              plan.clusters, plan.split, plan.share, plan.row_warps, plan.col_warps, plan.depth, plan.panels,
-              plan.panel_tiles, plan.prefetch);
+  std::printf("   clusters %d x %d x %d, warps %d x %d, depth %d x %d, panels %d of %d, prefetch %d\n",
+              plan.clusters, plan.split, plan.share, plan.row_warps, plan.col_warps, plan.depth, plan.copy,
+              plan.panels, plan.panel_tiles, plan.prefetch);
   std::fflush(stdout);
 }
 
-void run(const std::string& json_path, const std::string& sweep_path, const std::vector<Shape>& shapes) {
+void run(const std::string& json_path, const std::string& sweep_path, int plans, const std::string& only,
+         const std::vector<Shape>& shapes) {
   JsonFile json(json_path, gpu_context());
   std::FILE* sweep_file = sweep_path.empty() ? nullptr : std::fopen(sweep_path.c_str(), "w");
   DeviceLimits limits;
@@ -99,6 +100,7 @@ void run(const std::string& json_path, const std::string& sweep_path, const std:
       json.add({name, dense_us[i], {{"GB/s", double(dense_bytes) / dense_us[i] / 1e3}}});
     }
     for (const Weight24 weight : {Weight24::k16, Weight24::kInt8, Weight24::kInt4}) {
+      if (!only.empty() && only != name_of(weight)) continue;
       const Weights24 weights(weight, s, kRotated, stream);
       for (size_t i = 0; i < std::size(kTokens); ++i) {
         const Case c{weight, s, kTokens[i], dense_us[i]};
@@ -106,7 +108,7 @@ void run(const std::string& json_path, const std::string& sweep_path, const std:
                     c.dense_us);
         report(c, weights, limits, x.get(), y.get(), json, stream);
         if (sweep_file && c.tokens <= (weight == Weight24::k16 ? 32 : 16)) {
-          sweep(c, weights, limits, x.get(), y.get(), sweep_file, stream);
+          sweep(c, weights, limits, x.get(), y.get(), sweep_file, plans, stream);
         }
       }
     }
@@ -136,17 +138,21 @@ void once(const std::string& text) {
 }  // namespace prune::bench
 
 int main(int argc, char** argv) {
-  std::string json, sweep, once;
+  std::string json, sweep, once, weight;
+  int plans = 72;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (!std::strcmp(argv[i], "--json")) json = argv[i + 1];
     if (!std::strcmp(argv[i], "--sweep")) sweep = argv[i + 1];
+    if (!std::strcmp(argv[i], "--weight")) weight = argv[i + 1];
+    if (!std::strcmp(argv[i], "--plans")) plans = std::atoi(argv[i + 1]);
     if (!std::strcmp(argv[i], "--once")) once = argv[i + 1];
   }
   return prune::bench::run_bench("decode24_bench", [&] {
     if (!once.empty()) {
       prune::bench::once(once);
     } else {
-      prune::bench::run(json, sweep, prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
+      prune::bench::run(json, sweep, plans, weight,
+                        prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
     }
   });
 }

@@ -51,11 +51,12 @@ struct DecodePlan {
                       // share: 1, 2, 4 or 8
   int row_warps = 0;  // warps of a block side by side along the rows, 32 rows each
   int col_warps = 0;  // warps of a block that share 32 rows and deal out its column tiles
-  int depth = 0;      // tiles in flight a warp
+  int depth = 0;      // copies of tiles in flight a warp
   int panel_tiles = 0;  // x moves in panels of 128 * panel_tiles columns
   int panels = 0;       // panels held; when that is all of a block's panels, x is read once
   int prefetch = 0;     // column tiles of each 32 rows that a block asks the L2 for before it starts, beyond
                         // what is in flight
+  int copy = 1;         // column tiles side by side that a copy brings: 1, with int4 also 2
 };
 
 struct DeviceLimits {

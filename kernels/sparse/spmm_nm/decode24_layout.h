@@ -27,7 +27,7 @@ PRUNE_HOST_DEVICE constexpr int decode_max_warps(Weight24 weight, int token_bloc
 PRUNE_HOST_DEVICE constexpr int decode_piece(int tokens) { return tokens <= 8 ? 1 : 2; }
 
 struct DecodeLayout {
-  int tile_bytes;
+  int slot_bytes;  // of a ring: what one copy brings
   int depth;
   int warps;
   int panels;
@@ -37,7 +37,7 @@ struct DecodeLayout {
   int exchange_bytes;  // one of two buffers: [block][col_warp][slot]
 
   PRUNE_HOST_DEVICE constexpr DecodeLayout(Weight24 weight, int tokens, const DecodePlan& plan)
-      : tile_bytes(tile_bytes24(weight)),
+      : slot_bytes(tile_bytes24(weight) * plan.copy),
         depth(plan.depth),
         warps(plan.row_warps * plan.col_warps),
         panels(plan.panels),
@@ -46,7 +46,7 @@ struct DecodeLayout {
         exchange_slots((plan.row_warps * 2 * decode_piece(tokens) + plan.split - 1) / plan.split),
         exchange_bytes(plan.split * plan.col_warps * exchange_slots * 512) {}
 
-  PRUNE_HOST_DEVICE constexpr int ring(int warp) const { return warp * depth * tile_bytes; }
+  PRUNE_HOST_DEVICE constexpr int ring(int warp) const { return warp * depth * slot_bytes; }
   PRUNE_HOST_DEVICE constexpr int panel(int slot) const { return ring(warps) + slot * panel_bytes; }
   PRUNE_HOST_DEVICE constexpr int exchange(int buffer) const {
     return panel(panels) + buffer * exchange_bytes;
@@ -60,12 +60,14 @@ struct DecodeLayout {
 };
 
 // Whether a plan is whole and legal for a problem. Blocks that share x must each have a row of it to bring.
+// The tiles of a copy are multiplied with one panel.
 inline bool decode_plan_fits(Weight24 weight, int cols, int tokens, const DecodePlan& plan) {
   const int tiles_k = int(tiles_along24(cols, kTileCols24)), warps = plan.row_warps * plan.col_warps;
   const auto power = [](int n) { return n == 1 || n == 2 || n == 4 || n == 8; };
   return power(plan.split) && power(plan.share) && plan.split * plan.share <= 8 && plan.share <= tokens &&
          plan.clusters >= 1 && plan.split <= tiles_k && plan.row_warps >= 1 && plan.col_warps >= 1 &&
          warps <= decode_max_warps(weight, decode_token_blocks(tokens)) && plan.depth >= 1 &&
+         (plan.copy == 1 || (plan.copy == 2 && weight == Weight24::kInt4 && plan.panel_tiles % 2 == 0)) &&
          plan.panel_tiles >= 1 && plan.panel_tiles <= 16 && plan.panels >= 1 && plan.prefetch >= 0;
 }
 

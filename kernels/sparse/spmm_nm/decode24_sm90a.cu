@@ -11,126 +11,11 @@
 #include "kernels/sparse/cuda/cluster_launch.h"
 #include "kernels/sparse/cuda/launch.h"
 #include "kernels/sparse/spmm_nm/decode24.h"
-#include "kernels/sparse/spmm_nm/decode24_compute.h"
-#include "kernels/sparse/spmm_nm/decode24_layout.h"
+#include "kernels/sparse/spmm_nm/decode24_combine.h"
+#include "kernels/sparse/spmm_nm/decode24_ring.h"
 
 namespace prune::kernels::cuda {
 namespace {
-
-// What the host works out once, so that no block divides before its first fetch.
-struct Geometry {
-  int log_split;   // log2 of plan.split
-  int tiles_k;     // column tiles of the matrix
-  int row_tiles;   // row tiles
-  int rounds;      // groups of rows that each cluster walks over
-  int reciprocal;  // 65536 / row_warps, rounded up: warp / row_warps is warp * reciprocal >> 16
-};
-
-struct Arguments {
-  const uint8_t* stream;
-  const void* x;
-  void* y;
-  const float* row_scales;
-  int64_t x_stride;
-  int64_t y_stride;
-  int rows;
-  int cols;
-  int tokens;
-  DecodePlan plan;
-  Geometry geometry;
-};
-
-// Where a block stands in the grid, and its share of the columns.
-struct Place {
-  const Geometry& geometry;
-  int split_rank;  // among the blocks on the same rows
-  int share_rank;  // among the blocks on the same columns
-  int rows_at;     // the block's place among all that walk over the rows
-  int first;       // this block's first column tile
-  int count;       // and how many it has
-
-  __device__ explicit Place(const Arguments& args) : geometry(args.geometry) {
-    const int rank = int(ptx::cluster_rank());
-    split_rank = rank & (args.plan.split - 1);
-    share_rank = rank >> geometry.log_split;
-    rows_at = int(blockIdx.x) >> geometry.log_split;
-    first = geometry.tiles_k * split_rank >> geometry.log_split;
-    count = (geometry.tiles_k * (split_rank + 1) >> geometry.log_split) - first;
-  }
-  __device__ int row_step(const DecodePlan& plan) const {
-    return plan.clusters * plan.share * plan.row_warps;
-  }
-  __device__ int row_tile(const DecodePlan& plan, int round, int row_warp) const {
-    return round * row_step(plan) + rows_at * plan.row_warps + row_warp;
-  }
-  // The cluster's rank of the block that has part `split` of these rows, and of the one on these columns at
-  // `share`.
-  __device__ int on_same_rows(int split) const { return (share_rank << geometry.log_split) + split; }
-  __device__ int on_same_columns(int share) const { return (share << geometry.log_split) + split_rank; }
-};
-
-// A warp's part in its block.
-struct Role {
-  int warp;
-  int lane;
-  int row_warp;
-  int col_warp;
-
-  __device__ Role(const Arguments& args, int warp_index, int lane_index)
-      : warp(warp_index), lane(lane_index) {
-    col_warp = warp * args.geometry.reciprocal >> 16;
-    row_warp = warp - col_warp * args.plan.row_warps;
-  }
-};
-
-// The order in which a warp takes its tiles: rounds of rows, and in each the column tiles col_warp, col_warp
-// + col_warps, ... One lane walks it, between two multiplications: so only additions.
-template <Weight24 kWeight>
-class TileWalk {
- public:
-  __device__ TileWalk(const Arguments& args, const Place& place, const Role& role) {
-    const DecodePlan& plan = args.plan;
-    const Geometry& geometry = args.geometry;
-    const int row_tile = place.row_tile(plan, 0, role.row_warp), row_step = place.row_step(plan);
-    // The last round may be short of rows; the ones before are whole.
-    const bool in_last = row_tile + (geometry.rounds - 1) * row_step < geometry.row_tiles;
-    per_round_ = tiles_of(place, role, plan);
-    left_in_round_ = per_round_;
-    left_ = per_round_ * (geometry.rounds - (in_last ? 0 : 1));
-    step_ = plan.col_warps * tile_bytes24(kWeight);
-    round_jump_ = (int64_t(row_step) * geometry.tiles_k - int64_t(per_round_ - 1) * plan.col_warps) *
-                  tile_bytes24(kWeight);
-    address_ = args.stream +
-               (int64_t(row_tile) * geometry.tiles_k + place.first + role.col_warp) * tile_bytes24(kWeight);
-  }
-  __device__ bool done() const { return left_ == 0; }
-  // The next tile; not when done().
-  __device__ const uint8_t* take() {
-    const uint8_t* address = address_;
-    --left_;
-    if (--left_in_round_ == 0) {
-      left_in_round_ = per_round_;
-      address_ += round_jump_;
-    } else {
-      address_ += step_;
-    }
-    return address;
-  }
-
- private:
-  __device__ static int tiles_of(const Place& place, const Role& role, const DecodePlan& plan) {
-    int tiles = 0;
-    for (int k = role.col_warp; k < place.count; k += plan.col_warps) ++tiles;
-    return tiles;
-  }
-
-  const uint8_t* address_;
-  int64_t round_jump_;
-  int step_;
-  int per_round_;
-  int left_in_round_;
-  int left_;
-};
 
 // A position in the ring of x panels; or, when a block's panels all fit, in the panels themselves, which then
 // never change.
@@ -194,175 +79,11 @@ __device__ void bring_x(const Arguments& args, const Place& place, const DecodeL
   }
 }
 
-// Four sums of a lane (Sums' order) to y.
-template <class T>
-__device__ inline void store_sums(const Arguments& args, const float (&sum)[4], int row, int token) {
-  T* y = static_cast<T*>(args.y);
-#pragma unroll
-  for (int c = 0; c < 4; ++c) {
-    const int r = row + 8 * (c >> 1), n = token + (c & 1);
-    if (r < args.rows && n < args.tokens)
-      y[n * args.y_stride + r] = T(args.row_scales ? args.row_scales[r] * sum[c] : sum[c]);
-  }
-}
-
-// y <- the sums of this block's share of the outputs, for one piece of the tokens: all partial sums are here,
-// in source order.
-template <class T, int kPiece>
-__device__ void combine_piece(const Arguments& args, const Place& place, const DecodeLayout& layout,
-                              const float4* buffer, const Role& role, int round, int first_block) {
-  const DecodePlan& plan = args.plan;
-  const int groups = plan.row_warps * 2 * kPiece, sources = plan.col_warps << args.geometry.log_split;
-  for (int slot = role.warp; slot < layout.exchange_slots; slot += layout.warps) {
-    const int group = (slot << args.geometry.log_split) + place.split_rank;
-    if (group >= groups) break;
-    float sum[4] = {};
-#pragma unroll 8
-    for (int source = 0; source < sources; ++source) {
-      const float4 part = buffer[(source * layout.exchange_slots + slot) * 32 + role.lane];
-      sum[0] += part.x, sum[1] += part.y, sum[2] += part.z, sum[3] += part.w;
-    }
-    const int b = group % kPiece, m = group / kPiece % 2, row_warp = group / (2 * kPiece);
-    store_sums<T>(args, sum, place.row_tile(plan, round, row_warp) * kTileRows24 + 16 * m + (role.lane >> 2),
-                  (first_block + b) * 8 + 2 * (role.lane & 3));
-  }
-}
-
-// One piece of a warp's sums to the blocks that add them up; returns when everything for this block is here.
-template <int kBlocks, int kPiece>
-__device__ void exchange_piece(const Arguments& args, const Place& place, const DecodeLayout& layout,
-                               uint32_t shared, const Sums<kBlocks>& sums, const Role& role, int first,
-                               uint32_t exchanges) {
-  const DecodePlan& plan = args.plan;
-  const int groups = plan.row_warps * 2 * kPiece, sources = plan.split * plan.col_warps;
-  const int slots_here = (groups - place.split_rank + plan.split - 1) >> args.geometry.log_split;
-  const uint32_t barrier = shared + layout.exchanged(exchanges & 1);
-  const uint32_t mine = shared + layout.exchange(exchanges & 1) + role.lane * 16 +
-                        (place.split_rank * plan.col_warps + role.col_warp) * layout.exchange_slots * 512;
-#pragma unroll
-  for (int m = 0; m < 2; ++m) {
-#pragma unroll
-    for (int b = 0; b < kPiece; ++b) {
-      const int group = (role.row_warp * 2 + m) * kPiece + b;
-      const uint32_t to = mine + (group >> args.geometry.log_split) * 512;
-      if (plan.split == 1) {
-        ptx::store_shared_16(to, sums[m][first + b]);
-      } else {
-        ptx::store_remote(to, place.on_same_rows(group & (plan.split - 1)), sums[m][first + b], barrier);
-      }
-    }
-  }
-  if (plan.split == 1) {
-    asm volatile("bar.sync 1, %0;" ::"r"(layout.warps * 32) : "memory");
-    return;
-  }
-  // Every warp arrives everywhere: it has read what its peers overwrite next. The sums themselves count as
-  // bytes.
-  __syncwarp();
-  if (role.lane < plan.split) ptx::barrier_arrive_remote(barrier, place.on_same_rows(role.lane));
-  if (role.warp == 0 && role.lane == 0) ptx::barrier_expect(barrier, slots_here * sources * 512);
-  ptx::barrier_wait(barrier, exchanges >> 1 & 1);
-}
-
-// A warp's sums of one round to y. Where other warps or blocks share the rows, one exchange a piece of
-// tokens. A buffer is written again two exchanges later, and who takes part in the exchange between has read
-// it: hence two, and two barriers, so that early bytes of one exchange never count for the other.
-template <class T, int kBlocks>
-__device__ void combine(const Arguments& args, const Place& place, const DecodeLayout& layout,
-                        uint8_t* storage, const Sums<kBlocks>& sums, const Role& role, int round,
-                        uint32_t& exchanges) {
-  constexpr int kPiece = kBlocks < 2 ? 1 : 2;
-  if (args.plan.split * args.plan.col_warps == 1) {  // nothing to combine
-    const int row = place.row_tile(args.plan, round, role.row_warp) * kTileRows24 + (role.lane >> 2);
-#pragma unroll
-    for (int m = 0; m < 2; ++m) {
-#pragma unroll
-      for (int b = 0; b < kBlocks; ++b)
-        store_sums<T>(args, sums[m][b], row + 16 * m, 8 * b + 2 * (role.lane & 3));
-    }
-    return;
-  }
-#pragma unroll
-  for (int first = 0; first < kBlocks; first += kPiece) {
-    exchange_piece<kBlocks, kPiece>(args, place, layout, ptx::shared_address(storage), sums, role, first,
-                                    exchanges);
-    const float4* buffer = reinterpret_cast<const float4*>(storage + layout.exchange(exchanges & 1));
-    combine_piece<T, kPiece>(args, place, layout, buffer, role, round, first);
-    ++exchanges;
-  }
-}
-
-// One warp's ring of tiles: who fetches, waits and hands slots back.
-template <Weight24 kWeight>
-class Ring {
- public:
-  __device__ Ring(const Arguments& args, const Place& place, const Role& role, const DecodeLayout& layout,
-                  uint32_t shared)
-      : walk_(args, place, role),
-        tiles_(shared + layout.ring(role.warp)),
-        full_(shared + layout.ring_full(role.warp)),
-        depth_(uint32_t(args.plan.depth)),
-        policy_(ptx::policy_evict_first()) {}
-  // The first tiles are asked for.
-  __device__ void start() {
-    if (ptx::elect()) {
-      for (uint32_t i = 0; i < depth_; ++i) ptx::barrier_init(full_ + 8 * i, 1);
-      ptx::barrier_init_fence();
-    }
-    __syncwarp();
-    for (uint32_t i = 0; i < depth_; ++i) fetch(i);
-  }
-  // The next tile, once it is here.
-  __device__ void take(LaneTile<kWeight>& tile, int lane) {
-    ptx::barrier_wait(full_ + 8 * slot_, phase_);
-    tile.load(tiles_ + slot_ * tile_bytes24(kWeight), lane);
-    __syncwarp();  // all lanes have their words: the slot may be filled again
-    fetch(slot_);
-    if (++slot_ == depth_) slot_ = 0, phase_ ^= 1;
-  }
-
- private:
-  __device__ void fetch(uint32_t slot) {
-    if (walk_.done()) return;
-    const uint8_t* from = walk_.take();
-    if (!ptx::elect()) return;
-    ptx::barrier_expect(full_ + 8 * slot, tile_bytes24(kWeight));
-    ptx::copy_bulk(tiles_ + slot * tile_bytes24(kWeight), from, tile_bytes24(kWeight), full_ + 8 * slot,
-                   policy_);
-  }
-
-  TileWalk<kWeight> walk_;
-  uint32_t tiles_;
-  uint32_t full_;
-  uint32_t depth_;
-  uint32_t slot_ = 0;
-  uint32_t phase_ = 0;
-  uint64_t policy_;
-};
-
-// Asks the L2 for the tiles that come after those in flight, round after round of this warp's rows: while the
-// stream's previous kernel ends, or x is on its way, memory is not idle.
-template <Weight24 kWeight>
-__device__ void prefetch_tiles(const Arguments& args, const Place& place, const Role& role) {
-  const DecodePlan& plan = args.plan;
-  int skip = plan.depth * plan.col_warps, left = plan.prefetch;
-  for (int round = 0; round < args.geometry.rounds && left > 0; ++round) {
-    const int row_tile = place.row_tile(plan, round, role.row_warp), tiles = min(place.count - skip, left);
-    if (row_tile >= args.geometry.row_tiles) return;
-    if (tiles > 0) {
-      const int64_t first = int64_t(row_tile) * args.geometry.tiles_k + place.first + skip;
-      ptx::prefetch_bulk(args.stream + first * tile_bytes24(kWeight),
-                         uint32_t(tiles) * tile_bytes24(kWeight));
-      left -= tiles;
-    }
-    skip = max(0, skip - place.count);
-  }
-}
-
 template <Weight24 kWeight, class T, int kBlocks>
 __device__ void multiply(const Arguments& args, const Place& place, const DecodeLayout& layout,
                          uint8_t* storage, const Role& role, Ring<kWeight>& ring) {
   const DecodePlan& plan = args.plan;
+  const int copy = copy_of<kWeight>(plan);
   const uint32_t shared = ptx::shared_address(storage);
   // The row of x that this lane names to ldmatrix, for each block of eight tokens. Absent tokens repeat the
   // last: their products land in columns that nobody reads.
@@ -377,17 +98,22 @@ __device__ void multiply(const Arguments& args, const Place& place, const Decode
   for (int round = 0; round < args.geometry.rounds; ++round) {
     const bool active = place.row_tile(plan, round, role.row_warp) < args.geometry.row_tiles;
     Sums<kBlocks> sums = {};
-    int tile_k = role.col_warp;
+    int tile_k = role.col_warp * copy;
     for (int panel = 0; panel < walk.panels(); ++panel) {
       ptx::barrier_wait(shared + layout.panel_full(walk.slot()), walk.parity());
       const uint32_t x = shared + layout.panel(walk.slot());
       const int start = panel * plan.panel_tiles, end = min(start + plan.panel_tiles, place.count);
-      for (; active && tile_k < end; tile_k += plan.col_warps) {
-        LaneTile<kWeight> tile;
-        ring.take(tile, role.lane);
-        const int steps = (args.cols - (place.first + tile_k) * kTileCols24) / 32;
-        multiply_tile<kWeight, T, kBlocks>(sums, tile, x + (tile_k - start) * (kTileCols24 * 2), x_block,
-                                           steps);
+      for (; active && tile_k < end; tile_k += plan.col_warps * copy) {
+        ring.wait();
+        int k = tile_k;
+        const int last = copy == 1 ? k : min(k + copy, end) - 1;
+        do {
+          LaneTile<kWeight> tile;
+          ring.load(tile, k - tile_k, role.lane);
+          if (k == last) ring.hand_back();
+          const int steps = (args.cols - (place.first + k) * kTileCols24) / 32;
+          multiply_tile<kWeight, T, kBlocks>(sums, tile, x + (k - start) * (kTileCols24 * 2), x_block, steps);
+        } while (k++ < last);
       }
       // Nobody waits for the last uses of the panels, and their block may be gone: no word of those.
       if (uses_left-- > plan.panels) {

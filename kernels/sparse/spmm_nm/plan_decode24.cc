@@ -8,7 +8,7 @@ namespace prune::kernels::cuda {
 namespace {
 
 constexpr int kPanelTiles = 4;
-constexpr int kMaxDepth = 8;
+constexpr int kMaxDepth = 8;          // in tiles
 constexpr int kMinSharedTokens = 16;  // below, x is too small to be worth a multicast
 constexpr int kPrefetchBytes = 128 << 10;
 
@@ -31,16 +31,16 @@ bool complete(const DecodeShape& shape, int max_clusters, int shared_bytes, Deco
   const int tiles_k = int(tiles_along24(shape.cols, kTileCols24));
   const int row_tiles = int(tiles_along24(shape.rows, kTileRows24));
   const int tiles = divide_up(tiles_k, plan.split), warps = plan.row_warps * plan.col_warps;
-  const int tile_bytes = tile_bytes24(shape.weight) + 8;
-  if (plan.col_warps > tiles) return false;
+  const int copy_bytes = tile_bytes24(shape.weight) * plan.copy + 8, copies = divide_up(tiles, plan.copy);
+  if (plan.col_warps > copies) return false;
   const int groups = divide_up(row_tiles, plan.row_warps * plan.share),
             rounds = divide_up(groups, max_clusters);
   plan.clusters = divide_up(groups, rounds);
   plan.depth = 2;
   const int exchange = 2 * DecodeLayout(shape.weight, shape.tokens, plan).exchange_bytes;
-  plan_panels(shape, tiles, shared_bytes - exchange - warps * plan.depth * tile_bytes - 512, plan);
-  const int most = std::min(kMaxDepth, rounds * divide_up(tiles, plan.col_warps));
-  while (plan.depth < most && decode_shared_bytes(shape, plan) + warps * tile_bytes <= shared_bytes)
+  plan_panels(shape, tiles, shared_bytes - exchange - warps * plan.depth * copy_bytes - 512, plan);
+  const int most = std::min(kMaxDepth / plan.copy, rounds * divide_up(copies, plan.col_warps));
+  while (plan.depth < most && decode_shared_bytes(shape, plan) + warps * copy_bytes <= shared_bytes)
     ++plan.depth;
   // Worth it where x takes its time to arrive and weights are long; elsewhere the rings alone keep memory
   // busy.
@@ -65,16 +65,18 @@ struct Costs {
   double large;                  // of a block with more than half of the shared memory
 };
 constexpr Costs k16Bits{4.5e6, 5.2e6, 0.39, 0.21, 0.0058, 11, 3.2e6, 40e3, 0.13, 0.16, 0.17, 0.09, 0.17};
-constexpr Costs kFewerBits{6.1e6, 3.3e6, 0.2,   0.227, 0.0079, 13.9, 3.3e6,
-                           36e3,  0.67,  0.083, 0.104, 0.067,  0.27};
-
+constexpr Costs kFewerBits{4.5e6, 3.7e6, 0.2, 0.226, 0.0039, 9.5, 4.9e6, 51e3, 0.45, 0.66, 0.12, 0.1, 0.5};
 constexpr Costs kFewerBitsOf32Tokens{4.5e6, 5.2e6, 0.2,  0.241, 0.0054, 11,  2.1e6,
                                      40e3,  0.5,   0.15, 0.17,  0.09,   0.23};
 
+// The bandwidth that copies of one tile of int4, 1600 bytes, reach, as a share of that of two.
+constexpr double kShortCopies = 0.92;
+
 // Microseconds, roughly, on an H200: weights from memory, work on the tiles of one warp, x, exchanges. The
-// costs are fitted to measurements of candidates, those of the first two kinds to 72 in each of 50 cases,
-// alone and overlapped (bench/gpu/decode24_bench --sweep): what matters is the order of the plans. Up to 16
-// tokens the first choice is within 3% of the best on average, 18% at worst.
+// costs are fitted to measurements of candidates, alone and overlapped (bench/gpu/decode24_bench --sweep):
+// what matters is the order of the plans. With 16 bits that were 72 candidates in each of 20 cases; with
+// fewer and up to 16 tokens 22 in each of 30, where the first choice is within 1.2% of the best on average,
+// 8% at worst.
 double estimate(const DecodeShape& shape, const DeviceLimits& limits, const DecodePlan& plan) {
   const Costs& costs = shape.weight == Weight24::k16 ? k16Bits
                        : shape.tokens <= 16          ? kFewerBits
@@ -85,14 +87,15 @@ double estimate(const DecodeShape& shape, const DeviceLimits& limits, const Deco
   const int tiles = divide_up(tiles_k, plan.split), warps = plan.row_warps * plan.col_warps;
   const int blocks = plan.clusters * plan.split * plan.share;
 
-  const double in_flight = double(plan.depth) * warps * tile_bytes24(shape.weight) * blocks;
-  const double bandwidth = costs.bandwidth * std::min(1.0, in_flight / costs.in_flight);
+  const double in_flight = double(plan.depth) * plan.copy * warps * tile_bytes24(shape.weight) * blocks;
+  const double short_copies = shape.weight == Weight24::kInt4 && plan.copy == 1 ? kShortCopies : 1;
+  const double bandwidth = costs.bandwidth * short_copies * std::min(1.0, in_flight / costs.in_flight);
   const double busiest =
       double(rounds) * plan.row_warps * tiles * limits.clusters[0] / (double(row_tiles) * tiles_k);
   const double weights = double(stream_bytes24(shape.weight, shape.rows, shape.cols)) *
                          (1 - costs.imbalance + costs.imbalance * busiest) / bandwidth;
 
-  const double work = double(rounds) * divide_up(tiles, plan.col_warps) *
+  const double work = double(rounds) * divide_up(divide_up(tiles, plan.copy), plan.col_warps) * plan.copy *
                       (costs.tile + costs.token * shape.tokens) * std::max(1.0, warps / costs.warps);
 
   const bool resident = divide_up(tiles, plan.panel_tiles) <= plan.panels;
@@ -119,19 +122,25 @@ std::vector<DecodePlan> decode_candidates(const DecodeShape& shape, const Device
   std::vector<std::pair<double, DecodePlan>> found;
   const int tiles_k = int(tiles_along24(shape.cols, kTileCols24));
   const int max_warps = decode_max_warps(shape.weight, decode_token_blocks(shape.tokens));
+  const auto add_plan = [&](int log_split, int log_share, int col_warps, int row_warps, int copy) {
+    for (const int shared_bytes : {limits.shared_bytes / 2 - 1024, limits.shared_bytes}) {
+      DecodePlan plan;
+      plan.split = 1 << log_split;
+      plan.share = 1 << log_share;
+      plan.row_warps = row_warps;
+      plan.col_warps = col_warps;
+      plan.copy = copy;
+      if (complete(shape, limits.clusters[log_split + log_share], shared_bytes, plan)) {
+        found.emplace_back(estimate(shape, limits, plan), plan);
+      }
+    }
+  };
+  const int most_copied = shape.weight == Weight24::kInt4 ? 2 : 1;
   const auto add_cut = [&](int log_split, int log_share) {
     for (int col_warps = 1; col_warps <= max_warps; ++col_warps) {
       for (int row_warps = 1; row_warps * col_warps <= max_warps; ++row_warps) {
-        for (const int shared_bytes : {limits.shared_bytes / 2 - 1024, limits.shared_bytes}) {
-          DecodePlan plan;
-          plan.split = 1 << log_split;
-          plan.share = 1 << log_share;
-          plan.row_warps = row_warps;
-          plan.col_warps = col_warps;
-          if (complete(shape, limits.clusters[log_split + log_share], shared_bytes, plan)) {
-            found.emplace_back(estimate(shape, limits, plan), plan);
-          }
-        }
+        for (int copy = 1; copy <= most_copied; ++copy)
+          add_plan(log_split, log_share, col_warps, row_warps, copy);
       }
     }
   };

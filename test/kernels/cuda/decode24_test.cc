@@ -11,8 +11,9 @@ using namespace kernels::cuda;
 
 std::string to_string(const DecodePlan& p) {
   char text[160];
-  std::snprintf(text, sizeof text, "clusters %d x %d x %d, warps %d x %d, depth %d, panels %d of %d",
-                p.clusters, p.split, p.share, p.row_warps, p.col_warps, p.depth, p.panels, p.panel_tiles);
+  std::snprintf(text, sizeof text, "clusters %d x %d x %d, warps %d x %d, depth %d x %d, panels %d of %d",
+                p.clusters, p.split, p.share, p.row_warps, p.col_warps, p.depth, p.copy, p.panels,
+                p.panel_tiles);
   return text;
 }
 
@@ -25,8 +26,9 @@ std::vector<DecodePlan> plans_to_test(const DecodeShape& shape, const DeviceLimi
   for (size_t i = 0; i < candidates.size(); i += step) plans.push_back(candidates[i]);
   for (const int split : {1, 2}) {
     for (const int share : {1, 4}) {
-      if (split <= (shape.cols + 127) / 128 && share <= shape.tokens)
-        plans.push_back({3, split, share, 2, 2, 2, 1, 2, 3});
+      if (split > (shape.cols + 127) / 128 || share > shape.tokens) continue;
+      plans.push_back({3, split, share, 2, 2, 2, 1, 2, 3});
+      if (shape.weight == Weight24::kInt4) plans.push_back({3, split, share, 2, 2, 2, 2, 2, 3, 2});
     }
   }
   return plans;
