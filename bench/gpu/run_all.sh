@@ -69,9 +69,9 @@ counted=gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapse
 counted+=,sm__inst_issued.avg.pct_of_peak_sustained_active,l1tex__data_pipe_lsu_wavefronts.avg.pct_of_peak_sustained_elapsed
 counted+=,l1tex__data_pipe_lsu_wavefronts_mem_shared.avg.pct_of_peak_sustained_elapsed
 counted+=,sm__warps_active.avg.pct_of_peak_sustained_active
-counters() {  # counters PROGRAM KERNEL [OPTION...]: Nsight Compute's CSV of the kernel's calls at 8192 x 8192, each case once
-  PRUNE_BENCH_ONCE=1 ncu --clock-control none --csv --page raw --metrics "$counted" --kernel-name "regex:$2" \
-    --log-file "$results/counters_$1.csv" "$build/$1_bench" --shape 8192x8192 "${@:3}"
+counters() {  # counters NAME PROGRAM KERNEL [OPTION...]: Nsight Compute's CSV of the kernel's calls at 8192 x 8192, each case once
+  PRUNE_BENCH_ONCE=1 ncu --clock-control none --csv --page raw --metrics "$counted" --kernel-name "regex:$3" \
+    --log-file "$results/counters_$1.csv" "$build/$2_bench" --shape 8192x8192 "${@:4}"
   grep -q dram__throughput "$results/counters_$1.csv"
 }
 
@@ -91,11 +91,13 @@ summary() {
     done
     wait
   fi
-  if command -v ncu > /dev/null && counters decode_csr decode_csr_kernel > "$results/counters.log" 2>&1; then
+  if command -v ncu > /dev/null && counters decode_csr decode_csr decode_csr_kernel > "$results/counters.log" 2>&1; then
     for name in decode_csr decode_relative decode_bitmask decode_bsr decode24 gemm_bsr; do
-      step "counters-$name" 60 bash -c "counters $name ${name}_kernel"
+      step "counters-$name" 60 bash -c "counters $name $name ${name}_kernel"
     done
-    step counters-gemm24 60 bash -c 'counters gemm24 gemm24_kernel --least 1024'
+    step counters-gemm24 60 bash -c 'counters gemm24 gemm24 gemm24_kernel --least 256'
+    step counters-gemm24_mma 60 bash -c 'counters gemm24_mma gemm24 gemm24_mma --least 4096 --most 4096'
+    step counters-gemm24_8bit 60 bash -c 'counters gemm24_8bit gemm24_8bit gemm24_kernel --tokens 4096'
   else
     echo "counters               skipped: ncu is missing or cannot read them here; see $results/counters.log"
   fi
