@@ -86,19 +86,22 @@ std::unique_ptr<const Layout> no_layout() { return nullptr; }
 // A plan of the layouts that the options ask for. One for many rows that takes no memory is welcome in any
 // plan: make_many_free().
 template <class MakeFew, class MakeMany, class MakeManyFree = decltype(&no_layout)>
-Plan make_plan(const RowSource& source, const PrepareOptions& options, MakeFew make_few, MakeMany make_many,
-               int64_t most_few_rows = kMostFewRows, MakeManyFree make_many_free = no_layout) {
-  if (options.use == Use::kManyRowsInPlace) {
-    auto free = options.in_place ? make_many_free() : nullptr;
-    return free == nullptr ? Plan() : Plan(source.rows, source.cols, nullptr, std::move(free), 0);
-  }
-  std::unique_ptr<const Layout> few, many;
-  if (options.use != Use::kManyRows || !options.kernel.empty()) few = make_few();
+Plan make_plan(const Weights& weights, const PrepareOptions& options, std::unique_ptr<const Layout> few,
+               MakeFew make_few, MakeMany make_many, int64_t most_few_rows = kMostFewRows,
+               MakeManyFree make_many_free = no_layout) {
+  const bool named = !options.kernel.empty();
+  const bool only_in_place = options.use == Use::kInPlace || options.use == Use::kManyRowsInPlace;
+  if (options.use == Use::kInPlace && few == nullptr) return Plan();
+  if (options.use == Use::kManyRowsInPlace || (options.use == Use::kManyRows && !named))
+    few.reset();
+  else if (few == nullptr)
+    few = make_few();
+  std::unique_ptr<const Layout> many;
   // Not beside a copy: the packed arrays would be held as well.
   if (options.in_place && (few == nullptr || few->is_in_place())) many = make_many_free();
-  if (many == nullptr && (options.use != Use::kFewRows || !options.kernel.empty())) many = make_many();
+  if (many == nullptr && !only_in_place && (options.use != Use::kFewRows || named)) many = make_many();
   if (few == nullptr && many == nullptr) return Plan();
-  return Plan(source.rows, source.cols, std::move(few), std::move(many), most_few_rows);
+  return Plan(weights.rows, weights.cols, std::move(few), std::move(many), most_few_rows);
 }
 
 }  // namespace
@@ -137,66 +140,56 @@ void Plan::run(const Batch& batch, void* workspace) const {
   chosen.run(batch, useful_threads(chosen.bytes(), batch.n), workspace);
 }
 
+// Rows are read where a layout asks for them: of weights that are multiplied where they lie none is.
 Plan prepare(const NmWeights& weights, const PrepareOptions& options) {
-  const RowSource source = read_rows(weights);
   const auto make_few = [&] {
-    if (auto few = make_where_it_lies(weights, options)) return few;
     // Patterns other than 2:4 are as regular as any bitmask.
     auto few = make_nm24(weights, options);
-    return few != nullptr ? std::move(few) : make_bitmask(source, options);
+    return few != nullptr ? std::move(few) : make_bitmask(read_rows(weights), options);
   };
   const auto make_many = [&] {
     auto many = make_staged(weights, options);
-    return many != nullptr ? std::move(many) : make_lists(source, options);
+    return many != nullptr ? std::move(many) : make_lists(read_rows(weights), options);
   };
-  return make_plan(source, options, make_few, make_many, most_few_rows24(weights, options),
-                   [&] { return make_staged(weights, options); });
+  return make_plan(weights, options, make_where_it_lies(weights, options), make_few, make_many,
+                   most_few_rows24(weights, options), [&] { return make_staged(weights, options); });
 }
 
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
-  const RowSource source = read_rows(weights);
   return make_plan(
-      source, options,
-      [&] {
-        auto few = make_where_it_lies(weights, options);
-        return few != nullptr ? std::move(few) : make_few_unstructured(source, options);
-      },
-      [&] { return make_lists(source, options); }, kMostFewRows,
+      weights, options, make_where_it_lies(weights, options),
+      [&] { return make_few_unstructured(read_rows(weights), options); },
+      [&] { return make_lists(read_rows(weights), options); }, kMostFewRows,
       [&] { return make_staged(weights, options); });
 }
 
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options) {
-  const RowSource source = read_rows(weights);
   return make_plan(
-      source, options, [&] { return make_few_unstructured(source, options); },
-      [&] { return make_lists(source, options); });
+      weights, options, nullptr, [&] { return make_few_unstructured(read_rows(weights), options); },
+      [&] { return make_lists(read_rows(weights), options); });
 }
 
 Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
-  const RowSource source = read_rows(weights);
   // Blocks too low for a strip are but rows of nonzeros.
   const auto make_few = [&] {
-    if (auto few = make_where_it_lies(weights, options)) return few;
     auto few = make_bsr_few(weights, options);
-    return few != nullptr ? std::move(few) : make_few_unstructured(source, options);
+    return few != nullptr ? std::move(few) : make_few_unstructured(read_rows(weights), options);
   };
   const auto make_many = [&] {
     auto many = make_bsr_tiles(weights, options);
-    return many != nullptr ? std::move(many) : make_lists(source, options);
+    return many != nullptr ? std::move(many) : make_lists(read_rows(weights), options);
   };
-  return make_plan(source, options, make_few, make_many, kMostFewRows,
+  return make_plan(weights, options, make_where_it_lies(weights, options), make_few, make_many, kMostFewRows,
                    [&] { return make_bsr_tiles(weights, options); });
 }
 
 Plan prepare(const WindowsWeights& weights, const PrepareOptions& options) {
-  const RowSource source = read_rows(weights);
-  const auto make_few = [&] {
-    // Without permutations of vectors the order has no use.
-    const bool may = options.in_place && (isa::runs_on(isa::kAvx512, options.isa) || !options.kernel.empty());
-    auto few = may ? make_windows_in_place(weights, options) : nullptr;
-    return few != nullptr ? std::move(few) : make_few_unstructured(source, options);
-  };
-  return make_plan(source, options, make_few, [&] { return make_lists(source, options); });
+  // Without permutations of vectors the order has no use.
+  const bool may = options.in_place && (isa::runs_on(isa::kAvx512, options.isa) || !options.kernel.empty());
+  return make_plan(
+      weights, options, may ? make_windows_in_place(weights, options) : nullptr,
+      [&] { return make_few_unstructured(read_rows(weights), options); },
+      [&] { return make_lists(read_rows(weights), options); });
 }
 
 Plan prepare(const DenseWeights& weights, const PrepareOptions& options) {

@@ -19,9 +19,10 @@ namespace prune::kernels {
 
 // Which batch sizes a plan will meet. One layout serves a few rows of X at the speed of memory, another many
 // rows at the speed of arithmetic; a plan for both holds the weights twice.
-// kManyRowsInPlace: the kernel for many rows where there is one that reads the arrays as they lie (in_place
-// must be set); without, the plan is empty, rows() is 0.
-enum class Use { kAny, kFewRows, kManyRows, kManyRowsInPlace };
+// kInPlace, kManyRowsInPlace: only what reads the arrays as they lie (in_place must be set), for a few rows
+// and, where there is such a kernel, for many; or for many alone. Without, the plan is empty, rows() is 0.
+// prepare() then reads nothing but the offsets or counts of rows and, of BSR, the indices of blocks.
+enum class Use { kAny, kFewRows, kManyRows, kInPlace, kManyRowsInPlace };
 
 struct PrepareOptions {
   uint32_t isa = isa::supported();
@@ -96,8 +97,8 @@ class Plan {
   int64_t most_few_rows_ = 0;
 };
 
-// The weights' arrays may be freed afterwards, except with PrepareOptions::in_place. They must be free of
-// faults (see find_fault).
+// The weights' arrays may be freed afterwards, except with PrepareOptions::in_place. What is read of them
+// must be free of faults (see find_fault), and all before the plan runs.
 Plan prepare(const NmWeights& weights, const PrepareOptions& options = {});
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options = {});
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options = {});

@@ -89,7 +89,6 @@ void PackedArrays::read_values(const PackedCheckpoint& checkpoint, const PackedW
 
 PackedArrays::PackedArrays(const PackedCheckpoint& checkpoint, const PackedWeight& w)
     : file_(&checkpoint.checkpoint().shards()[w.shard].map()) {
-  checkpoint.check(w);
   switch (w.format) {
     case PackedFormat::kNm: {
       kernels::NmWeights view;

@@ -14,9 +14,10 @@ namespace prune {
 
 class PackedArrays {
  public:
-  // Of a checkpoint's weight, which is checked first (Error(kInput)). Arrays that are aligned in the mapped
-  // file and of a type that the kernels take stay there, so the checkpoint must outlive this; others are
-  // copied, values of other types widened to float.
+  // Of a checkpoint's weight, whose check_frame() must have passed, and check() before anything but
+  // kernels::Use::kInPlace and kManyRowsInPlace is asked for. Arrays that are aligned in the mapped file and
+  // of a type that the kernels take stay there, so the checkpoint must outlive this; others are copied,
+  // values of other types widened to float.
   PackedArrays(const PackedCheckpoint& checkpoint, const PackedWeight& weight);
   // Of matrices in memory, copied. T: float, bf16, f16 in N:M, or int8_t with scales.
   template <class T>

@@ -21,6 +21,44 @@ namespace {
 constexpr uint64_t kDenseAllowance = uint64_t(1) << 28;
 constexpr uint64_t kMostExpansion = 1 << 16;
 
+template <class T>
+std::vector<T> copy(std::span<const std::byte> bytes) {
+  std::vector<T> array(bytes.size() / sizeof(T));
+  if (!array.empty()) std::memcpy(static_cast<void*>(array.data()), bytes.data(), array.size() * sizeof(T));
+  return array;
+}
+
+int64_t value_bytes(const PackedWeight& weight) { return bits(weight.stored_dtype()) / 8; }
+
+// The bytes where they lie, or, misaligned, as they were copied to `copied`.
+template <class T>
+const T* aligned(std::span<const std::byte> bytes, std::vector<T>& copied) {
+  if (reinterpret_cast<uintptr_t>(bytes.data()) % alignof(T) == 0)
+    return reinterpret_cast<const T*>(bytes.data());
+  copied = copy<T>(bytes);
+  return copied.data();
+}
+
+// The arrays of windows for checks.
+class WindowsView {
+ public:
+  WindowsView(const PackedCheckpoint& packed, const PackedWeight& weight) {
+    weights_.rows = weight.out;
+    weights_.cols = weight.in;
+    weights_.steps = weight.steps;
+    weights_.values = packed.data(weight, "values").data();
+    weights_.columns = reinterpret_cast<const uint8_t*>(packed.data(weight, "columns").data());
+    weights_.tail_columns = aligned(packed.data(weight, "tail_columns"), tail_columns_);
+    weights_.tail_counts = aligned(packed.data(weight, "tail_counts"), tail_counts_);
+  }
+  const kernels::WindowsWeights& weights() const { return weights_; }
+
+ private:
+  std::vector<uint16_t> tail_columns_;  // where the file's is misaligned
+  std::vector<int32_t> tail_counts_;
+  kernels::WindowsWeights weights_;
+};
+
 }  // namespace
 
 bool PackedCheckpoint::is_packed(const Checkpoint& checkpoint) {
@@ -126,10 +164,7 @@ ScaleGrid PackedCheckpoint::scales(const PackedWeight& weight) const {
 
 template <class T>
 std::vector<T> PackedCheckpoint::array(const PackedWeight& weight, std::string_view suffix) const {
-  const std::span<const std::byte> bytes = data(weight, suffix);
-  std::vector<T> copy(bytes.size() / sizeof(T));
-  if (!copy.empty()) std::memcpy(static_cast<void*>(copy.data()), bytes.data(), copy.size() * sizeof(T));
-  return copy;
+  return copy<T>(data(weight, suffix));
 }
 
 // As T, into which values of another type are rounded.
@@ -147,12 +182,42 @@ std::vector<T> PackedCheckpoint::values(const PackedWeight& weight) const {
   return array<T>(weight, "values");
 }
 
-void PackedCheckpoint::check(const PackedWeight& weight) const {
+template <class Check>
+void PackedCheckpoint::name_faults_of(const PackedWeight& weight, Check check) const {
   try {
-    if (weight.values == StoredValues::kInt8) check_scales(scales(weight).values);
-    check_places(weight);
+    check();
   } catch (const Error& fault) {
     refuse(weight, fault.what());
+  }
+}
+
+void PackedCheckpoint::check(const PackedWeight& weight) const {
+  check_frame(weight);
+  name_faults_of(weight, [&] { check_places(weight); });
+}
+
+void PackedCheckpoint::check_frame(const PackedWeight& weight) const {
+  name_faults_of(weight, [&] {
+    if (weight.values == StoredValues::kInt8) check_scales(scales(weight).values);
+    check_rows(weight);
+  });
+}
+
+void PackedCheckpoint::check_rows(const PackedWeight& weight) const {
+  switch (weight.format) {
+    case PackedFormat::kNm:
+      return;
+    case PackedFormat::kBitmask:
+      return check_offsets(array<int64_t>(weight, "row_offsets"), stored(weight), "row_offsets");
+    case PackedFormat::kCsr:
+      return check_offsets(array<int64_t>(weight, "indptr"), stored(weight), "indptr");
+    case PackedFormat::kBsr: {
+      const auto indptr = array<int64_t>(weight, "indptr");
+      check_offsets(indptr, stored(weight), "indptr");
+      return check_indices(array<int32_t>(weight, "indices"), indptr, weight.in / weight.block.cols);
+    }
+    case PackedFormat::kWindows:
+      return check_windows_frame(WindowsView(*this, weight).weights(), value_bytes(weight), stored(weight));
   }
 }
 
@@ -160,31 +225,14 @@ void PackedCheckpoint::check_places(const PackedWeight& weight) const {
   switch (weight.format) {
     case PackedFormat::kNm:
       return check_nm_indices(weight, data(weight, "indices"));
-    case PackedFormat::kBitmask: {
-      const auto offsets = array<int64_t>(weight, "row_offsets");
-      check_offsets(offsets, stored(weight), "row_offsets");
-      return check_bitmask(weight, data(weight, "bitmask"), offsets);
-    }
+    case PackedFormat::kBitmask:
+      return check_bitmask(weight, data(weight, "bitmask"), array<int64_t>(weight, "row_offsets"));
     case PackedFormat::kCsr:
-    case PackedFormat::kBsr: {
-      const auto indptr = array<int64_t>(weight, "indptr");
-      check_offsets(indptr, stored(weight), "indptr");
-      const Index width = weight.format == PackedFormat::kBsr ? weight.block.cols : 1;
-      return check_indices(array<int32_t>(weight, "indices"), indptr, weight.in / width);
-    }
-    case PackedFormat::kWindows: {
-      const auto tail_columns = array<uint16_t>(weight, "tail_columns");
-      const auto tail_counts = array<int32_t>(weight, "tail_counts");
-      kernels::WindowsWeights view;
-      view.rows = weight.out;
-      view.cols = weight.in;
-      view.steps = weight.steps;
-      view.values = data(weight, "values").data();
-      view.columns = reinterpret_cast<const uint8_t*>(data(weight, "columns").data());
-      view.tail_columns = tail_columns.data();
-      view.tail_counts = tail_counts.data();
-      return check_windows(view, bits(weight.stored_dtype()) / 8, stored(weight));
-    }
+      return check_indices(array<int32_t>(weight, "indices"), array<int64_t>(weight, "indptr"), weight.in);
+    case PackedFormat::kBsr:
+      return;
+    case PackedFormat::kWindows:
+      return check_windows_groups(WindowsView(*this, weight).weights(), value_bytes(weight));
   }
 }
 

@@ -37,9 +37,11 @@ class PackedCheckpoint {
   int64_t kept(const PackedWeight& weight) const;
 
   // Every index in range and ascending, every offset in order, counts in agreement, no scale negative or not
-  // finite. Throws Error(kInput)
-  // naming the tensor and the position.
+  // finite. Throws Error(kInput) naming the tensor and the position.
   void check(const PackedWeight& weight) const;
+  // Of these what takes no time: offsets and counts of rows, scales, and where blocks are. It is all that is
+  // read of a weight to plan products with it in place (kernels::Use::kInPlace).
+  void check_frame(const PackedWeight& weight) const;
 
   // The bytes of one of its tensors ("values", "indices", "scales", ...) as they lie in the mapped file,
   // aligned or not.
@@ -71,6 +73,9 @@ class PackedCheckpoint {
   void read_layout(size_t shard, const std::string& text);
   void check_tensors(const PackedWeight& weight) const;
   const TensorInfo& component(const PackedWeight& weight, std::string_view suffix) const;
+  template <class Check>
+  void name_faults_of(const PackedWeight& weight, Check check) const;
+  void check_rows(const PackedWeight& weight) const;
   void check_places(const PackedWeight& weight) const;
   template <class T>
   std::vector<T> array(const PackedWeight& weight, std::string_view suffix) const;

@@ -22,8 +22,9 @@ void check_nm_indices(const PackedWeight& weight, std::span<const std::byte> byt
 // As many bits in each row as values, none behind the last column.
 void check_bitmask(const PackedWeight& weight, std::span<const std::byte> bytes,
                    const std::vector<int64_t>& offsets);
-// Columns within their windows, tails that ascend and are counted to the last value.
-void check_windows(const kernels::WindowsWeights& weights, int64_t value_bytes, int64_t stored);
+// Tails are counted to the last value; then columns are within their windows, and those of tails ascend.
+void check_windows_frame(const kernels::WindowsWeights& weights, int64_t value_bytes, int64_t stored);
+void check_windows_groups(const kernels::WindowsWeights& weights, int64_t value_bytes);
 // None negative, none that is not finite.
 void check_scales(const std::vector<float>& scales);
 

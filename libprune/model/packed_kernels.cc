@@ -13,6 +13,7 @@ DType held_dtype(std::string_view kernel) {
 
 kernels::Plan prepare(const PackedCheckpoint& checkpoint, const PackedWeight& weight,
                       const kernels::PrepareOptions& options) {
+  checkpoint.check(weight);
   return PackedArrays(checkpoint, weight).prepare(options);
 }
 

@@ -91,6 +91,12 @@ SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeigh
       rounding_(options.rounding),
       arrays_(PackedArrays(checkpoint, weight)),
       bias_(copy_bias(bias, weight.out)) {
+  if (options.check_at_first_use) {
+    checkpoint.check_frame(weight);
+    unchecked_ = std::make_unique<Unchecked>(&checkpoint, &weight);
+  } else {
+    checkpoint.check(weight);
+  }
   kernels::PrepareOptions prepare = prepare_options(options);
   prepare.in_place = true;
   SparseLinearOptions own = options;
@@ -99,7 +105,7 @@ SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeigh
     if (gains_in_place(weight, *arrays_, prepare.isa)) plan_ = arrays_->prepare(prepare);
     own.dense_from = plan_.rows() == 0 ? 1 : kNever;
   } else if (options.dense_from.value_or(kNever) > 1) {
-    plan_ = arrays_->prepare(prepare);
+    plan_ = make_plan(prepare);
   }
   choose(own, kind_of(format_in_words(weight), *arrays_, options));
 }
@@ -120,6 +126,22 @@ SparseLinear::SparseLinear(const ConstView<bf16>& weights, const Mask& mask, con
       plan_(pack_masked(weights, mask).prepare(prepare_options(options))),
       bias_(copy_bias(bias, weights.rows())) {}
 
+kernels::Plan SparseLinear::make_plan(kernels::PrepareOptions options) const {
+  if (unchecked_ != nullptr && options.use == kernels::Use::kFewRows) {
+    kernels::PrepareOptions in_place = options;
+    in_place.use = kernels::Use::kInPlace;
+    kernels::Plan plan = arrays_->prepare(in_place);
+    if (plan.rows() > 0) return plan;
+  }
+  check_first();
+  return arrays_->prepare(options);
+}
+
+void SparseLinear::check_first() const {
+  if (unchecked_ == nullptr) return;
+  std::call_once(unchecked_->once, [&] { unchecked_->checkpoint->check(*unchecked_->weight); });
+}
+
 void SparseLinear::choose(const SparseLinearOptions& options, const std::string& kind) {
   if (options.dense_from) {
     dense_from_ = std::max<int64_t>(1, *options.dense_from);
@@ -133,6 +155,7 @@ void SparseLinear::choose(const SparseLinearOptions& options, const std::string&
 }
 
 int64_t SparseLinear::measure_dense_from() const {
+  check_first();
   return measure_crossover(
       out(), in(),
       [&](const float* x, float* y, int64_t n) {
@@ -143,6 +166,7 @@ int64_t SparseLinear::measure_dense_from() const {
 
 void SparseLinear::forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const {
   if (n <= 0) return;
+  check_first();
   if (n >= dense_from_) return forward_dense(x, ldx, y, ldy, n);
   plan_.run({x, ldx, y, ldy, n, bias_.empty() ? nullptr : bias_.data()});
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -32,6 +33,9 @@ struct SparseLinearOptions {
   // layer).
   std::optional<int64_t> dense_from = {};
   TuningTable* tuning = nullptr;  // nullptr: TuningTable::of_user()
+  // Checks the places of a packed checkpoint's weight by the first forward(), which throws what the
+  // constructor would, where until then nothing reads them: where no layout and no measurement needs them.
+  bool check_at_first_use = false;
   // Instead of dense_from: no batch runs on a dense product where a bf16 kernel for many rows multiplies the
   // stored arrays as they lie and is no slower (of a bitmask at most 30% of the weights stay), all do
   // elsewhere. Nothing is measured or laid out, and the choice is the same in every run.
@@ -48,7 +52,7 @@ class SparseLinear {
  public:
   static constexpr int64_t kNever = prune::kNever;
 
-  // A weight of a packed checkpoint (checked first: Error(kInput)). Where a kernel multiplies it as it lies
+  // A weight of a packed checkpoint (checked: Error(kInput)). Where a kernel multiplies it as it lies
   // in the file's map, nothing is copied; else it is laid out for this machine, and batches of many rows read
   // the map again. Either way the checkpoint must outlive the layer. bias [out] or null, copied.
   SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeight& weight, const float* bias = nullptr,
@@ -67,7 +71,8 @@ class SparseLinear {
   int64_t out() const { return out_; }
   int64_t in() const { return in_; }
 
-  // y[i * ldy + r] for i < n; n >= 0. Y must not overlap X. Throws Error(kRuntime) where oneDNN fails.
+  // y[i * ldy + r] for i < n; n >= 0. Y must not overlap X. Throws Error(kRuntime) where oneDNN fails, and
+  // see check_at_first_use.
   void forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
 
   // Memory that the layer holds, and bytes that it reads from the file for each row of X.
@@ -78,6 +83,15 @@ class SparseLinear {
   const char* kernel_name(int64_t n) const;
 
  private:
+  // A weight whose places no check has seen yet.
+  struct Unchecked {
+    const PackedCheckpoint* checkpoint;
+    const PackedWeight* weight;
+    std::once_flag once;
+  };
+
+  kernels::Plan make_plan(kernels::PrepareOptions options) const;
+  void check_first() const;
   // Whether every way reads the packed arrays themselves.
   bool is_in_place() const { return plan_.rows() == 0 || plan_.is_in_place(); }
   void choose(const SparseLinearOptions& options, const std::string& kind);
@@ -90,6 +104,7 @@ class SparseLinear {
   kernels::Plan plan_;  // empty where dense_from is 1
   // To multiply in place, and to expand from; nothing where neither is done.
   std::optional<PackedArrays> arrays_;
+  std::unique_ptr<Unchecked> unchecked_;  // null where the constructor's check saw all
   std::vector<float> bias_;
   int64_t dense_from_ = kNever;
 };

@@ -176,15 +176,17 @@ class Generate(ProgramTest):
         _, packed = self.twins(MODEL, "unstructured", 0.7)
         path = sorted(packed.glob("*.safetensors"))[0]
         file = safetensors_files.File(path)
-        name = next(n for n in file.tensors() if n.endswith("row_offsets"))
-        tensors = file.tensors()
-        bits = tensors[name].bits.copy()
-        bits.reshape(-1)[3] = 0
-        tensors[name].bits = bits
-        safetensors_files.write(path, tensors, file.metadata)
-        run = prune("generate", packed, "-p", PROMPT, "--quiet", env=self.cache)
-        self.assertEqual(run.returncode, REFUSED)
-        self.assert_one_line(run.stderr, name.removesuffix(".row_offsets"))
+        for part in "row_offsets", "bitmask":  # what loading looks at, and what the first product does
+            tensors = file.tensors()
+            name = next(n for n in tensors if n.endswith(part))
+            bits = tensors[name].bits.copy()
+            bits.reshape(-1)[3] = 0
+            tensors[name].bits = bits
+            safetensors_files.write(path, tensors, file.metadata)
+            run = prune("generate", packed, "-p", PROMPT, "--quiet", env=self.cache)
+            self.assertEqual(run.returncode, REFUSED)
+            self.assertEqual(run.stdout, "")
+            self.assert_one_line(run.stderr, name.removesuffix("." + part))
 
 
 if __name__ == "__main__":

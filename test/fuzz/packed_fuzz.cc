@@ -63,6 +63,12 @@ void unpack_and_pack(const PackedCheckpoint& packed, const PackedWeight& weight)
 }
 
 void visit(const PackedCheckpoint& packed, const PackedWeight& weight) {
+  packed.check_frame(weight);
+  if (weight.out <= int64_t(kMostDenseBytes)) {
+    const kernels::Plan in_place =
+        PackedArrays(packed, weight).prepare({.use = kernels::Use::kInPlace, .in_place = true});
+    require(in_place.rows() == 0 || in_place.is_in_place());
+  }
   packed.check(weight);
   require(packed.find(weight.tensor) == &weight);
   require(packed.bytes(weight) <= packed.checkpoint().tensor_bytes());

@@ -82,6 +82,7 @@ std::unique_ptr<LinearProduct> LinearProducts::make_packed(const PackedWeight& w
                       .int8_inputs = options_.int8_inputs,
                       .dense_from = options_.dense_from,
                       .tuning = options_.tuning,
+                      .check_at_first_use = true,
                       .for_many_rows = options_.for_many_rows});
   ++prepared_.packed;
   ++prepared_.kernels[layer.kernel_name(1)];

@@ -68,6 +68,8 @@ class SparseLinearOf : public ::testing::Test {
                                {.second_layout = second_layout, .dense_from = 20});
       for (const Index n : {1, 3, 19, 20, 50}) expect_forward(layer, stored, bias, n, rng_);
     }
+    const SparseLinear later(packed, weight, bias.data(), {.dense_from = 20, .check_at_first_use = true});
+    for (const Index n : {3, 50}) expect_forward(later, stored, bias, n, rng_);
   }
   std::mt19937 rng_{testing::test_seed()};
 };
@@ -210,6 +212,72 @@ TEST(SparseLinear, ScalesOfGroupsTakeTheSameWays) {
       const SparseLinear layer(packed, packed.weights()[0], some_bias(32).data(),
                                {.rounding = rounding, .dense_from = 20});
       for (const Index n : {1, 8, 20}) expect_forward(layer, stored, some_bias(32), n, rng);
+    }
+  }
+}
+
+// Changes one byte of a tensor of a file.
+void damage(const std::filesystem::path& path, const std::string& tensor, uint64_t place, char value) {
+  const Checkpoint checkpoint(path);
+  const std::span<const std::byte> bytes = checkpoint.shards()[0].data(*checkpoint.shards()[0].find(tensor));
+  std::string file = testing::read_file(path);
+  file.at(size_t(bytes.data() - checkpoint.shards()[0].map().bytes().data()) + place) = value;
+  std::filesystem::remove(path);  // the map keeps what it has
+  testing::write_file(path, file);
+}
+
+struct PlaceAtFault {
+  FormatRequest request;
+  const char* part;  // of the packed weight; byte `place` becomes `value`
+  uint64_t place;
+  char value;
+  const char* message;
+};
+
+TEST(SparseLinear, ChecksPlacesByTheFirstProductWhereNothingReadsThemBefore) {
+  const PlaceAtFault faults[] = {
+      {{.format = PackedFormat::kNm, .pattern = NM{2, 4}}, "indices", 17, '\x55', "does not ascend"},
+      {{.format = PackedFormat::kBitmask}, "bitmask", 0, '\0', "bits are set"},
+      {{.format = PackedFormat::kWindows}, "columns", 3, '\x7f', "beyond its window"},
+      {{.format = PackedFormat::kCsr}, "indices", 3, '\x7f', "out of 0..63"},
+      {{.format = PackedFormat::kBsr, .pattern = Block{16, 16}}, "indices", 3, '\x7f', "out of 0..3"}};
+  std::mt19937 rng(testing::test_seed());
+  for (const PlaceAtFault& fault : faults) {
+    const bool is_blocks = fault.request.format == PackedFormat::kBsr;
+    Matrix<bf16> w = testing::small_weights<bf16>(48, 64, rng);
+    apply(select_magnitude(w, is_blocks ? Pattern(Block{16, 16}) : Pattern(NM{2, 4}), 0.5), w);
+    const TempFolder folder;
+    const std::filesystem::path file = folder / "packed.safetensors";
+    testing::write_file(folder / "in.safetensors", testing::file_of({testing::tensor_of("dense.weight", w)}));
+    pack_checkpoint(Checkpoint(folder / "in.safetensors"), {.request = fault.request}, file, {}, {});
+    damage(file, std::string("dense.weight.") + fault.part, fault.place, fault.value);
+    const Checkpoint checkpoint(file);
+    const PackedCheckpoint packed(checkpoint);
+    const PackedWeight& weight = packed.weights().at(0);
+    const auto make = [&](bool later, int64_t dense_from) {
+      return SparseLinear(packed, weight, nullptr, {.dense_from = dense_from, .check_at_first_use = later});
+    };
+    EXPECT_EQ(testing::refusal(ErrorKind::kInput, fault.message, [&] { make(false, 20); }), "");
+    for (const int64_t dense_from : {1, 20}) {
+      std::optional<SparseLinear> layer;
+      const std::string early =
+          testing::refusal(ErrorKind::kInput, fault.message, [&] { layer = make(true, dense_from); });
+      if (!layer) {  // blocks, and what this machine lays out first
+        EXPECT_EQ(early, "");
+        continue;
+      }
+      const Matrix<float> x = random_x(9, 64, rng);
+      Matrix<float> y = Matrix<float>::Constant(9, 48, -77);
+      for (int i = 0; i < 2; ++i) {
+        EXPECT_EQ(testing::refusal(ErrorKind::kInput, fault.message,
+                                   [&] { layer->forward(x.data(), 64, y.data(), 48, 9); }),
+                  "");
+      }
+      EXPECT_TRUE((y.array() == -77).all());
+    }
+    // Dense products alone lay nothing out, so all but blocks wait.
+    if (!is_blocks) {
+      EXPECT_NO_THROW(make(true, 1));
     }
   }
 }
