@@ -21,7 +21,8 @@ namespace prune::kernels {
 // rows at the speed of arithmetic; a plan for both holds the weights twice.
 // kInPlace, kManyRowsInPlace: only what reads the arrays as they lie (in_place must be set), for a few rows
 // and, where there is such a kernel, for many; or for many alone. Without, the plan is empty, rows() is 0.
-// prepare() then reads nothing but the offsets or counts of rows and, of BSR, the indices of blocks.
+// prepare() then reads nothing but scales of rows, the number of a bitmask's weights, counts of tails
+// (windows), and where blocks are.
 enum class Use { kAny, kFewRows, kManyRows, kInPlace, kManyRowsInPlace };
 
 struct PrepareOptions {

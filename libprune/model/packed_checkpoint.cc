@@ -193,22 +193,24 @@ void PackedCheckpoint::name_faults_of(const PackedWeight& weight, Check check) c
 
 void PackedCheckpoint::check(const PackedWeight& weight) const {
   check_frame(weight);
-  name_faults_of(weight, [&] { check_places(weight); });
+  name_faults_of(weight, [&] {
+    if (weight.values == StoredValues::kInt8) check_scales(scales(weight).values);
+    check_places(weight);
+  });
 }
 
 void PackedCheckpoint::check_frame(const PackedWeight& weight) const {
-  name_faults_of(weight, [&] {
-    if (weight.values == StoredValues::kInt8) check_scales(scales(weight).values);
-    check_rows(weight);
-  });
+  name_faults_of(weight, [&] { check_rows(weight); });
 }
 
 void PackedCheckpoint::check_rows(const PackedWeight& weight) const {
   switch (weight.format) {
     case PackedFormat::kNm:
       return;
-    case PackedFormat::kBitmask:
-      return check_offsets(array<int64_t>(weight, "row_offsets"), stored(weight), "row_offsets");
+    case PackedFormat::kBitmask: {
+      const auto end = data(weight, "row_offsets").last(sizeof(int64_t));
+      return check_last_offset(copy<int64_t>(end)[0], stored(weight), "row_offsets");
+    }
     case PackedFormat::kCsr:
       return check_offsets(array<int64_t>(weight, "indptr"), stored(weight), "indptr");
     case PackedFormat::kBsr: {
@@ -225,8 +227,11 @@ void PackedCheckpoint::check_places(const PackedWeight& weight) const {
   switch (weight.format) {
     case PackedFormat::kNm:
       return check_nm_indices(weight, data(weight, "indices"));
-    case PackedFormat::kBitmask:
-      return check_bitmask(weight, data(weight, "bitmask"), array<int64_t>(weight, "row_offsets"));
+    case PackedFormat::kBitmask: {
+      const auto offsets = array<int64_t>(weight, "row_offsets");
+      check_offsets(offsets, stored(weight), "row_offsets");
+      return check_bitmask(weight, data(weight, "bitmask"), offsets);
+    }
     case PackedFormat::kCsr:
       return check_indices(array<int32_t>(weight, "indices"), array<int64_t>(weight, "indptr"), weight.in);
     case PackedFormat::kBsr:

@@ -39,8 +39,9 @@ class PackedCheckpoint {
   // Every index in range and ascending, every offset in order, counts in agreement, no scale negative or not
   // finite. Throws Error(kInput) naming the tensor and the position.
   void check(const PackedWeight& weight) const;
-  // Of these what takes no time: offsets and counts of rows, scales, and where blocks are. It is all that is
-  // read of a weight to plan products with it in place (kernels::Use::kInPlace).
+  // Of these all that is read of a weight to plan products with it in place (kernels::Use::kInPlace), which
+  // takes next to no time: where blocks of BSR are, how long the tails of windows, and how many weights a
+  // bitmask has. Of N:M it is nothing.
   void check_frame(const PackedWeight& weight) const;
 
   // The bytes of one of its tensors ("values", "indices", "scales", ...) as they lie in the mapped file,

@@ -92,8 +92,12 @@ void check_offsets(const std::vector<int64_t>& offsets, int64_t total, const cha
     if (offsets[i] < offsets[i - 1])
       throw_input(std::string(what) + "[" + std::to_string(i) + "] is below the one before it");
   }
-  if (offsets.back() != total) {
-    throw_input(std::string("the last of ") + what + " is " + std::to_string(offsets.back()) + ", not the " +
+  check_last_offset(offsets.back(), total, what);
+}
+
+void check_last_offset(int64_t last, int64_t total, const char* what) {
+  if (last != total) {
+    throw_input(std::string("the last of ") + what + " is " + std::to_string(last) + ", not the " +
                 std::to_string(total) + " that are stored");
   }
 }

@@ -15,6 +15,7 @@ namespace prune {
 
 // 0 = offsets[0] <= offsets[1] <= ... <= offsets[n] = total.
 void check_offsets(const std::vector<int64_t>& offsets, int64_t total, const char* what);
+void check_last_offset(int64_t last, int64_t total, const char* what);
 // Within each row the indices ascend and are below `limit`.
 void check_indices(const std::vector<int32_t>& indices, const std::vector<int64_t>& indptr, int64_t limit);
 // Within each group the indices ascend and are below its size; no bits are set behind the last.
