@@ -83,19 +83,19 @@ std::unique_ptr<const Layout> make_few_unstructured(const RowSource& source, con
 
 std::unique_ptr<const Layout> no_layout() { return nullptr; }
 
-// A plan of the layouts that the options ask for. One for many rows that takes no memory is welcome in any
-// plan: make_many_free().
-template <class MakeFew, class MakeMany, class MakeManyFree = decltype(&no_layout)>
-Plan make_plan(const Weights& weights, const PrepareOptions& options, std::unique_ptr<const Layout> few,
+// A plan of the layouts that the options ask for. One that takes no memory is preferred for a few rows
+// (make_few_free()), and one for many is welcome in any plan (make_many_free()).
+template <class MakeFewFree, class MakeFew, class MakeMany, class MakeManyFree = decltype(&no_layout)>
+Plan make_plan(const Weights& weights, const PrepareOptions& options, MakeFewFree make_few_free,
                MakeFew make_few, MakeMany make_many, int64_t most_few_rows = kMostFewRows,
                MakeManyFree make_many_free = no_layout) {
   const bool named = !options.kernel.empty();
   const bool only_in_place = options.use == Use::kInPlace || options.use == Use::kManyRowsInPlace;
+  const bool many_only = options.use == Use::kManyRowsInPlace || (options.use == Use::kManyRows && !named);
+  std::unique_ptr<const Layout> few;
+  if (!many_only) few = make_few_free();
   if (options.use == Use::kInPlace && few == nullptr) return Plan();
-  if (options.use == Use::kManyRowsInPlace || (options.use == Use::kManyRows && !named))
-    few.reset();
-  else if (few == nullptr)
-    few = make_few();
+  if (!many_only && few == nullptr) few = make_few();
   std::unique_ptr<const Layout> many;
   // Not beside a copy: the packed arrays would be held as well.
   if (options.in_place && (few == nullptr || few->is_in_place())) many = make_many_free();
@@ -151,13 +151,14 @@ Plan prepare(const NmWeights& weights, const PrepareOptions& options) {
     auto many = make_staged(weights, options);
     return many != nullptr ? std::move(many) : make_lists(read_rows(weights), options);
   };
-  return make_plan(weights, options, make_where_it_lies(weights, options), make_few, make_many,
-                   most_few_rows24(weights, options), [&] { return make_staged(weights, options); });
+  return make_plan(
+      weights, options, [&] { return make_where_it_lies(weights, options); }, make_few, make_many,
+      most_few_rows24(weights, options), [&] { return make_staged(weights, options); });
 }
 
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
   return make_plan(
-      weights, options, make_where_it_lies(weights, options),
+      weights, options, [&] { return make_where_it_lies(weights, options); },
       [&] { return make_few_unstructured(read_rows(weights), options); },
       [&] { return make_lists(read_rows(weights), options); }, kMostFewRows,
       [&] { return make_staged(weights, options); });
@@ -165,7 +166,7 @@ Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
 
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options) {
   return make_plan(
-      weights, options, nullptr, [&] { return make_few_unstructured(read_rows(weights), options); },
+      weights, options, no_layout, [&] { return make_few_unstructured(read_rows(weights), options); },
       [&] { return make_lists(read_rows(weights), options); });
 }
 
@@ -179,15 +180,16 @@ Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
     auto many = make_bsr_tiles(weights, options);
     return many != nullptr ? std::move(many) : make_lists(read_rows(weights), options);
   };
-  return make_plan(weights, options, make_where_it_lies(weights, options), make_few, make_many, kMostFewRows,
-                   [&] { return make_bsr_tiles(weights, options); });
+  return make_plan(
+      weights, options, [&] { return make_where_it_lies(weights, options); }, make_few, make_many,
+      kMostFewRows, [&] { return make_bsr_tiles(weights, options); });
 }
 
 Plan prepare(const WindowsWeights& weights, const PrepareOptions& options) {
   // Without permutations of vectors the order has no use.
   const bool may = options.in_place && (isa::runs_on(isa::kAvx512, options.isa) || !options.kernel.empty());
   return make_plan(
-      weights, options, may ? make_windows_in_place(weights, options) : nullptr,
+      weights, options, [&] { return may ? make_windows_in_place(weights, options) : nullptr; },
       [&] { return make_few_unstructured(read_rows(weights), options); },
       [&] { return make_lists(read_rows(weights), options); });
 }

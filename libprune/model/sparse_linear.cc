@@ -86,17 +86,14 @@ std::vector<float> copy_bias(const float* bias, int64_t out) {
 
 SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeight& weight, const float* bias,
                            const SparseLinearOptions& options)
-    : out_(weight.out),
-      in_(weight.in),
-      rounding_(options.rounding),
-      arrays_(PackedArrays(checkpoint, weight)),
-      bias_(copy_bias(bias, weight.out)) {
+    : out_(weight.out), in_(weight.in), rounding_(options.rounding), bias_(copy_bias(bias, weight.out)) {
   if (options.check_at_first_use) {
     checkpoint.check_frame(weight);
-    unchecked_ = std::make_unique<Unchecked>(&checkpoint, &weight);
+    unchecked_ = std::make_unique<Unchecked>(checkpoint, weight);
   } else {
     checkpoint.check(weight);
   }
+  arrays_.emplace(checkpoint, weight);
   kernels::PrepareOptions prepare = prepare_options(options);
   prepare.in_place = true;
   SparseLinearOptions own = options;
@@ -138,8 +135,11 @@ kernels::Plan SparseLinear::make_plan(kernels::PrepareOptions options) const {
 }
 
 void SparseLinear::check_first() const {
-  if (unchecked_ == nullptr) return;
-  std::call_once(unchecked_->once, [&] { unchecked_->checkpoint->check(*unchecked_->weight); });
+  if (unchecked_ == nullptr || unchecked_->passed.load(std::memory_order_acquire)) return;
+  const std::lock_guard lock(unchecked_->mutex);
+  if (unchecked_->passed.load(std::memory_order_relaxed)) return;
+  unchecked_->checkpoint.check(unchecked_->weight);
+  unchecked_->passed.store(true, std::memory_order_release);
 }
 
 void SparseLinear::choose(const SparseLinearOptions& options, const std::string& kind) {
@@ -165,8 +165,8 @@ int64_t SparseLinear::measure_dense_from() const {
 }
 
 void SparseLinear::forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const {
+  check_first();  // of experts that no token reaches, too
   if (n <= 0) return;
-  check_first();
   if (n >= dense_from_) return forward_dense(x, ldx, y, ldy, n);
   plan_.run({x, ldx, y, ldy, n, bias_.empty() ? nullptr : bias_.data()});
 }

@@ -12,6 +12,7 @@
 #include "libprune/model/packed_arrays.h"
 #include "libprune/model/packed_checkpoint.h"
 #include "libprune/model/packed_kernels.h"
+#include "libprune/model/sparse_linear.h"
 #include "libprune/model/tensor_visit.h"
 #include "prune/error.h"
 
@@ -65,9 +66,10 @@ void unpack_and_pack(const PackedCheckpoint& packed, const PackedWeight& weight)
 void visit(const PackedCheckpoint& packed, const PackedWeight& weight) {
   packed.check_frame(weight);
   if (weight.out <= int64_t(kMostDenseBytes)) {
-    const kernels::Plan in_place =
-        PackedArrays(packed, weight).prepare({.use = kernels::Use::kInPlace, .in_place = true});
-    require(in_place.rows() == 0 || in_place.is_in_place());
+    for (const auto use : {kernels::Use::kInPlace, kernels::Use::kManyRowsInPlace}) {
+      const kernels::Plan in_place = PackedArrays(packed, weight).prepare({.use = use, .in_place = true});
+      require(in_place.rows() == 0 || in_place.is_in_place());
+    }
   }
   packed.check(weight);
   require(packed.find(weight.tensor) == &weight);
@@ -79,6 +81,10 @@ void visit(const PackedCheckpoint& packed, const PackedWeight& weight) {
   const PackedArrays arrays(packed, weight);
   std::vector<float> rows(static_cast<size_t>(weight.out * weight.in));
   arrays.expand(0, weight.out, rows.data());
+  const SparseLinear layer(packed, weight, nullptr, {.dense_from = 2, .check_at_first_use = true});
+  const std::vector<float> x(static_cast<size_t>(2 * weight.in), 1.0F);
+  std::vector<float> y(static_cast<size_t>(2 * weight.out));
+  for (const int64_t n : {1, 2}) layer.forward(x.data(), weight.in, y.data(), weight.out, n);
 }
 
 }  // namespace

@@ -38,8 +38,8 @@ std::vector<int64_t> cache_lengths(const DecoderConfig& config,
                                    const GenerationOptions& options);
 
 // Throws Error(kUsage) for options that cannot be; Error(kInput) for no prompt or an empty one, ids outside
-// the vocabulary, a prompt that with its new tokens is longer than the model's max_positions, and activations
-// that are not finite; Interrupted.
+// the vocabulary, a prompt that with its new tokens is longer than the model's max_positions, packed weights
+// at fault (before the first token is given), and activations that are not finite; Interrupted.
 Generation generate(const ReadyModel& model, const std::vector<std::vector<int32_t>>& prompts,
                     const GenerationOptions& options, const TokenObserver& observer = {});
 

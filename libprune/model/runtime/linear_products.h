@@ -45,7 +45,8 @@ class LinearProducts {
   LinearProducts(const TensorReader& tensors, const RuntimeOptions& options)
       : tensors_(tensors), options_(options) {}
 
-  // A ProductFactory. Throws Error(kInput) naming a tensor that is missing, of another shape or damaged.
+  // A ProductFactory. Throws Error(kInput) naming a tensor that is missing, of another shape or, where the
+  // product's first run does not check it, damaged.
   std::unique_ptr<LinearProduct> make(const std::string& weight_name, Orientation orientation, int64_t out,
                                       int64_t in, const std::vector<float>& bias);
   const PreparedWeights& prepared() const { return prepared_; }

@@ -16,7 +16,8 @@ namespace prune {
 // which must outlive it: weights that are not packed are read from its files.
 class PreparedDecoder final : public ReadyModel {
  public:
-  // Throws what Decoder throws; Error(kInput) for a damaged packed weight, Interrupted.
+  // Throws what Decoder throws; Error(kInput) for a packed weight whose damage loading sees, Interrupted. Of
+  // what is multiplied where it lies, the first tokens that run see the rest: see SparseLinearOptions.
   explicit PreparedDecoder(const Checkpoint& checkpoint, const RuntimeOptions& options = {},
                            const Progress& progress = {});
 

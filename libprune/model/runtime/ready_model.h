@@ -28,9 +28,10 @@ class RunningSequences {
   // Appends tokens, at least one to each sequence named, of which there is one at least. Gives the logits
   // [wanted, vocabulary] after the last token of those that want them, valid until the next run. A batch of
   // other size may take other kernels, which round in another order. Throws Error(kInput) for ids outside the
-  // vocabulary and activations that are not finite, naming the layer (on a GPU the head, where they end);
-  // Error(kUsage) for a sequence that is not there, is named twice or without tokens, or becomes too long,
-  // and for too many tokens; Interrupted. After a throw the sequences are of no more use.
+  // vocabulary, packed weights at fault, and activations that are not finite, naming the layer (on a GPU the
+  // head, where they end); Error(kUsage) for a sequence that is not there, is named twice or without tokens,
+  // or becomes too long, and for too many tokens; Interrupted. After a throw the sequences are of no more
+  // use.
   virtual const FloatMatrix& run(std::span<const NextTokens> next) = 0;
 
   // As run(), but gives the most probable token of each that wants logits, of equal ones the first.

@@ -232,55 +232,98 @@ struct PlaceAtFault {
   uint64_t place;
   char value;
   const char* message;
+  uint32_t multiplied_in_place;  // what it takes for a few rows of X; 0: checked or laid out by any processor
 };
 
-TEST(SparseLinear, ChecksPlacesByTheFirstProductWhereNothingReadsThemBefore) {
-  const PlaceAtFault faults[] = {
-      {{.format = PackedFormat::kNm, .pattern = NM{2, 4}}, "indices", 17, '\x55', "does not ascend"},
-      {{.format = PackedFormat::kBitmask}, "bitmask", 0, '\0', "bits are set"},
-      {{.format = PackedFormat::kWindows}, "columns", 3, '\x7f', "beyond its window"},
-      {{.format = PackedFormat::kCsr}, "indices", 3, '\x7f', "out of 0..63"},
-      {{.format = PackedFormat::kBsr, .pattern = Block{16, 16}}, "indices", 3, '\x7f', "out of 0..3"}};
-  std::mt19937 rng(testing::test_seed());
-  for (const PlaceAtFault& fault : faults) {
-    const bool is_blocks = fault.request.format == PackedFormat::kBsr;
+class PlacesAtFault : public ::testing::TestWithParam<PlaceAtFault> {
+ protected:
+  PlacesAtFault() {
+    const PlaceAtFault& fault = GetParam();
+    std::mt19937 rng(testing::test_seed());
     Matrix<bf16> w = testing::small_weights<bf16>(48, 64, rng);
+    const bool is_blocks = fault.request.format == PackedFormat::kBsr;
     apply(select_magnitude(w, is_blocks ? Pattern(Block{16, 16}) : Pattern(NM{2, 4}), 0.5), w);
-    const TempFolder folder;
-    const std::filesystem::path file = folder / "packed.safetensors";
-    testing::write_file(folder / "in.safetensors", testing::file_of({testing::tensor_of("dense.weight", w)}));
-    pack_checkpoint(Checkpoint(folder / "in.safetensors"), {.request = fault.request}, file, {}, {});
+    const std::filesystem::path file = folder_ / "packed.safetensors";
+    testing::write_file(folder_ / "in.safetensors",
+                        testing::file_of({testing::tensor_of("dense.weight", w)}));
+    pack_checkpoint(Checkpoint(folder_ / "in.safetensors"), {.request = fault.request}, file, {}, {});
     damage(file, std::string("dense.weight.") + fault.part, fault.place, fault.value);
-    const Checkpoint checkpoint(file);
-    const PackedCheckpoint packed(checkpoint);
-    const PackedWeight& weight = packed.weights().at(0);
-    const auto make = [&](bool later, int64_t dense_from) {
-      return SparseLinear(packed, weight, nullptr, {.dense_from = dense_from, .check_at_first_use = later});
-    };
-    EXPECT_EQ(testing::refusal(ErrorKind::kInput, fault.message, [&] { make(false, 20); }), "");
-    for (const int64_t dense_from : {1, 20}) {
-      std::optional<SparseLinear> layer;
-      const std::string early =
-          testing::refusal(ErrorKind::kInput, fault.message, [&] { layer = make(true, dense_from); });
-      if (!layer) {  // blocks, and what this machine lays out first
-        EXPECT_EQ(early, "");
-        continue;
-      }
-      const Matrix<float> x = random_x(9, 64, rng);
-      Matrix<float> y = Matrix<float>::Constant(9, 48, -77);
-      for (int i = 0; i < 2; ++i) {
-        EXPECT_EQ(testing::refusal(ErrorKind::kInput, fault.message,
-                                   [&] { layer->forward(x.data(), 64, y.data(), 48, 9); }),
-                  "");
-      }
-      EXPECT_TRUE((y.array() == -77).all());
-    }
-    // Dense products alone lay nothing out, so all but blocks wait.
-    if (!is_blocks) {
-      EXPECT_NO_THROW(make(true, 1));
-    }
+    checkpoint_.emplace(file);
+    packed_.emplace(*checkpoint_);
   }
+
+  SparseLinear make(SparseLinearOptions options) const {
+    return SparseLinear(*packed_, packed_->weights().at(0), nullptr, options);
+  }
+  // Both threads are refused, again and again, and nothing is written.
+  void expect_refusals(const SparseLinear& layer, int64_t n) const {
+    const std::vector<float> x(9 * 64, 1.0F);
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 2; ++t) {
+      threads.emplace_back([&] {
+        std::vector<float> y(9 * 48, -77);
+        for (int i = 0; i < 2; ++i) {
+          EXPECT_EQ(testing::refusal(ErrorKind::kInput, GetParam().message,
+                                     [&] { layer.forward(x.data(), 64, y.data(), 48, n); }),
+                    "");
+        }
+        EXPECT_EQ(y, std::vector<float>(9 * 48, -77));
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  TempFolder folder_;
+  std::optional<Checkpoint> checkpoint_;
+  std::optional<PackedCheckpoint> packed_;
+};
+
+TEST_P(PlacesAtFault, AreSeenByTheConstructor) {
+  EXPECT_EQ(testing::refusal(ErrorKind::kInput, GetParam().message, [&] { make({.dense_from = 20}); }), "");
 }
+
+TEST_P(PlacesAtFault, AreSeenByTheFirstProductWhereNothingReadsThemBefore) {
+  const uint32_t needs = GetParam().multiplied_in_place;
+  const bool waits = needs != 0 && kernels::isa::runs_on(needs, kernels::isa::supported());
+  const SparseLinearOptions few{.dense_from = 20, .check_at_first_use = true};
+  if (waits) {
+    for (const int64_t n : {0, 1, 9}) expect_refusals(make(few), n);
+  } else {
+    EXPECT_EQ(testing::refusal(ErrorKind::kInput, GetParam().message, [&] { make(few); }), "");
+  }
+  if (GetParam().request.format == PackedFormat::kBsr) return;
+  // Dense products alone, and what eval takes, lay nothing out: all wait.
+  expect_refusals(make({.dense_from = 1, .check_at_first_use = true}), 9);
+  expect_refusals(make({.check_at_first_use = true, .for_many_rows = true}), 9);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Formats, PlacesAtFault,
+    ::testing::Values(PlaceAtFault{{.format = PackedFormat::kNm, .pattern = NM{2, 4}},
+                                   "indices",
+                                   17,
+                                   '\x55',
+                                   "does not ascend",
+                                   kernels::isa::kAvx512Bf16},
+                      PlaceAtFault{{.format = PackedFormat::kBitmask},
+                                   "bitmask",
+                                   0,
+                                   '\0',
+                                   "bits are set",
+                                   kernels::isa::kAvx512Bf16},
+                      PlaceAtFault{{.format = PackedFormat::kWindows},
+                                   "columns",
+                                   3,
+                                   '\x7f',
+                                   "beyond its window",
+                                   kernels::isa::kAvx512},
+                      PlaceAtFault{{.format = PackedFormat::kCsr}, "indices", 3, '\x7f', "out of 0..63", 0},
+                      PlaceAtFault{{.format = PackedFormat::kBsr, .pattern = Block{16, 16}},
+                                   "indices",
+                                   3,
+                                   '\x7f',
+                                   "out of 0..3",
+                                   0}));
 
 TEST(SparseLinear, HoldsOneCopyAndThreadsShareIt) {
   std::mt19937 rng(testing::test_seed());
