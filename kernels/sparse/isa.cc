@@ -59,6 +59,16 @@ uint32_t detected() {
   return flags;
 }
 
+bool works_in_halves() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  // Family 19h is Zen 3, which has no AVX-512, and Zen 4.
+  return runs_on(kAvx512, detected()) && __builtin_cpu_is("amdfam19h");
+#else
+  return false;
+#endif
+}
+
 uint32_t supported() { return choice().flags; }
 
 std::string_view rejected_override() { return choice().rejected; }

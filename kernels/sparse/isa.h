@@ -19,6 +19,10 @@ enum Flags : uint32_t {
 // What the processor and the operating system offer, whatever the environment says.
 uint32_t detected();
 
+// Whether the processor makes a 512-bit instruction of two halves, one product and one load a cycle, as Zen 4
+// does: then what a product needs of other ports weighs half, and transposing twice as much.
+bool works_in_halves();
+
 // detected(), lowered by the environment variable PRUNE_ISA=generic|avx2|avx512|neon. Read once, at the first
 // call.
 uint32_t supported();

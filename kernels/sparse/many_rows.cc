@@ -65,18 +65,17 @@ void ManyRows::run(const Batch& batch, [[maybe_unused]] int threads, void* works
   const int64_t at_once = panels_at_once(batch.n), width = panel_width(batch.n);
   const int64_t together = panels_together(at_once);
   char* tiles = panels + at_once * panel_bytes();
-  const int64_t slabs = divide_up(cols_, kPackDepth), chunks = this->chunks();
+  const int64_t chunks = this->chunks();
 #pragma omp parallel num_threads(threads)
   {
     float* own_tiles = reinterpret_cast<float*>(tiles + thread_index() * thread_bytes(at_once));
-    if (steps != nullptr) find_steps(batch, steps);
+    if (steps != nullptr && code_.column_bytes == 0) find_steps(batch, steps);
     for (int64_t c0 = 0; c0 < batch.n; c0 += at_once * width) {
       const int64_t count = std::min(at_once, divide_up(batch.n - c0, width));
-#pragma omp for schedule(static)
-      for (int64_t i = 0; i < count * slabs; ++i) {
-        pack_slab(batch, c0 + i / slabs * width, i % slabs * kPackDepth, width, steps,
-                  panels + i / slabs * panel_bytes());
-      }
+      if (code_.column_bytes != 0)
+        pack_rows(batch, c0, std::min(c0 + count * width, batch.n), width, steps, panels);
+      else
+        pack_slabs(batch, c0, count, width, steps, panels);
       // Chunks differ in cost and cores in speed, so threads take the next chunk when they are free. All
       // panels meet a chunk while its weights are in a cache.
       const int64_t groups = divide_up(count, together), turns = divide_up(chunks, team_size());
@@ -100,6 +99,30 @@ void ManyRows::run(const Batch& batch, [[maybe_unused]] int threads, void* works
 void ManyRows::find_steps(const Batch& batch, float* steps) const {
 #pragma omp for schedule(static)
   for (int64_t i = 0; i < batch.n; ++i) steps[i] = code_.find_step(batch.x + i * batch.ldx, cols_);
+}
+
+// The rows [first, end) of a batch, into panels from the first on; by the threads of the region that calls.
+void ManyRows::pack_rows(const Batch& batch, int64_t first, int64_t end, int64_t width, float* steps,
+                         char* panels) const {
+#pragma omp for schedule(static)
+  for (int64_t i = first; i < end; ++i) {
+    const float* x = batch.x + i * batch.ldx;
+    float* step = steps == nullptr ? nullptr : steps + i;
+    if (step != nullptr) *step = code_.find_step(x, cols_);
+    char* panel = panels + (i - first) / width * panel_bytes();
+    code_.pack(x, batch.ldx, 1, cols_, step, panel + (i - first) % width * code_.column_bytes);
+  }
+}
+
+// `count` panels, of rows from `first` on; by the threads of the region that calls.
+void ManyRows::pack_slabs(const Batch& batch, int64_t first, int64_t count, int64_t width, const float* steps,
+                          char* panels) const {
+  const int64_t slabs = divide_up(cols_, kPackDepth);
+#pragma omp for schedule(static)
+  for (int64_t i = 0; i < count * slabs; ++i) {
+    pack_slab(batch, first + i / slabs * width, i % slabs * kPackDepth, width, steps,
+              panels + i / slabs * panel_bytes());
+  }
 }
 
 void ManyRows::pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t width, const float* steps,

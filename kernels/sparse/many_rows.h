@@ -26,6 +26,9 @@ struct PanelCode {
   float (*find_step)(const float* x, int64_t cols) = nullptr;
   // Of which a panel has a multiple: kernels that take inputs in pairs or fours find zeros behind the last.
   int32_t inputs_together = 4;
+  // Not zero: columns lie so many bytes apart, and one alone may be packed. A row of X is then read from end
+  // to end, at once for its step and its column.
+  int32_t column_bytes = 0;
 };
 
 // Inputs up to which products of bytes by int8 add up to 32 bits, whatever they are.
@@ -78,6 +81,10 @@ class ManyRows : public Layout {
   int64_t panel_width(int64_t n) const;
   int64_t panels_at_once(int64_t n) const;
   void find_steps(const Batch& batch, float* steps) const;
+  void pack_rows(const Batch& batch, int64_t first, int64_t end, int64_t width, float* steps,
+                 char* panels) const;
+  void pack_slabs(const Batch& batch, int64_t first, int64_t count, int64_t width, const float* steps,
+                  char* panels) const;
   void pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t width, const float* steps,
                  char* panel) const;
   // The panels of a batch that are packed: `count` of them, of columns from `column` on.

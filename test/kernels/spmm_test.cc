@@ -18,10 +18,12 @@ namespace {
 // in bf16 would round float weights.
 std::vector<WeightType> types_of(const std::string& kernel) {
   if (contains(kernel, "row_lists_f32") || contains(kernel, "row_lists_sparse_f32") ||
-      contains(kernel, "bsr_tile4_f32") || contains(kernel, "bsr_tile8_f32"))
+      contains(kernel, "bsr_tile4_f32") || contains(kernel, "bsr_tile8_f32") ||
+      contains(kernel, "bsr_lanes_f32"))
     return {WeightType::kF32, WeightType::kBf16, WeightType::kI8};
   if (contains(kernel, "row_lists_bf16") || contains(kernel, "row_lists_sparse_bf16") ||
-      contains(kernel, "bsr_tile4_bf16") || contains(kernel, "bsr_tile8_bf16"))
+      contains(kernel, "bsr_tile4_bf16") || contains(kernel, "bsr_tile8_bf16") ||
+      contains(kernel, "bsr_lanes_bf16"))
     return {WeightType::kBf16, WeightType::kI8};
   if (contains(kernel, "_bf16_")) return {WeightType::kBf16};
   if (contains(kernel, "_f16_")) return {WeightType::kF16};
@@ -30,12 +32,13 @@ std::vector<WeightType> types_of(const std::string& kernel) {
 
 // And of how many inputs a block must be a multiple.
 int inputs_together_in(const std::string& kernel) {
+  if (contains(kernel, "bsr_lanes_")) return 16;
   return contains(kernel, "_bytes_") ? 4 : contains(kernel, "_bf16_avx512bf16") ? 2 : 1;
 }
 
 // Blocks must be a multiple of this high: bsr16_f32_avx512 takes strips of 16 rows, bsr_tile4_* strips of 4.
 int strip_rows_of(const std::string& kernel) {
-  if (contains(kernel, "bsr16_")) return 16;
+  if (contains(kernel, "bsr16_") || contains(kernel, "bsr_lanes_")) return 16;
   return contains(kernel, "bsr8_") || contains(kernel, "bsr_tile8_") ? 8 : 4;
 }
 

@@ -7,12 +7,12 @@
 
 #include "kernels/sparse/row_lanes/kernel.h"
 #include "kernels/sparse/simd/byte_panel.h"
+#include "kernels/sparse/simd/lane_tile.h"
 #include "kernels/sparse/simd/prefetch.h"
 
 namespace prune::kernels {
 namespace {
 
-constexpr int64_t kLaneRows = 16;     // of W in a register
 constexpr int64_t kTileColumns = 16;  // whose sums are in registers together
 constexpr int64_t kPanelColumns = 128;
 constexpr int64_t kStepInputs = 64;  // of a register
@@ -196,22 +196,6 @@ void pack_byte_rows(const float* x, int64_t ldx, int64_t columns, int64_t depth,
   }
 }
 
-void store_lanes(float* tile, int64_t rows, int64_t columns, const float* scales, const float* steps,
-                 const float* bias, float* y, int64_t ldy) {
-  const __m512 one = _mm512_set1_ps(1);
-  for (int64_t c = 0; c < columns; ++c, y += ldy) {
-    const __m512 step = _mm512_set1_ps(steps[c]);
-    for (int64_t r = 0; r < rows; r += kLaneRows) {
-      const __mmask16 present = first_lanes(rows - r);
-      const __m512i sums = _mm512_load_si512(tile + r * kPanelColumns + c * kLaneRows);
-      const __m512 scale = scales != nullptr ? _mm512_maskz_loadu_ps(present, scales + r) : one;
-      const __m512 shift = bias != nullptr ? _mm512_maskz_loadu_ps(present, bias + r) : _mm512_setzero_ps();
-      _mm512_mask_storeu_ps(y + r, present,
-                            _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), step), scale, shift));
-    }
-  }
-}
-
 }  // namespace
 
 constexpr StagedKernel<Nm24Rows> row_lanes_nm24_bytes_avx512bf16 = {
@@ -222,7 +206,7 @@ constexpr StagedKernel<Nm24Rows> row_lanes_nm24_bytes_avx512bf16 = {
               .panel_columns = kPanelColumns,
               .input_bytes = 1,
               .pack = pack_byte_rows,
-              .store = store_lanes,
+              .store = store_lanes<IntegerLanes, kPanelColumns>,
               .find_step = find_byte_step,
               .inputs_together = kStepInputs},
     .block_inputs = kBlockInputs,

@@ -21,9 +21,15 @@ inline float find_byte_step(const float* x, int64_t count) {
   const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
   __m512i most[4] = {};
   // As integers: their order is that of floats, and NaN is above all.
-  for (int64_t k = 0; k < count; k += 64) {
+  int64_t k = 0;
+  for (; k + 64 <= count; k += 64) {
     for (int i = 0; i < 4; ++i) {
       prefetch_behind(x, 4 * (k + 16 * i) + 4096);
+      most[i] = _mm512_max_epi32(most[i], _mm512_and_si512(_mm512_loadu_si512(x + k + 16 * i), magnitude));
+    }
+  }
+  if (k < count) {
+    for (int i = 0; i < 4; ++i) {
       const __mmask16 lanes = first_lanes(count - k - 16 * i);
       const __m512i bits = _mm512_maskz_loadu_epi32(lanes, lanes != 0 ? x + k + 16 * i : x);
       most[i] = _mm512_max_epi32(most[i], _mm512_and_si512(bits, magnitude));

@@ -206,7 +206,9 @@ StripForm form_of(const BsrTileKernel& kernel) {
 // which the caller must want.
 bool takes(const BsrTileKernel& kernel, const BsrWeights& w, const PrepareOptions& options) {
   if (w.block_rows % kernel.strip_rows != 0 || w.block_cols % kernel.inputs_together != 0) return false;
-  if (!options.kernel.empty() && options.kernel != kernel.name) return false;
+  if (w.block_cols % kernel.strip_inputs != 0) return false;
+  if (options.kernel.empty() ? kernel.in_halves && !isa::works_in_halves() : options.kernel != kernel.name)
+    return false;
   if (kernel.inputs_together == 4) {
     return w.type == WeightType::kI8 && w.cols <= kMostByteInputs &&
            (options.int8_inputs || !options.kernel.empty());
