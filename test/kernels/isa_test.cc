@@ -37,9 +37,7 @@ TEST(Isa, RunsOn) {
   EXPECT_FALSE(runs_on(kAvx512 | kAvx512Bf16, kAvx2 | kAvx512));
 }
 
-TEST(Isa, HalvesAreOf512Bits) {
-  EXPECT_LE(works_in_halves(), runs_on(kAvx512, detected()));
-}
+TEST(Isa, HalvesAreOf512Bits) { EXPECT_LE(works_in_halves(), runs_on(kAvx512, detected())); }
 
 TEST(Isa, LevelNames) {
   EXPECT_STREQ(level_name(kGeneric), "generic");

@@ -62,6 +62,8 @@ TEST_P(PlanTest, Bsr) {
   for (const auto& [rows, cols] :
        {std::pair{1, 16}, {4, 1}, {4, 4}, {8, 8}, {16, 1}, {16, 16}, {32, 32}, {64, 64}, {3, 5}, {12, 20}}) {
     for (const double density : {0.0, 0.2, 1.0}) {
+      // No block and all of them: what each kernel makes of that is spmm_test.cc's.
+      if (density != 0.2 && rows != 16 && rows != 3) continue;
       const TestMatrix m = random_matrix(rows * (1 + 70 / rows), cols * (1 + 130 / cols), GetParam(),
                                          {.density = density, .block_rows = rows, .block_cols = cols}, rng_);
       const PackedBsr packed(m, rows, cols);

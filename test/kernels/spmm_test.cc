@@ -17,13 +17,12 @@ namespace {
 // The weight types that a kernel takes, from its name: <op>_<type>_<isa>. Row lists take any type, but those
 // in bf16 would round float weights.
 std::vector<WeightType> types_of(const std::string& kernel) {
-  if (contains(kernel, "row_lists_f32") || contains(kernel, "row_lists_sparse_f32") ||
-      contains(kernel, "bsr_tile4_f32") || contains(kernel, "bsr_tile8_f32") ||
-      contains(kernel, "bsr_lanes_f32"))
+  const bool lists = contains(kernel, "row_lists");
+  if ((lists && contains(kernel, "_f32_")) || contains(kernel, "bsr_tile4_f32") ||
+      contains(kernel, "bsr_tile8_f32") || contains(kernel, "bsr_lanes_f32"))
     return {WeightType::kF32, WeightType::kBf16, WeightType::kI8};
-  if (contains(kernel, "row_lists_bf16") || contains(kernel, "row_lists_sparse_bf16") ||
-      contains(kernel, "bsr_tile4_bf16") || contains(kernel, "bsr_tile8_bf16") ||
-      contains(kernel, "bsr_lanes_bf16"))
+  if ((lists && contains(kernel, "_bf16_")) || contains(kernel, "bsr_tile4_bf16") ||
+      contains(kernel, "bsr_tile8_bf16") || contains(kernel, "bsr_lanes_bf16"))
     return {WeightType::kBf16, WeightType::kI8};
   if (contains(kernel, "_bf16_")) return {WeightType::kBf16};
   if (contains(kernel, "_f16_")) return {WeightType::kF16};
@@ -312,6 +311,8 @@ TEST_P(CsrKernelTest, Wide) {
 TEST_P(RowListsKernelTest, Densities) {
   for (const WeightType type : types_of(GetParam().name)) {
     for (const double density : kDensities) {
+      // What a kernel takes beside its own type is widened on the way in: once is enough.
+      if (type != types_of(GetParam().name).front() && density != 0.5) continue;
       for (const auto& [rows, cols] : kShapes) {
         const TestMatrix m = random_matrix(rows, cols + rows % 5, type, {.density = density}, rng_);
         ASSERT_NO_FATAL_FAILURE(check_all(m, PackedCsr(m).view, {1, 15, 48, 70}));
@@ -321,14 +322,12 @@ TEST_P(RowListsKernelTest, Densities) {
 }
 
 TEST_P(RowListsKernelTest, EveryBatch) {
-  for (const WeightType type : types_of(GetParam().name)) {
-    const TestMatrix m = random_matrix(37, 300, type, {.density = 0.4}, rng_);
-    const PackedBitmask packed(m);
-    std::vector<int64_t> batches(70);
-    std::iota(batches.begin(), batches.end(), 1);
-    batches.insert(batches.end(), {95, 96, 97, 127, 128, 129, 130});
-    ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, batches));
-  }
+  const TestMatrix m = random_matrix(37, 300, types_of(GetParam().name)[0], {.density = 0.4}, rng_);
+  const PackedBitmask packed(m);
+  std::vector<int64_t> batches(70);
+  std::iota(batches.begin(), batches.end(), 1);
+  batches.insert(batches.end(), {95, 96, 97, 127, 128, 129, 130});
+  ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, batches));
 }
 
 TEST_P(BsrKernelTest, Blocks) {
@@ -346,7 +345,11 @@ TEST_P(BsrKernelTest, Blocks) {
         const PackedBsr packed(m, rows, cols);
         options_.in_place =
             density == 0.3;  // tiles that are cut for every batch, a second panel after the first
-        ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 2, 3, 4, 9, 33, 65, 130}));
+        // Every kind of batch once; with no blocks and with all of them the way through a strip is what may
+        // differ.
+        const std::vector<int64_t> batches{1, 2, 3, 9, 33, 65, 130};
+        ASSERT_NO_FATAL_FAILURE(
+            check_all(m, packed.view, density == 0.3 ? batches : std::vector<int64_t>{4, 65}));
         ASSERT_NO_FATAL_FAILURE(check_integers(m, packed.view, 33));
       }
     }

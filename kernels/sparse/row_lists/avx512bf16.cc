@@ -5,25 +5,41 @@
 namespace prune::kernels {
 namespace {
 
+// `inputs` of rows `column` and `column` + 1 of X, zeros where there are fewer rows: in each word one's bf16
+// and the other's.
+PRUNE_INLINE __m512 round_two_columns(const float* x, int64_t ldx, int64_t column, int64_t columns,
+                                      __mmask16 inputs) {
+  alignas(64) static constexpr uint16_t kInTurn[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                       21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                       11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  // Where there is no row the pointer must not be formed.
+  const __m512 first =
+      column < columns ? _mm512_maskz_loadu_ps(inputs, x + column * ldx) : _mm512_setzero_ps();
+  const __m512 second =
+      column + 1 < columns ? _mm512_maskz_loadu_ps(inputs, x + (column + 1) * ldx) : _mm512_setzero_ps();
+  const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(second, first);
+  return _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(kInTurn), both));
+}
+
 // An entry pairs two inputs of equal pattern, so their rows of the panel are interleaved on the way to the
 // product. vpunpck works within 128 bits: of 32 columns in a register it pairs up the first four of each
 // lane, then the second four. The panel therefore keeps 32 columns in the order 0-3, 16-19, 4-7, 20-23, 8-11,
 // ..., and the two results hold columns 0-15 and 16-31.
+// Two columns are rounded and put side by side before they are transposed, as one word.
 template <int Columns>
 void pack(const float* x, int64_t ldx, int64_t columns, int64_t depth, const float* /*steps*/, void* packed) {
-  const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
   for (int64_t c = 0; c < columns; c += 32) {
     for (int64_t k = 0; k < depth; k += 16) {
-      __m512 low[16], high[16];
-      load_transposed(x + c * ldx + k, ldx, columns - c, depth - k, low);
-      // Where there are no more rows of X the pointer is not used, so it must not be formed past the end.
-      load_transposed(columns - c > 16 ? x + (c + 16) * ldx + k : x, ldx, columns - c - 16, depth - k, high);
-      for (int64_t i = 0; i < 16 && k + i < depth; ++i) {
-        const __m512i both =
-            _mm512_inserti64x4(_mm512_castsi256_si512(round_bf16(low[i])), round_bf16(high[i]), 1);
-        _mm512_storeu_si512(static_cast<uint16_t*>(packed) + (k + i) * Columns + c,
-                            _mm512_permutexvar_epi64(order, both));
+      const __mmask16 inputs = first_lanes(depth - k);
+      __m512 words[16];
+      for (int w = 0; w < 16; ++w) {
+        // Words 0, 1, 4, 5, ... are of the first sixteen columns, 2, 3, 6, 7, ... of the others.
+        const int64_t column = c + w / 4 * 4 + w % 2 * 2 + w % 4 / 2 * 16;
+        words[w] = round_two_columns(x + k, ldx, column, columns, inputs);
       }
+      Avx512F32::transpose(words);
+      for (int64_t i = 0; i < 16 && k + i < depth; ++i)
+        _mm512_storeu_ps(static_cast<uint16_t*>(packed) + (k + i) * Columns + c, words[i]);
     }
   }
 }
@@ -54,14 +70,14 @@ void store(float* tile, int64_t rows, int64_t columns, const float* scales, cons
 
 // NV vectors wide.
 template <int NV, int K>
-constexpr RowListsKernel make_kernel(const char* name, double densest) {
+constexpr RowListsKernel make_kernel(const char* name, double densest, bool in_halves = false) {
   constexpr int kColumns = 16 * NV;
   const PanelCode panel = {.vector_columns = 32,
                            .panel_columns = kColumns,
                            .input_bytes = 2,
                            .pack = pack<kColumns>,
                            .store = store<kColumns>};
-  return make_row_lists_kernel<Avx512F32, PairInputs, NV, K>(name, panel, densest);
+  return make_row_lists_kernel<Avx512F32, PairInputs, NV, K>(name, panel, densest, in_halves);
 }
 
 }  // namespace
@@ -71,5 +87,11 @@ constexpr RowListsKernel row_lists_bf16_avx512bf16 =
     make_kernel</*NV=*/8, /*K=*/128>("row_lists_bf16_avx512bf16", /*densest=*/1.0);
 constexpr RowListsKernel row_lists_sparse_bf16_avx512bf16 =
     make_kernel</*NV=*/4, /*K=*/320>("row_lists_sparse_bf16_avx512bf16", /*densest=*/0.25);
+constexpr RowListsKernel row_lists_halves_bf16_avx512bf16 =
+    make_kernel</*NV=*/8, /*K=*/96>("row_lists_halves_bf16_avx512bf16", /*densest=*/1.0, true);
+constexpr RowListsKernel row_lists_halves_sparse_bf16_avx512bf16 =
+    make_kernel</*NV=*/4, /*K=*/256>("row_lists_halves_sparse_bf16_avx512bf16", /*densest=*/0.35, true);
+constexpr RowListsKernel row_lists_halves_sparsest_bf16_avx512bf16 =
+    make_kernel</*NV=*/2, /*K=*/512>("row_lists_halves_sparsest_bf16_avx512bf16", /*densest=*/0.15, true);
 
 }  // namespace prune::kernels

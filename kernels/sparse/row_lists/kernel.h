@@ -20,7 +20,7 @@ namespace prune::kernels {
 // a tile of [kListChunkRows, panel_columns] floats until every block has been added.
 inline constexpr int64_t kListChunkRows = 128;
 // Of the blocks of all kernels.
-inline constexpr int64_t kMostBlockInputs = 320;
+inline constexpr int64_t kMostBlockInputs = 640;
 
 // Two rows of a chunk and the lengths of their lists in steps; a step holds four weights of 32 bits.
 struct ListPair {
@@ -43,6 +43,7 @@ struct RowListsKernel {
   const char* name;
   bool bf16;             // panel, values and products in bf16 (pairs of inputs); else in float
   double densest;        // meant for weights of which at most this share stays
+  bool in_halves;        // only chosen where isa::works_in_halves()
   int32_t block_inputs;  // K <= kMostBlockInputs; block_inputs * panel row bytes <= 65536
   PanelCode panel;
   // tile[row][c] = sum_k W[row][k] panel[k][c] over the rows of one chunk.

@@ -243,8 +243,8 @@ const RowListsKernel* choose_row_lists_kernel(const RowSource& source, const Pre
     if (!isa::runs_on(entry.needs, options.isa)) continue;
     // A bf16 kernel would round float weights; bf16 and int8 weights it holds exactly.
     if (entry.kernel->bf16 && source.type == WeightType::kF32) continue;
-    if (options.kernel.empty() ? stays > entry.kernel->densest : options.kernel != entry.kernel->name)
-      continue;
+    const bool fits = stays <= entry.kernel->densest && (!entry.kernel->in_halves || isa::works_in_halves());
+    if (options.kernel.empty() ? !fits : options.kernel != entry.kernel->name) continue;
     return entry.kernel;
   }
   return nullptr;

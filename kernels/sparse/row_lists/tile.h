@@ -173,13 +173,15 @@ void multiply_columns(const ListStream& stream, const void* panel, int64_t colum
 }
 
 template <class V, class Inputs, int NV, int K>
-constexpr RowListsKernel make_row_lists_kernel(const char* name, const PanelCode& panel, double densest) {
+constexpr RowListsKernel make_row_lists_kernel(const char* name, const PanelCode& panel, double densest,
+                                               bool in_halves = false) {
   constexpr int kRowBytes = NV * V::kWidth * 4 / Inputs::kPerEntry;
   static_assert(K <= kMostBlockInputs && K * kRowBytes <= 65536, "offsets are 16 bits");
   static_assert(K / (2 * Inputs::kPerEntry) < 256, "list lengths are 8 bits");
   return {.name = name,
           .bf16 = Inputs::kPerEntry == 2,
           .densest = densest,
+          .in_halves = in_halves,
           .block_inputs = K,
           .panel = panel,
           .multiply = multiply_columns<V, Inputs, NV, NV, K * kRowBytes>};
@@ -187,8 +189,9 @@ constexpr RowListsKernel make_row_lists_kernel(const char* name, const PanelCode
 
 // Floats, NV vectors wide.
 template <class V, int NV, int K>
-constexpr RowListsKernel make_float_lists_kernel(const char* name, double densest) {
-  return make_row_lists_kernel<V, FloatInputs<V>, NV, K>(name, make_panel_code<V, NV * V::kWidth>(), densest);
+constexpr RowListsKernel make_float_lists_kernel(const char* name, double densest, bool in_halves = false) {
+  return make_row_lists_kernel<V, FloatInputs<V>, NV, K>(name, make_panel_code<V, NV * V::kWidth>(), densest,
+                                                         in_halves);
 }
 
 }  // namespace
