@@ -103,6 +103,20 @@ def many_tokens(results):
     return table(["weights", "out x in", "tokens", "dense, us", "ours, us", "to dense", "to cuSPARSELt", "overlapped, us"], rows)
 
 
+def eight_bits(results):
+    """Products of two 8-bit operands, against dense and cuSPARSELt of the same type."""
+    rows = []
+    for kind, label in (("int8x8", "int8"), ("fp8x8", "e4m3"), ("fp8x8-fast", "e4m3, fast")):
+        for m, k in SHAPES:
+            for n in (64, 1024, 4096):
+                wanted = dict(op="spmm_nm", type=kind, m=m, k=k, n=n, kernel="gemm24")
+                if case := results.find(**wanted):
+                    us, to_peer = case["real_time"], case["speedup_cusparselt"]
+                    rows.append([label, shape(m, k), str(n), dense_us(results, **wanted), number(us * to_peer, 1), number(us, 1),
+                                 number(case["speedup"]), number(to_peer)])  # fmt: skip
+    return table(["type", "out x in", "tokens", "dense, us", "cuSPARSELt, us", "ours, us", "to dense", "to cuSPARSELt"], rows)
+
+
 def older_gpus(results):
     rows = []
     for m, k in SHAPES:
@@ -238,7 +252,7 @@ def checks(results):
 
 
 TABLES = {function.__name__: function for function in
-          (machine, few_tokens, many_tokens, older_gpus, blocks_few, blocks_many, bitmask, csr, passes, counters, checks)}  # fmt: skip
+          (machine, few_tokens, many_tokens, eight_bits, older_gpus, blocks_few, blocks_many, bitmask, csr, passes, counters, checks)}  # fmt: skip
 
 
 def filled(page, results):
