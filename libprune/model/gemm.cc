@@ -15,7 +15,6 @@
 #include <prune/error.h>
 
 #include "libprune/model/bf16.h"
-#include "libprune/model/float_matrix.h"
 
 namespace prune {
 namespace {
@@ -77,31 +76,45 @@ Product product(const Gemm& s, int64_t lda, int64_t ldb, int64_t ldc) {
 }
 
 using Bytes = std::vector<std::byte, UninitializedAllocator<std::byte>>;
-using Bf16s = std::vector<uint16_t, UninitializedAllocator<uint16_t>>;
 
-const uint16_t* rounded(const float* x, int64_t ldx, int64_t rows, int64_t cols, Bf16s& memory) {
-  memory.resize(static_cast<size_t>(rows * cols));
-  round_rows_to_bf16(x, ldx, rows, cols, memory.data());
-  return memory.data();
-}
+bool reads_bf16(Precision precision) { return precision == Precision::kBf16 && has_bf16_products(); }
 
-void round_and_multiply(const Gemm& shape, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
-                        int64_t ldc) {
-  thread_local Bf16s a_memory, b_memory;
-  int64_t a_rows = shape.m, a_cols = shape.k, b_rows = shape.k, b_cols = shape.n;
-  if (shape.transpose_a == Transpose::kYes) std::swap(a_rows, a_cols);
-  if (shape.transpose_b == Transpose::kYes) std::swap(b_rows, b_cols);
-  gemm_bf16(shape, rounded(a, lda, a_rows, a_cols, a_memory), a_cols,
-            rounded(b, ldb, b_rows, b_cols, b_memory), b_cols, c, ldc);
+// `x` as it is where it has been rounded, else rounded into `memory`.
+GemmOperand rounded(const GemmOperand& x, int64_t rows, int64_t cols, Transpose transpose,
+                    Bf16Memory& memory) {
+  if (x.rounded != nullptr) return x;
+  if (transpose == Transpose::kYes) std::swap(rows, cols);
+  return gemm_operand(x.floats, x.ld, rows, cols, Precision::kBf16, memory);
 }
 
 }  // namespace
 
+GemmOperand gemm_operand(const float* x, int64_t ld, int64_t rows, int64_t cols, Precision precision,
+                         Bf16Memory& memory) {
+  if (!reads_bf16(precision)) return {x, ld};
+  memory.resize(static_cast<size_t>(rows * cols));
+  round_rows_to_bf16(x, ld, rows, cols, memory.data());
+  return {x, ld, memory.data(), cols};
+}
+
+void gemm(const Gemm& shape, const GemmOperand& a, const GemmOperand& b, float* c, int64_t ldc) {
+  if (shape.m == 0 || shape.n == 0) return;
+  if (shape.k == 0 || !reads_bf16(shape.precision)) {
+    Gemm single = shape;
+    single.precision = Precision::kF32;
+    return gemm(single, a.floats, a.ld, b.floats, b.ld, c, ldc);
+  }
+  thread_local Bf16Memory a_memory, b_memory;
+  const GemmOperand a16 = rounded(a, shape.m, shape.k, shape.transpose_a, a_memory);
+  const GemmOperand b16 = rounded(b, shape.k, shape.n, shape.transpose_b, b_memory);
+  gemm_bf16(shape, a16.rounded, a16.rounded_ld, b16.rounded, b16.rounded_ld, c, ldc);
+}
+
 void gemm(const Gemm& shape, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
           int64_t ldc) {
   if (shape.m == 0 || shape.n == 0) return;
-  if (shape.precision == Precision::kBf16 && shape.k > 0 && has_bf16_products())
-    return round_and_multiply(shape, a, lda, b, ldb, c, ldc);
+  if (shape.k > 0 && reads_bf16(shape.precision))
+    return gemm(shape, GemmOperand{a, lda}, GemmOperand{b, ldb}, c, ldc);
   const auto letter = [](Transpose t) { return t == Transpose::kYes ? 'T' : 'N'; };
   const dnnl_status_t status = dnnl_sgemm(letter(shape.transpose_a), letter(shape.transpose_b), shape.m,
                                           shape.n, shape.k, shape.alpha, a, lda, b, ldb, shape.beta, c, ldc);

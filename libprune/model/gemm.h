@@ -2,8 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
+
+#include "libprune/model/float_matrix.h"
 
 namespace prune {
+
+using Bf16Memory = std::vector<uint16_t, UninitializedAllocator<uint16_t>>;
 
 enum class Transpose : bool { kNo, kYes };
 // kBf16 rounds A and B to bf16 and accumulates in float, about twice as fast where has_bf16_products(); it is
@@ -20,6 +25,24 @@ struct Gemm {
   Precision precision = Precision::kF32;
 };
 void gemm(const Gemm& shape, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc);
+
+// A or B of products that share it: floats, and where it has been rounded once for all of them its bf16 bit
+// patterns. Rows are ld apart.
+struct GemmOperand {
+  const float* floats = nullptr;
+  int64_t ld = 0;
+  const uint16_t* rounded = nullptr;
+  int64_t rounded_ld = 0;
+
+  // The same without its first columns.
+  GemmOperand from_column(int64_t column) const {
+    return {floats + column, ld, rounded == nullptr ? nullptr : rounded + column, rounded_ld};
+  }
+};
+// Rounds x [rows, cols] into `memory` where products of this precision read bf16.
+GemmOperand gemm_operand(const float* x, int64_t ld, int64_t rows, int64_t cols, Precision precision,
+                         Bf16Memory& memory);
+void gemm(const Gemm& shape, const GemmOperand& a, const GemmOperand& b, float* c, int64_t ldc);
 
 // The same on bf16 bit patterns; only where has_bf16_products(). `precision` has no say.
 void gemm_bf16(const Gemm& shape, const uint16_t* a, int64_t lda, const uint16_t* b, int64_t ldb, float* c,

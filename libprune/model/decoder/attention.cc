@@ -5,7 +5,6 @@
 
 #include "kernels/sparse/row_math/row_math.h"
 #include "libprune/model/float_matrix.h"
-#include "libprune/model/gemm.h"
 #include "libprune/model/parallel.h"
 
 namespace prune {
@@ -57,7 +56,8 @@ void attention_probabilities(const AttentionShape& shape, const HeadView& head, 
         .n = keys,
         .k = shape.head_dim,
         .transpose_b = Transpose::kYes,
-        .alpha = shape.scale},
+        .alpha = shape.scale,
+        .precision = shape.precision},
        head.q + block.first * ld, ld, head.k + block.key_first * ld, ld, p, keys);
   for (int64_t i = block.first; i < block.last; ++i) {
     const int64_t lowest = shape.window > 0 ? std::max<int64_t>(0, i - shape.window + 1) : 0;
@@ -75,9 +75,9 @@ void attend(const AttentionShape& shape, const Sequences& sequences, const float
     const QueryBlock block = query_block(shape, first, sequences.length(s));
     p.resize(block.queries(), block.keys());
     attention_probabilities(shape, head, block, p.data());
-    gemm({.m = block.queries(), .n = shape.head_dim, .k = block.keys()}, p.data(), p.cols(),
-         head.v + block.key_first * ld, ld, context + (sequences.begin(s) + first) * ldc + h * shape.head_dim,
-         ldc);
+    gemm({.m = block.queries(), .n = shape.head_dim, .k = block.keys(), .precision = shape.precision},
+         p.data(), p.cols(), head.v + block.key_first * ld, ld,
+         context + (sequences.begin(s) + first) * ldc + h * shape.head_dim, ldc);
   });
 }
 

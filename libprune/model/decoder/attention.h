@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "libprune/model/decoder/sequences.h"
+#include "libprune/model/gemm.h"
 
 namespace prune {
 
@@ -14,7 +15,8 @@ struct AttentionShape {
   int64_t kv_heads = 0;  // query head h reads key and value head h / (heads / kv_heads)
   int64_t head_dim = 0;
   float scale = 1;
-  int64_t window = 0;  // keys that a query sees, its own included; 0: all up to its own
+  int64_t window = 0;                     // keys that a query sees, its own included; 0: all up to its own
+  Precision precision = Precision::kF32;  // of the products
 
   int64_t qkv_width() const { return (heads + 2 * kv_heads) * head_dim; }
 };

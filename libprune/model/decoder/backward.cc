@@ -5,8 +5,6 @@
 
 #include <omp.h>
 
-#include "libprune/model/gemm.h"
-
 namespace prune {
 namespace {
 
@@ -32,9 +30,13 @@ void add(const FloatMatrix& from, float* to) {
 void project_backward(std::span<const Linear> linears, const FloatMatrix& x, const FloatMatrix& dy,
                       FloatMatrix* dx, std::span<LinearGradient> gradients) {
   if (dx != nullptr) dx->resize(x.rows(), x.cols());
+  thread_local Bf16Memory x_memory, dy_memory;
+  const Precision precision = linears.front().precision;
+  const GemmOperand inputs = gemm_operand(x.data(), x.cols(), x.rows(), x.cols(), precision, x_memory);
+  const GemmOperand slopes = gemm_operand(dy.data(), dy.cols(), dy.rows(), dy.cols(), precision, dy_memory);
   int64_t column = 0;
   for (size_t i = 0; i < linears.size(); ++i) {
-    linear_backward(linears[i], x.data(), x.cols(), dy.data() + column, dy.cols(), x.rows(),
+    linear_backward(linears[i], inputs, slopes.from_column(column), x.rows(),
                     dx == nullptr ? nullptr : dx->data(), x.cols(), i == 0 ? Write::kOver : Write::kAdd,
                     gradients[i]);
     column += linears[i].out;
@@ -178,9 +180,9 @@ class LayerBackward {
       for (int64_t e = 0; e < config_.experts; ++e) sum += shares[e] * slope[e];
       for (int64_t e = 0; e < config_.experts; ++e) slope[e] = shares[e] * (slope[e] - sum);
     }
-    linear_backward(layer_.router, a_.feed_forward_input.data(), config_.width, b_.router.data(),
-                    config_.experts, b_.router.rows(), b_.input.data(), config_.width, Write::kAdd,
-                    g_.router);
+    linear_backward(layer_.router, {a_.feed_forward_input.data(), config_.width},
+                    {b_.router.data(), config_.experts}, b_.router.rows(), b_.input.data(), config_.width,
+                    Write::kAdd, g_.router);
   }
 
   // From b_.middle to dx.
@@ -217,16 +219,16 @@ class LayerBackward {
 
 }  // namespace
 
-void linear_backward(const Linear& linear, const float* x, int64_t ldx, const float* dy, int64_t lddy,
-                     int64_t n, float* dx, int64_t lddx, Write write, LinearGradient& gradient) {
+void linear_backward(const Linear& linear, const GemmOperand& x, const GemmOperand& dy, int64_t n, float* dx,
+                     int64_t lddx, Write write, LinearGradient& gradient) {
   Gemm shape{.m = linear.out, .n = linear.in, .k = n, .transpose_a = Transpose::kYes, .beta = 1};
   shape.precision = linear.precision;
-  gemm(shape, dy, lddy, x, ldx, gradient.weight.data(), linear.in);
-  if (!gradient.bias.empty()) add_column_sums(dy, lddy, n, gradient.bias);
+  gemm(shape, dy, x, gradient.weight.data(), linear.in);
+  if (!gradient.bias.empty()) add_column_sums(dy.floats, dy.ld, n, gradient.bias);
   if (dx == nullptr) return;
   shape = {.m = n, .n = linear.in, .k = linear.out, .beta = write == Write::kAdd ? 1.0F : 0.0F};
   shape.precision = linear.precision;
-  gemm(shape, dy, lddy, linear.weight.data(), linear.in, dx, lddx);
+  gemm(shape, dy, {linear.weight.data(), linear.in}, dx, lddx);
 }
 
 void backward_layer(const DecoderLayer& layer, const RopeTable& rope, const Sequences& sequences,

@@ -14,9 +14,18 @@ void project(std::span<const Linear> linears, const FloatMatrix& x, FloatMatrix&
   int64_t width = 0;
   for (const Linear& linear : linears) width += linear.out;
   y.resize(x.rows(), width);
+  thread_local Bf16Memory memory;
+  const Linear& first = linears.front();
+  const GemmOperand shared =
+      first.product ? GemmOperand{x.data(), x.cols()}
+                    : gemm_operand(x.data(), x.cols(), x.rows(), x.cols(), first.precision, memory);
   int64_t column = 0;
   for (const Linear& linear : linears) {
-    linear.forward(x.data(), x.cols(), y.data() + column, width, x.rows());
+    if (linear.product) {
+      linear.forward(x.data(), x.cols(), y.data() + column, width, x.rows());
+    } else {
+      linear.forward(shared, y.data() + column, width, x.rows());
+    }
     column += linear.out;
   }
 }

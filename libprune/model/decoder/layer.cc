@@ -22,7 +22,8 @@ AttentionShape DecoderLayer::attention_shape() const {
           .kv_heads = config->kv_heads,
           .head_dim = config->head_dim,
           .scale = config->attention_scales[size_t(index)],
-          .window = config->windows[size_t(index)]};
+          .window = config->windows[size_t(index)],
+          .precision = output.precision};
 }
 
 std::vector<Linear*> DecoderLayer::linears() { return list_linears<DecoderLayer, Linear*>(*this); }

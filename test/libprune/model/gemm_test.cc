@@ -77,6 +77,25 @@ TEST(GemmTest, EqualsSumsInDoublePrecision) {
   }
 }
 
+// Columns of operands that several products share, rounded before.
+TEST(GemmTest, TakesOperandsThatWereRoundedBefore) {
+  constexpr int64_t kRows = 7, kShared = 40, kFirst = 3, kDepth = 33, kCols = 21;
+  const auto a = random_floats(kRows * (kShared + 2)), b = random_floats(kCols * kDepth);
+  for (const Precision precision : {Precision::kF32, Precision::kBf16}) {
+    const Gemm g{.m = kRows, .n = kCols, .k = kDepth, .transpose_b = Transpose::kYes, .precision = precision};
+    std::vector<float> expected(kRows * kCols), c(kRows * kCols);
+    gemm(g, a.data() + kFirst, kShared + 2, b.data(), kDepth, expected.data(), kCols);
+    Bf16Memory a_memory, b_memory;
+    const GemmOperand wide = gemm_operand(a.data(), kShared + 2, kRows, kShared, precision, a_memory);
+    EXPECT_EQ(wide.rounded != nullptr, precision == Precision::kBf16 && has_bf16_products());
+    gemm(g, wide.from_column(kFirst), {b.data(), kDepth}, c.data(), kCols);
+    EXPECT_EQ(c, expected);
+    gemm(g, {a.data() + kFirst, kShared + 2},
+         gemm_operand(b.data(), kDepth, kCols, kDepth, precision, b_memory), c.data(), kCols);
+    EXPECT_EQ(c, expected);
+  }
+}
+
 TEST(GemmTest, LeavesEmptyShapesAlone) {
   float c = 7;
   gemm({.m = 0, .n = 1, .k = 1, .precision = Precision::kBf16}, &c, 1, &c, 1, &c, 1);

@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 
+#include "libprune/model/bf16.h"
 #include "test/libprune/model/decoder/reference_layer.h"
 #include "test/libprune/model/decoder/tiny_layers.h"
 
@@ -108,6 +109,30 @@ TEST_P(LayerBackwardTest, EqualsCentralDifferences) {
     EXPECT_LT(relative_difference(parameter.gradient.data(), problem_.slopes(parameter.values)), kTolerance)
         << parameter.name;
   }
+}
+
+// All products rounded, those of attention too; a bf16 has a relative error of up to 1/256.
+TEST_P(LayerBackwardTest, InBf16IsNearTheReference) {
+  for (Linear* linear : problem_.layer_.linears()) linear->precision = Precision::kBf16;
+  LayerActivations activations;
+  const FloatMatrix y = problem_.forward(activations);
+  const double error = relative_difference(
+      y.data(), testing::reference_layer(problem_.layer_, problem_.sequences_, problem_.x_.data()));
+  EXPECT_LT(error, 0.02);
+  EXPECT_EQ(error > 1e-5, has_bf16_products());
+  LayerGradients gradients(problem_.layer_);
+  const FloatMatrix dx = problem_.backward(gradients);
+  EXPECT_LT(relative_difference(dx.data(), problem_.slopes({problem_.x_.data(), size_t(problem_.x_.size())})),
+            0.06);
+  // Of all together: those of small layers are small differences of large terms.
+  std::vector<float> found;
+  Row expected;
+  for (const Parameter& parameter : parameters(problem_.layer_, gradients)) {
+    found.insert(found.end(), parameter.gradient.begin(), parameter.gradient.end());
+    const Row slopes = problem_.slopes(parameter.values);
+    expected.insert(expected.end(), slopes.begin(), slopes.end());
+  }
+  EXPECT_LT(relative_difference(found.data(), expected), 0.06);
 }
 
 TEST_P(LayerBackwardTest, AddsToGradientsAndNeedsNoInputGradient) {
