@@ -26,28 +26,39 @@ void Adam::begin(std::span<const Parameter> parameters) {
     moments_.push_back({std::vector<float>(p.values.size()), std::vector<float>(p.values.size())});
 }
 
-void Adam::step(std::span<const Parameter> parameters, double rate) {
+void Adam::step(std::span<const Parameter> parameters, double rate, double gradient_scale) {
   begin(parameters);
   ++steps_;
   const auto beta1 = float(options_.beta1), beta2 = float(options_.beta2), epsilon = float(options_.epsilon);
   const auto scale1 = float(1 / (1 - std::pow(options_.beta1, double(steps_))));
   const auto scale2 = float(1 / (1 - std::pow(options_.beta2, double(steps_))));
-  const auto decay = float(options_.weight_decay);
+  const auto decay = float(options_.weight_decay), scale = float(gradient_scale);
   for (size_t i = 0; i < parameters.size(); ++i) {
     float *w = parameters[i].values.data(), *m = moments_[i].first.data(), *v = moments_[i].second.data();
     const float* g = parameters[i].gradient.data();
     const auto n = static_cast<int64_t>(parameters[i].values.size());
-#pragma omp parallel for simd
-    for (int64_t j = 0; j < n; ++j) {
-      m[j] = beta1 * m[j] + (1 - beta1) * g[j];
-      v[j] = beta2 * v[j] + (1 - beta2) * g[j] * g[j];
-    }
+    const auto learn = [=](int64_t j) {
+      const float slope = scale * g[j];
+      m[j] = beta1 * m[j] + (1 - beta1) * slope;
+      v[j] = beta2 * v[j] + (1 - beta2) * slope * slope;
+    };
     const auto update = [=](int64_t j) {
       return scale1 * m[j] / (std::sqrt(scale2 * v[j]) + epsilon) + decay * w[j];
     };
-    const float own_rate = float(rate) * (options_.is_lamb ? trust_ratio(w, n, update) : 1);
+    if (options_.is_lamb) {
 #pragma omp parallel for simd
-    for (int64_t j = 0; j < n; ++j) w[j] -= own_rate * update(j);
+      for (int64_t j = 0; j < n; ++j) learn(j);
+      const float own_rate = float(rate) * trust_ratio(w, n, update);
+#pragma omp parallel for simd
+      for (int64_t j = 0; j < n; ++j) w[j] -= own_rate * update(j);
+      continue;
+    }
+    // In one pass: parameters and moments of a model are more than any cache holds.
+#pragma omp parallel for simd
+    for (int64_t j = 0; j < n; ++j) {
+      learn(j);
+      w[j] -= float(rate) * update(j);
+    }
   }
 }
 

@@ -27,8 +27,9 @@ class Adam {
  public:
   explicit Adam(const AdamOptions& options = {}) : options_(options) {}
 
-  // The same parameters, in the same order and of the same sizes, at every step.
-  void step(std::span<const Parameter> parameters, double rate);
+  // The same parameters, in the same order and of the same sizes, at every step. Their gradients count
+  // gradient_scale times, as if they had been multiplied before.
+  void step(std::span<const Parameter> parameters, double rate, double gradient_scale = 1);
   int64_t steps() const { return steps_; }
 
   // The moments of these parameters, which are those of every step.

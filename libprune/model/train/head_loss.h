@@ -34,9 +34,16 @@ struct HeadLoss {
   int64_t predictions = 0;
 };
 
+// Memory that the next batch uses again.
+struct HeadLossBuffers {
+  FloatMatrix logits, teacher_logits;
+  Bf16Memory head, teacher_head, slopes;
+};
+
 // targets[i] < 0 where token i predicts nothing. Writes dnormed [n, width] and adds to dhead [vocabulary,
 // width]; both may be null together. Holds the logits of a few tokens at a time.
 HeadLoss head_loss(const HeadInput& student, const HeadInput* teacher, std::span<const int32_t> targets,
-                   const HeadLossOptions& options, FloatMatrix* dnormed, FloatMatrix* dhead);
+                   const HeadLossOptions& options, HeadLossBuffers& buffers, FloatMatrix* dnormed,
+                   FloatMatrix* dhead);
 
 }  // namespace prune

@@ -46,6 +46,7 @@ class LoraMasking : public Masking {
   }
 
   bool trains_linears_only() const override { return true; }
+  bool is_fixed() const override { return true; }
 
   std::span<float> moved(const Linear& linear) const override {
     const auto own = std::ranges::find(adapted_, &linear, [](const Adapted& a) { return a.linear.linear; });

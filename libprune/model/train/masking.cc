@@ -17,9 +17,10 @@ class FixedMasking : public Masking {
     linears_.assign(linears.begin(), linears.end());
     for (const MaskedLinear& linear : linears_) masks_.push_back(nonzero_mask(linear.weight()));
   }
+  bool is_fixed() const override { return true; }
   void before_forward(int64_t) override {}
   double after_backward(int64_t) override {
-    for (size_t i = 0; i < linears_.size(); ++i) apply(masks_[i], linears_[i].slope());
+    parallel_for(linears_.size(), 0, [&](size_t i) { apply(masks_[i], linears_[i].slope()); });
     return 0;
   }
   // A weight of 0 that has only had gradients of 0 was not moved.

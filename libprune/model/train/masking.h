@@ -47,6 +47,8 @@ class Masking {
   virtual std::span<float> moved(const Linear& linear) const;
   // True where the optimizer moves nothing but these.
   virtual bool trains_linears_only() const { return false; }
+  // True where the weights that are 0 are so from the first step to the last.
+  virtual bool is_fixed() const { return false; }
   // After the optimizer has moved them: the model's weights become W o M_t again.
   virtual void after_update() = 0;
   // What is learned, and part of a training's state.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -65,7 +66,10 @@ double norm_of(std::span<const Parameter> parameters) {
 
 void scale_gradients(std::span<const Parameter> parameters, double factor) {
   for (const Parameter& parameter : parameters) {
-    for (float& g : parameter.gradient) g *= float(factor);
+    float* g = parameter.gradient.data();
+    const auto n = static_cast<int64_t>(parameter.gradient.size());
+#pragma omp parallel for simd
+    for (int64_t i = 0; i < n; ++i) g[i] *= float(factor);
   }
 }
 
@@ -118,7 +122,8 @@ struct Trainer::State {
     const int64_t t = adam.steps();
     TrainingStep result{.step = t + 1, .learning_rate = rate.at(t)};
     masking->before_forward(t);
-    result.sparsity = sparsity();
+    if (!counted_sparsity || !masking->is_fixed()) counted_sparsity = sparsity();
+    result.sparsity = *counted_sparsity;
     gradients.clear();
     const Batch& batch = batches.next();
     for (int64_t part = 0; part < options.accumulate; ++part) accumulate(batch, part, result);
@@ -126,9 +131,8 @@ struct Trainer::State {
     if (options.accumulate > 1) scale_gradients(slopes, 1 / double(options.accumulate));
     result.penalty = masking->after_backward(t);
     result.gradient_norm = norm_of(trained);
-    if (options.clip > 0 && result.gradient_norm > options.clip)
-      scale_gradients(trained, options.clip / result.gradient_norm);
-    adam.step(trained, result.learning_rate);
+    const bool is_clipped = options.clip > 0 && result.gradient_norm > options.clip;
+    adam.step(trained, result.learning_rate, is_clipped ? options.clip / result.gradient_norm : 1);
     masking->after_update();
     return result;
   }
@@ -147,9 +151,10 @@ struct Trainer::State {
     const HeadLossOptions loss_options{.distillation = teacher == nullptr ? 0 : options.distillation,
                                        .temperature = options.temperature,
                                        .precision = options.precision};
-    const HeadLoss loss = head_loss(
-        {&activations.normed, &student.head_matrix()}, teacher == nullptr ? nullptr : &teacher_head,
-        std::span(whole.targets).subspan(begin, tokens), loss_options, &dnormed, &gradients.head_matrix());
+    const HeadLoss loss =
+        head_loss({&activations.normed, &student.head_matrix()}, teacher == nullptr ? nullptr : &teacher_head,
+                  std::span(whole.targets).subspan(begin, tokens), loss_options, head_buffers, &dnormed,
+                  &gradients.head_matrix());
     const HiddenTarget hidden{teacher == nullptr ? nullptr : &teacher_activations, options.hidden_weight};
     const double hidden_loss =
         backward_model(student, student_rope, batch, activations, dnormed, hidden, buffers, gradients);
@@ -197,8 +202,10 @@ struct Trainer::State {
   std::vector<Parameter> trained;
   Adam adam;
   double first_loss = 0;
+  std::optional<double> counted_sparsity;  // as it was counted last
   ModelActivations activations, teacher_activations;
   BackwardBuffers buffers;
+  HeadLossBuffers head_buffers;
   FloatMatrix dnormed;
 };
 

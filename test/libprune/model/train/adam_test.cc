@@ -30,6 +30,21 @@ TEST(Adam, EqualsTheFormulaStepByStep) {
   EXPECT_EQ(adam.steps(), 5);
 }
 
+TEST(Adam, ScalesGradientsAsIfTheyHadBeenMultiplied) {
+  for (const bool is_lamb : {false, true}) {
+    std::vector<float> values = {1, -2, 0.5F}, same = values, gradient = {0.25F, -3, 8}, scaled = gradient;
+    for (float& g : scaled) g *= 0.125F;
+    Adam adam({.weight_decay = 0.1, .is_lamb = is_lamb}), other({.weight_decay = 0.1, .is_lamb = is_lamb});
+    const Parameter parameter{"w", values, gradient}, expected{"w", same, scaled};
+    for (int t = 0; t < 3; ++t) {
+      adam.step({&parameter, 1}, 0.1, 0.125);
+      other.step({&expected, 1}, 0.1);
+      EXPECT_EQ(values, same) << "step " << t;
+    }
+    EXPECT_EQ(gradient[2], 8);
+  }
+}
+
 TEST(Adam, LeavesPrunedWeightsAtZero) {
   std::vector<float> values = {0, 3}, gradient = {0, 1};
   Adam adam({.weight_decay = 0.1});

@@ -120,10 +120,11 @@ class ModelGradientTest : public ::testing::TestWithParam<std::string> {
     forward_model(teacher_, rope, batch, seen);
     ModelGradients gradients(model_);
     FloatMatrix dnormed;
+    HeadLossBuffers head_buffers;
     const HeadInput taught{&seen.normed, &teacher_.head_matrix()};
     const HeadLoss head =
         head_loss({&activations.normed, &model_.head_matrix()}, has_teacher ? &taught : nullptr, targets_,
-                  weights.head, &dnormed, &gradients.head_matrix());
+                  weights.head, head_buffers, &dnormed, &gradients.head_matrix());
     BackwardBuffers buffers;
     const double hidden = backward_model(model_, rope, batch, activations, dnormed, {&seen, weights.hidden},
                                          buffers, gradients);
