@@ -146,7 +146,7 @@ class Reconstruction {
       const bool is_first = i == 0;
       const float* x = is_first ? x_.data() : layers_[i - 1].outputs.data();
       if (!is_first) slope_.resize(x_.rows(), x_.cols());
-      each.gradients.clear();
+      each.gradients.restart();
       backward_layer(each.layer, rope_, sequences, x, each.activations, each.outputs.data(),
                      is_first ? nullptr : slope_.data(), buffers_, each.gradients);
       each.apply_masks();

@@ -61,6 +61,7 @@ class Pairing {
 
 void clear(LinearGradient& gradient) {
   std::fill_n(gradient.weight.data(), gradient.weight.size(), 0.0F);
+  gradient.is_stale = false;
   std::ranges::fill(gradient.bias, 0.0F);
 }
 
@@ -85,8 +86,16 @@ LayerGradients::LayerGradients(const DecoderLayer& layer)
 }
 
 void LayerGradients::clear() {
-  for (NormGradient* norm : {&attention_norm, &q_norm, &k_norm, &feed_forward_norm}) prune::clear(*norm);
+  restart();
   for (LinearGradient* linear : linears()) prune::clear(*linear);
+}
+
+void LayerGradients::restart() {
+  for (NormGradient* norm : {&attention_norm, &q_norm, &k_norm, &feed_forward_norm}) prune::clear(*norm);
+  for (LinearGradient* linear : linears()) {
+    std::ranges::fill(linear->bias, 0.0F);
+    linear->is_stale = true;
+  }
   prune::clear(router);
 }
 

@@ -14,6 +14,7 @@ namespace prune {
 struct LinearGradient {
   FloatMatrix weight;       // [out, in], as Linear::weight
   std::vector<float> bias;  // [out], or empty
+  bool is_stale = false;    // the weight's: the next backward pass writes over it
 };
 
 // Of the weight as it is applied, which is the one that is stored but for a constant.
@@ -31,6 +32,9 @@ struct LayerGradients {
   // Zeros, for every parameter that the layer has.
   explicit LayerGradients(const DecoderLayer& layer);
   void clear();  // zeros again
+  // As clear(), for a backward pass that follows: it writes over the weights of linears, which are not
+  // touched before.
+  void restart();
 
   // In the order of DecoderLayer::linears().
   std::vector<LinearGradient*> linears();

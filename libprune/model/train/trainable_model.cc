@@ -39,12 +39,12 @@ ModelGradients::ModelGradients(const TrainableModel& model)
       head(zeros_like(model.head.matrix)),
       final_norm{model.final_norm.weight, model.final_norm.bias} {
   for (const DecoderLayer& layer : model.layers) layers.emplace_back(layer);
-  clear();
+  restart();
 }
 
-void ModelGradients::clear() {
+void ModelGradients::restart() {
   for (FloatMatrix* matrix : {&embedding, &positions, &head}) clear_matrix(*matrix);
-  for (LayerGradients& layer : layers) layer.clear();
+  for (LayerGradients& layer : layers) layer.restart();
   std::ranges::fill(final_norm.weight, 0.0F);
   std::ranges::fill(final_norm.bias, 0.0F);
 }

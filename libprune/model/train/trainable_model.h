@@ -40,7 +40,7 @@ class TrainableModel {
 
 struct ModelGradients {
   explicit ModelGradients(const TrainableModel& model);  // zeros
-  void clear();
+  void restart();  // zeros again, for a backward pass that follows: see LayerGradients
   FloatMatrix& head_matrix() { return head.empty() ? embedding : head; }
 
   FloatMatrix embedding, positions, head;

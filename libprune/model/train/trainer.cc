@@ -124,7 +124,7 @@ struct Trainer::State {
     masking->before_forward(t);
     if (!counted_sparsity || !masking->is_fixed()) counted_sparsity = sparsity();
     result.sparsity = *counted_sparsity;
-    gradients.clear();
+    gradients.restart();
     const Batch& batch = batches.next();
     for (int64_t part = 0; part < options.accumulate; ++part) accumulate(batch, part, result);
     check_loss(result);

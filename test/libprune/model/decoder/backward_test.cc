@@ -161,6 +161,22 @@ TEST_P(LayerBackwardTest, AddsToGradientsAndNeedsNoInputGradient) {
     EXPECT_THAT(parameter.gradient, ::testing::Each(0.0F)) << parameter.name;
 }
 
+// Of linears that no token reached too.
+TEST_P(LayerBackwardTest, WritesOverGradientsAfterARestart) {
+  LayerGradients once(problem_.layer_), again(problem_.layer_);
+  problem_.backward(once);
+  for (const Parameter& parameter : parameters(problem_.layer_, again))
+    std::ranges::fill(parameter.gradient, 1000.0F);
+  again.restart();
+  problem_.backward(again);
+  const std::vector<Parameter> expected = parameters(problem_.layer_, once),
+                               found = parameters(problem_.layer_, again);
+  for (size_t p = 0; p < found.size(); ++p) {
+    for (size_t i = 0; i < found[p].gradient.size(); ++i)
+      ASSERT_NEAR(found[p].gradient[i], expected[p].gradient[i], 1e-5) << found[p].name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, LayerBackwardTest, ::testing::ValuesIn(testing::tiny_families()),
                          [](const auto& info) {
                            std::string name = info.param.name;
