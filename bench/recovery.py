@@ -91,6 +91,8 @@ class Bench:
         """The model that recovery starts from, for both ways of training; {perplexity, seconds}."""
         output = self.one_shot_place(method, pattern)
         calib = ["--calib", self.options.calib, "--seqlen", self.options.seqlen, "--samples", self.options.samples]
+        if method == "best" and self.options.one_shot_steps:
+            calib += ["--steps", self.options.one_shot_steps]
         _, seconds = self.prune(self.options.model, "-o", output, "--force", "--method", method, *PATTERNS[pattern],
                                 *(calib if method != "magnitude" else []))  # fmt: skip
         return self.evaluate(output) | {"seconds": seconds}
@@ -152,6 +154,7 @@ def arguments():
     parser.add_argument("--eval", type=pathlib.Path, help="text or token ids to measure on")
     parser.add_argument("--calib", type=pathlib.Path, help="text or token ids of the one-shot methods (default: --train)")
     parser.add_argument("--samples", type=int, default=256, help="sequences to calibrate on")
+    parser.add_argument("--one-shot-steps", type=int, help="of training each layer, and each two, with best")
     parser.add_argument("--seqlen", type=int, default=512, help="tokens a sequence, of all")
     parser.add_argument("--tokens", type=int, default=1228800, help="to train on, in each cell")
     parser.add_argument("--batch", type=int, default=2, help="sequences a step")
