@@ -1,7 +1,7 @@
 // 2:4 decode against sums in double precision.
 #include <algorithm>
 
-#include "kernels/sparse/spmm_nm/decode24.h"
+#include "kernels/sparse/spmm_nm/decode24_layout.h"
 #include "test/kernels/cuda/reference24.h"
 
 namespace prune::test {
@@ -105,6 +105,32 @@ void overlap_changes_nothing(const DeviceLimits& limits, Random& random) {
         "the chain has died out");
 }
 
+// Numbers of tiles that no copy of the weight brings, and pairs that two panels would share: each of a plan
+// that is legal but for its copies.
+void refuses_copies(const DeviceArray<uint8_t>& bytes, const ProductCall& call) {
+  struct Case {
+    Weight24 weight;
+    int panel_tiles, copy;
+  };
+  for (const Case& c : {Case{Weight24::kInt4, 2, 0},
+                        {Weight24::kInt4, 2, 3},
+                        {Weight24::kInt4, 2, -1},
+                        {Weight24::kInt4, 1, 2},
+                        {Weight24::kInt4, 3, 2},
+                        {Weight24::k16, 2, 2},
+                        {Weight24::kInt8, 2, 2}}) {
+    const std::string label = "weight " + std::to_string(int(c.weight)) + ", copies of " +
+                              std::to_string(c.copy) + ", panels of " + std::to_string(c.panel_tiles);
+    const Matrix24 matrix{c.weight, 64, 128, bytes.get(), reinterpret_cast<const float*>(bytes.get())};
+    DecodePlan plan{1, 1, 1, 2, 2, 2, c.panel_tiles, 2, 0, 1};
+    check(decode_plan_fits(c.weight, matrix.cols, call.tokens, plan), label + ": not legal without");
+    plan.copy = c.copy;
+    check(decode24(matrix, plan, call).reason == Reason::kPlan, label + " are not refused");
+  }
+  check(decode_plan_fits(Weight24::kInt4, 128, call.tokens, {1, 1, 1, 2, 2, 2, 2, 2, 0, 2}),
+        "copies of two tiles of int4 are refused");
+}
+
 void refusals(const DeviceLimits& limits) {
   const DeviceArray<uint8_t> bytes(1 << 20);
   Matrix24 matrix{Weight24::k16, 64, 128, bytes.get(), nullptr};
@@ -117,6 +143,7 @@ void refusals(const DeviceLimits& limits) {
   odd.x = bytes.get() + 2;
   check(decode24(matrix, plan, odd).reason == Reason::kAlignment, "a misaligned x is refused");
   check(decode24(matrix, DecodePlan{}, call).reason == Reason::kPlan, "an empty plan is refused");
+  refuses_copies(bytes, call);
   matrix.cols = 96;
   check(decode24(matrix, plan, call).reason == Reason::kShape, "columns off 64 are refused");
 }
@@ -126,8 +153,9 @@ void all_sizes(const DeviceLimits& limits, Random& random, bool quick) {
   struct Size {
     int rows, cols;
   };
+  // Quickly too: nine tiles, of which one is left when pairs are copied.
   const std::vector<Size> sizes =
-      quick ? std::vector<Size>{{40, 192}, {264, 1024}}
+      quick ? std::vector<Size>{{40, 192}, {264, 1088}}
             : std::vector<Size>{{1, 64}, {8, 128}, {40, 192}, {264, 1024}, {1000, 4160}, {72, 14336}};
   const std::vector<int> tokens =
       quick ? std::vector<int>{1, 17} : std::vector<int>{1, 2, 8, 9, 16, 17, 32, 33, 64};
