@@ -6,6 +6,7 @@
 // launches one case three times (WEIGHT 0: bf16, 1: int8, 2: int4), for a profiler.
 #include <cuda_bf16.h>
 
+#include <charconv>
 #include <cstring>
 
 #include "bench/gpu/cublaslt.h"
@@ -134,25 +135,43 @@ void once(const std::string& text) {
   cuda(cudaDeviceSynchronize());
 }
 
+bool is_weight(const std::string& name) {
+  return name == name_of(Weight24::k16) || name == name_of(Weight24::kInt8) ||
+         name == name_of(Weight24::kInt4);
+}
+
+// A whole number of 1 and more, or 0.
+int count_of(const std::string& text) {
+  int count = 0;
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), count);
+  return fault == std::errc() && end == text.data() + text.size() && count > 0 ? count : 0;
+}
+
+int refuse(const char* option, const std::string& value, const char* expected) {
+  std::fprintf(stderr, "decode24_bench: %s %s: expected %s\n", option, value.c_str(), expected);
+  return 2;
+}
+
 }  // namespace
 }  // namespace prune::bench
 
 int main(int argc, char** argv) {
-  std::string json, sweep, once, weight;
-  int plans = 72;
+  using namespace prune::bench;
+  std::string json, sweep, once_text, weight, plans = "72";
   for (int i = 1; i + 1 < argc; i += 2) {
     if (!std::strcmp(argv[i], "--json")) json = argv[i + 1];
     if (!std::strcmp(argv[i], "--sweep")) sweep = argv[i + 1];
     if (!std::strcmp(argv[i], "--weight")) weight = argv[i + 1];
-    if (!std::strcmp(argv[i], "--plans")) plans = std::atoi(argv[i + 1]);
-    if (!std::strcmp(argv[i], "--once")) once = argv[i + 1];
+    if (!std::strcmp(argv[i], "--plans")) plans = argv[i + 1];
+    if (!std::strcmp(argv[i], "--once")) once_text = argv[i + 1];
   }
-  return prune::bench::run_bench("decode24_bench", [&] {
-    if (!once.empty()) {
-      prune::bench::once(once);
+  if (!weight.empty() && !is_weight(weight)) return refuse("--weight", weight, "bf16, int8 or int4");
+  if (count_of(plans) == 0) return refuse("--plans", plans, "a number of plans, 1 or more");
+  return run_bench("decode24_bench", [&] {
+    if (!once_text.empty()) {
+      once(once_text);
     } else {
-      prune::bench::run(json, sweep, plans, weight,
-                        prune::bench::shapes_of(argc, argv, prune::bench::kShapes));
+      run(json, sweep, count_of(plans), weight, shapes_of(argc, argv, kShapes));
     }
   });
 }
