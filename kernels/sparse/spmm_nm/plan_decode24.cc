@@ -70,6 +70,7 @@ constexpr Costs kFewerBitsOf32Tokens{4.5e6, 5.2e6, 0.2,  0.241, 0.0054, 11,  2.1
                                      40e3,  0.5,   0.15, 0.17,  0.09,   0.23};
 
 // The bandwidth that copies of one tile of int4, 1600 bytes, reach, as a share of that of two.
+// Fitted up to 16 tokens, where the sweep of int4 stops; with more it is the same number, unfitted.
 constexpr double kShortCopies = 0.92;
 
 // Microseconds, roughly, on an H200: weights from memory, work on the tiles of one warp, x, exchanges. The
