@@ -193,6 +193,10 @@ void PackedCheckpoint::name_faults_of(const PackedWeight& weight, Check check) c
 
 void PackedCheckpoint::check(const PackedWeight& weight) const {
   check_frame(weight);
+  check_rest(weight);
+}
+
+void PackedCheckpoint::check_rest(const PackedWeight& weight) const {
   name_faults_of(weight, [&] {
     if (weight.values == StoredValues::kInt8) check_scales(scales(weight).values);
     check_places(weight);

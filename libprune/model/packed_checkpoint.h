@@ -43,6 +43,8 @@ class PackedCheckpoint {
   // takes next to no time: where blocks of BSR are, how long the tails of windows, and how many weights a
   // bitmask has. Of N:M it is nothing.
   void check_frame(const PackedWeight& weight) const;
+  // What check() looks at behind that.
+  void check_rest(const PackedWeight& weight) const;
 
   // The bytes of one of its tensors ("values", "indices", "scales", ...) as they lie in the mapped file,
   // aligned or not.

@@ -138,7 +138,7 @@ void SparseLinear::check_first() const {
   if (unchecked_ == nullptr || unchecked_->passed.load(std::memory_order_acquire)) return;
   const std::lock_guard lock(unchecked_->mutex);
   if (unchecked_->passed.load(std::memory_order_relaxed)) return;
-  unchecked_->checkpoint.check(unchecked_->weight);
+  unchecked_->checkpoint.check_rest(unchecked_->weight);
   unchecked_->passed.store(true, std::memory_order_release);
 }
 

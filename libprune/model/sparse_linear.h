@@ -85,8 +85,8 @@ class SparseLinear {
   const char* kernel_name(int64_t n) const;
 
  private:
-  // A weight that PackedCheckpoint::check() is still to see. (Not a once_flag: an exception out of call_once
-  // makes the next caller wait for ever with ThreadSanitizer.)
+  // A weight that PackedCheckpoint::check_rest() is still to see. (Not a once_flag: an exception out of
+  // call_once makes the next caller wait for ever with ThreadSanitizer.)
   struct Unchecked {
     Unchecked(const PackedCheckpoint& c, const PackedWeight& w) : checkpoint(c), weight(w) {}
 
