@@ -5,6 +5,7 @@
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/gemv/gemv.h"
 #include "kernels/sparse/in_place/in_place.h"
+#include "kernels/sparse/pattern_lists/pattern_lists.h"
 #include "kernels/sparse/row_lists/row_lists.h"
 #include "kernels/sparse/row_source.h"
 #include "kernels/sparse/spmm_bitmask/spmm_bitmask.h"
@@ -31,6 +32,9 @@ int64_t most_few_rows24(const NmWeights& weights, const PrepareOptions& options)
   if (weights.type == WeightType::kF16) return options.in_place ? 12 : 24;
   return options.in_place ? 10 : 18;
 }
+// Where lists multiply many rows in bytes, whose columns come by 32 and 64: up to this many lanes, by
+// sixteen, are faster.
+constexpr int64_t kMostRowLanes = 48;
 // Bytes of weights times rows of X below which another thread costs more than it saves.
 constexpr int64_t kWorkPerThread = int64_t{1} << 17;
 
@@ -46,9 +50,13 @@ void* thread_workspace(size_t bytes) {
   return scratch.as<void>();
 }
 
-std::unique_ptr<const Layout> make_lists(const RowSource& source, const PrepareOptions& options) {
+std::unique_ptr<const Layout> make_lists_of_pairs(const RowSource& source, const PrepareOptions& options) {
   const RowListsKernel* kernel = choose_row_lists_kernel(source, options);
   return kernel == nullptr ? nullptr : make_row_lists(source, *kernel);
+}
+std::unique_ptr<const Layout> make_lists(const RowSource& source, const PrepareOptions& options) {
+  auto lists = make_pattern_lists(source, options);
+  return lists != nullptr ? std::move(lists) : make_lists_of_pairs(source, options);
 }
 
 // Per cent of the weights up to which column numbers are faster than a bitmask. Spreading values by a bitmask
@@ -110,18 +118,27 @@ Plan::Plan(int64_t rows, int64_t cols, std::unique_ptr<const Layout> few, std::u
            int64_t most_few_rows)
     : rows_(rows), cols_(cols), few_(std::move(few)), many_(std::move(many)), most_few_rows_(most_few_rows) {}
 
+void Plan::set_between(std::unique_ptr<const Layout> between, int64_t most_rows) {
+  between_ = std::move(between);
+  most_between_rows_ = most_rows;
+}
+
 const Layout& Plan::layout(int64_t n) const {
-  if (few_ == nullptr) return *many_;
-  if (many_ == nullptr) return *few_;
-  return n <= most_few_rows_ ? *few_ : *many_;
+  if (many_ == nullptr || (few_ != nullptr && n <= most_few_rows_)) return *few_;
+  return between_ != nullptr && n <= most_between_rows_ ? *between_ : *many_;
 }
 
 size_t Plan::bytes() const {
-  return (few_ == nullptr ? 0 : few_->bytes()) + (many_ == nullptr ? 0 : many_->bytes());
+  size_t bytes = 0;
+  for (const auto* layout : {&few_, &between_, &many_}) bytes += *layout == nullptr ? 0 : (*layout)->bytes();
+  return bytes;
 }
 
 size_t Plan::own_bytes() const {
-  return (few_ == nullptr ? 0 : few_->own_bytes()) + (many_ == nullptr ? 0 : many_->own_bytes());
+  size_t bytes = 0;
+  for (const auto* layout : {&few_, &between_, &many_})
+    bytes += *layout == nullptr ? 0 : (*layout)->own_bytes();
+  return bytes;
 }
 
 bool Plan::is_in_place() const {
@@ -147,13 +164,22 @@ Plan prepare(const NmWeights& weights, const PrepareOptions& options) {
     auto few = make_nm24(weights, options);
     return few != nullptr ? std::move(few) : make_bitmask(read_rows(weights), options);
   };
+  std::unique_ptr<const Layout> between;
   const auto make_many = [&] {
+    const RowSource source = read_rows(weights);
     auto many = make_staged(weights, options);
-    return many != nullptr ? std::move(many) : make_lists(read_rows(weights), options);
+    if (many == nullptr) return make_lists(source, options);
+    if (!options.int8_inputs || !options.kernel.empty()) return many;
+    auto lists = make_pattern_lists(source, options, /*may_round=*/true);
+    if (lists == nullptr) return many;
+    between = std::move(many);
+    return lists;
   };
-  return make_plan(
+  Plan plan = make_plan(
       weights, options, [&] { return make_where_it_lies(weights, options); }, make_few, make_many,
       most_few_rows24(weights, options), [&] { return make_staged(weights, options); });
+  if (between != nullptr) plan.set_between(std::move(between), kMostRowLanes);
+  return plan;
 }
 
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
@@ -178,7 +204,8 @@ Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
   };
   const auto make_many = [&] {
     auto many = make_bsr_tiles(weights, options);
-    return many != nullptr ? std::move(many) : make_lists(read_rows(weights), options);
+    // Neighbours of one block have one pattern: lists of four rows are of very unequal lengths.
+    return many != nullptr ? std::move(many) : make_lists_of_pairs(read_rows(weights), options);
   };
   return make_plan(
       weights, options, [&] { return make_where_it_lies(weights, options); }, make_few, make_many,

@@ -72,6 +72,9 @@ class Plan {
   Plan(int64_t rows, int64_t cols, std::unique_ptr<const Layout> few, std::unique_ptr<const Layout> many,
        int64_t most_few_rows);
 
+  // A layout of its own for more than a few rows, but not so many: up to most_rows.
+  void set_between(std::unique_ptr<const Layout> between, int64_t most_rows);
+
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   // Memory of the weights, indices included, and the part of it that the plan holds itself: the rest lies
@@ -94,8 +97,10 @@ class Plan {
   int64_t rows_ = 0;
   int64_t cols_ = 0;
   std::unique_ptr<const Layout> few_;
+  std::unique_ptr<const Layout> between_;
   std::unique_ptr<const Layout> many_;
   int64_t most_few_rows_ = 0;
+  int64_t most_between_rows_ = 0;
 };
 
 // The weights' arrays may be freed afterwards, except with PrepareOptions::in_place. What is read of them

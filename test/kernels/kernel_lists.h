@@ -54,6 +54,11 @@ inline constexpr KernelLine kRowListsKernels[] = {
 #define PRUNE_ROW_LISTS_KERNEL PRUNE_LINE
 #include "kernels/sparse/row_lists/kernels.inc"
 };
+// Empty where there are none for the processor.
+inline const std::vector<KernelLine> kPatternListsKernels{
+#define PRUNE_PATTERN_LISTS_KERNEL PRUNE_LINE
+#include "kernels/sparse/pattern_lists/kernels.inc"
+};
 inline constexpr KernelLine kPlainKernels[] = {
 #define PRUNE_PLAIN_KERNEL PRUNE_LINE
 #include "kernels/sparse/plain/kernels.inc"

@@ -168,6 +168,22 @@ TEST(Plan, ScalesOfGroups) {
               [](const auto& m) { return PackedBsr(m, 3, 5); });
 }
 
+// Each of the three layouts that there may be, and at their borders.
+TEST(Plan, BytesOfAnyBatch) {
+  std::mt19937 rng(test_seed());
+  const TestMatrix m = random_matrix(36, 132, WeightType::kI8, {.keep = 2, .group = 4}, rng);
+  const PackedNm nm(m, 2, 4);
+  const Plan plan = prepare(nm.view, {.int8_inputs = true});
+  for (const int64_t n : {1, 8, 9, 48, 49, 130})
+    ASSERT_NO_FATAL_FAILURE(check(plan, m, n, bound_of(plan.kernel_name(n)), rng));
+  const bool by_lists = isa::works_in_halves() && contains(plan.kernel_name(48), "_bytes_");
+  EXPECT_EQ(contains(plan.kernel_name(49), "pattern_lists_bytes"), by_lists);
+  EXPECT_FALSE(contains(plan.kernel_name(48), "pattern_lists"));
+  EXPECT_EQ(plan.bytes(), plan.own_bytes());
+  EXPECT_EQ(plan.bytes(), prepare(nm.view, {.use = Use::kFewRows}).bytes() +
+                              prepare(nm.view, {.use = Use::kManyRows, .int8_inputs = true}).bytes());
+}
+
 // Only where they are asked for, only for many rows of X, and never of infinity a number.
 TEST(Plan, BytesAreAskedFor) {
   std::mt19937 rng(test_seed());

@@ -21,8 +21,9 @@ std::vector<WeightType> types_of(const std::string& kernel) {
   if ((lists && contains(kernel, "_f32_")) || contains(kernel, "bsr_tile4_f32") ||
       contains(kernel, "bsr_tile8_f32") || contains(kernel, "bsr_lanes_f32"))
     return {WeightType::kF32, WeightType::kBf16, WeightType::kI8};
-  if ((lists && contains(kernel, "_bf16_")) || contains(kernel, "bsr_tile4_bf16") ||
-      contains(kernel, "bsr_tile8_bf16") || contains(kernel, "bsr_lanes_bf16"))
+  if ((lists && contains(kernel, "_bf16_")) || contains(kernel, "pattern_lists_bf16") ||
+      contains(kernel, "bsr_tile4_bf16") || contains(kernel, "bsr_tile8_bf16") ||
+      contains(kernel, "bsr_lanes_bf16"))
     return {WeightType::kBf16, WeightType::kI8};
   if (contains(kernel, "_bf16_")) return {WeightType::kBf16};
   if (contains(kernel, "_f16_")) return {WeightType::kF16};
@@ -98,6 +99,7 @@ class GemvKernelTest : public KernelTest {};
 class WindowsKernelTest : public KernelTest {};
 class BsrKernelTest : public KernelTest {};
 class RowListsKernelTest : public KernelTest {};
+class PatternListsKernelTest : public KernelTest {};
 
 constexpr std::pair<int64_t, int64_t> kShapes[] = {{1, 4},   {3, 16},   {4, 32},    {5, 60},  {7, 64},
                                                    {16, 68}, {33, 128}, {130, 132}, {67, 260}};
@@ -330,6 +332,45 @@ TEST_P(RowListsKernelTest, EveryBatch) {
   ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, batches));
 }
 
+// Rows that are no multiple of four, one to several chunks of them and blocks of inputs, lists without
+// entries and such that fill the whole block.
+TEST_P(PatternListsKernelTest, Densities) {
+  for (const WeightType type : types_of(GetParam().name)) {
+    for (int sixteenths = 0; sixteenths <= 16; ++sixteenths) {
+      // What a kernel takes beside its own type is widened on the way in: once is enough.
+      if (type != types_of(GetParam().name).front() && sixteenths != 8) continue;
+      const double density = sixteenths / 16.0;
+      for (const auto& [rows, cols] : {std::pair{1, 1}, {3, 16}, {7, 67}, {33, 450}, {130, 36}, {5, 1300}}) {
+        const TestMatrix m = random_matrix(rows, cols, type, {.density = density}, rng_);
+        const PackedCsr packed(m);
+        ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1 + sixteenths % 4 * 23, 33}));
+        ASSERT_NO_FATAL_FAILURE(check_integers(m, packed.view, 33));
+      }
+    }
+  }
+}
+
+TEST_P(PatternListsKernelTest, EveryBatch) {
+  const TestMatrix m = random_matrix(22, 300, types_of(GetParam().name)[0], {.keep = 2, .group = 4}, rng_);
+  const PackedNm packed(m, 2, 4);
+  std::vector<int64_t> batches(70);
+  std::iota(batches.begin(), batches.end(), 1);
+  batches.insert(batches.end(), {127, 128, 129, 200});
+  ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, batches));
+}
+
+// The least int8 and inputs of one sign, whose sums are the largest.
+TEST_P(PatternListsKernelTest, LargestIntegers) {
+  if (!contains(GetParam().name, "_bytes_")) GTEST_SKIP() << "rounds nothing to bytes";
+  constexpr int64_t kCols = 5000, kRows = 4;
+  TestMatrix m = random_matrix(kRows, kCols, WeightType::kI8, {.density = 1}, rng_);
+  for (float& w : m.weights) w = -128;
+  m.scales.assign(kRows, 1.0F);
+  std::vector<float> x(kCols, 127.0F), y(kRows);
+  prepare(PackedCsr(m).view, options_).run({x.data(), kCols, y.data(), kRows, 1});
+  for (const float sum : y) EXPECT_EQ(sum, -128.0F * 127 * kCols);
+}
+
 TEST_P(BsrKernelTest, Blocks) {
   for (const WeightType type : types_of(GetParam().name)) {
     for (const auto& [rows, cols] :
@@ -375,6 +416,8 @@ INSTANTIATE_TEST_SUITE_P(All, GemvKernelTest, testing::ValuesIn(kGemvKernels), n
 INSTANTIATE_TEST_SUITE_P(All, WindowsKernelTest, testing::ValuesIn(kWindowsKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, BsrKernelTest, testing::ValuesIn(kBsrKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, RowListsKernelTest, testing::ValuesIn(kRowListsKernels), name_of);
+INSTANTIATE_TEST_SUITE_P(All, PatternListsKernelTest, testing::ValuesIn(kPatternListsKernels), name_of);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PatternListsKernelTest);
 
 }  // namespace
 }  // namespace prune::kernels
