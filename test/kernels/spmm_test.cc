@@ -1,11 +1,14 @@
 // Every kernel of every kernels.inc against a product in double precision.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <numeric>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
+#include "kernels/sparse/plain/plain.h"
 #include "kernels/sparse/plan.h"
 #include "test/kernels/kernel_lists.h"
 #include "test/kernels/packing.h"
@@ -78,6 +81,14 @@ class KernelTest : public testing::TestWithParam<KernelLine> {
     }
   }
 
+  // Whether weights lie where they are, for the kernel that takes them so, only so, or only otherwise.
+  static std::vector<bool> ways_to_hold() {
+    const std::string name = GetParam().name;
+    if (contains(name, "in_place") || contains(name, "six_pairs_bitmask")) return {true};
+    if (contains(name, "row_lanes") || contains(name, "bsr_tile")) return {false, true};
+    return {contains(name, "six_pairs_nm24")};
+  }
+
   PrepareOptions options_;
   std::mt19937 rng_{test_seed()};
 };
@@ -85,15 +96,7 @@ class KernelTest : public testing::TestWithParam<KernelLine> {
 class NmKernelTest : public KernelTest {};
 class BitmaskKernelTest : public KernelTest {};
 class InPlaceKernelTest : public KernelTest {};
-class StagedKernelTest : public KernelTest {
- protected:
-  // Whether weights lie where they are, for the kernel that takes them so, only so, or only otherwise.
-  static std::vector<bool> ways_to_hold() {
-    const std::string name = GetParam().name;
-    if (contains(name, "matched")) return {false};
-    return contains(name, "six_pairs_nm24") ? std::vector{true} : std::vector{false, true};
-  }
-};
+class StagedKernelTest : public KernelTest {};
 class CsrKernelTest : public KernelTest {};
 class GemvKernelTest : public KernelTest {};
 class WindowsKernelTest : public KernelTest {};
@@ -403,8 +406,138 @@ TEST_P(RowListsKernelTest, ManyPanels) {
   ASSERT_NO_FATAL_FAILURE(check_all(m, PackedCsr(m).view, {200}));
 }
 
+// Every kernel there is.
+class AnyKernelTest : public KernelTest {
+ protected:
+  // Weights of so many sixteenths of their places; of 2:4, of which as many keep zeros.
+  TestMatrix matrix(int sixteenths, int64_t rows, int64_t cols, const Sparsity& unit) {
+    Sparsity sparsity = unit;
+    sparsity.density = sixteenths / 16.0;
+    TestMatrix m = random_matrix(rows, cols, types_of(GetParam().name)[0], sparsity, rng_);
+    if (unit.block_rows > 1 || unit.group > 0) return m;
+    // Rows without and with all weights, beside others.
+    for (int64_t k = 0; k < cols; ++k) {
+      m.weights[k] = 0;
+      if (rows > 2) m.weights[2 * cols + k] = k % 2 == 0 ? 1.0F : -3.0F;
+    }
+    return m;
+  }
+  static bool named(const char* part) { return contains(GetParam().name, part); }
+
+  // What lies where it is may begin anywhere that its type allows.
+  template <class Packed>
+  void check_packed(const TestMatrix& m, const Packed& packed, const std::vector<int64_t>& batches) {
+    auto view = packed.view;
+    const int64_t weight = weight_bytes(view.type);
+    const std::vector<char> values = moved(view.values, packed.values.size() * weight, weight);
+    std::vector<char> places;
+    if (options_.in_place) view.values = values.data() + weight;
+    if constexpr (std::is_same_v<Packed, PackedNm>) {
+      places = moved(view.indices, static_cast<int64_t>(packed.indices.size()), 1);
+      if (options_.in_place) view.indices = reinterpret_cast<const uint8_t*>(places.data() + 1);
+    } else if constexpr (std::is_same_v<Packed, PackedBitmask>) {
+      places = moved(view.bitmask, static_cast<int64_t>(packed.bitmask.size()), 1);
+      if (options_.in_place) view.bitmask = reinterpret_cast<const uint8_t*>(places.data() + 1);
+    }
+    ASSERT_NO_FATAL_FAILURE(check_all(m, view, batches));
+    ASSERT_NO_FATAL_FAILURE(check_integers(m, view, batches.front()));
+  }
+  static std::vector<char> moved(const void* from, int64_t bytes, int64_t by) {
+    std::vector<char> copy(static_cast<size_t>(bytes + by));
+    if (bytes > 0) std::memcpy(copy.data() + by, from, static_cast<size_t>(bytes));
+    return copy;
+  }
+
+  // rows and cols say about how large.
+  void check_size(int sixteenths, int64_t rows, int64_t cols, const std::vector<int64_t>& batches) {
+    const std::string name = GetParam().name;
+    if (named("bsr")) return check_blocks(sixteenths, rows, cols, batches);
+    if (named("nm24")) {
+      TestMatrix m = matrix(sixteenths, rows, (cols + 3) / 4 * 4, {.keep = 2, .group = 4});
+      return check_sparse24(sixteenths, m, batches);
+    }
+    const TestMatrix m = matrix(sixteenths, rows, cols, {});
+    if (named("bitmask")) return check_packed(m, PackedBitmask(m), batches);
+    if (named("windows") && sixteenths % 2 == 0) {
+      options_.in_place = true;
+      return check_packed(m, PackedWindows(m, sixteenths / 4), batches);
+    }
+    if (named("gemv")) return check_packed(m, PackedDense(m), batches);
+    if (named("plain")) return check_plain(m, batches);
+    options_.in_place = false;
+    check_packed(m, PackedCsr(m), batches);
+  }
+
+  void check_blocks(int sixteenths, int64_t rows, int64_t cols, const std::vector<int64_t>& batches) {
+    Sparsity unit{.block_rows = strip_rows_of(GetParam().name),
+                  .block_cols = std::max(4, inputs_together_in(GetParam().name))};
+    if (named("in_place"))
+      unit = {.block_rows = 2 + sixteenths % 9 * 2, .block_cols = sixteenths % 2 == 0 ? 16 : 32};
+    const TestMatrix m = matrix(sixteenths, (rows / unit.block_rows + 1) * unit.block_rows,
+                                (cols / unit.block_cols + 1) * unit.block_cols, unit);
+    check_packed(m, PackedBsr(m, unit.block_rows, unit.block_cols), batches);
+  }
+
+  void check_sparse24(int sixteenths, TestMatrix& m, const std::vector<int64_t>& batches) {
+    PackedNm packed(m, 2, 4);
+    packed.values = TypedValues(m.type);
+    std::uniform_int_distribution<int> places(0, 15);
+    for (float& weight : m.weights) {
+      if (weight == 0) continue;
+      if (places(rng_) >= sixteenths) weight = 0;
+      packed.values.push(weight);
+    }
+    packed.values.end();
+    packed.view.values = packed.values.data();
+    check_packed(m, packed, batches);
+  }
+
+  void check_plain(const TestMatrix& m, const std::vector<int64_t>& batches) {
+    const PackedDense packed(m);
+    const Plan plan = prepare_plain(packed.view, options_);
+    for (const int64_t n : batches)
+      ASSERT_NO_FATAL_FAILURE(check(plan, m, n, bound_of(GetParam().name), rng_));
+  }
+};
+
+// All densities by sixteenths and all batches up to 70, over sizes around every tile.
+TEST_P(AnyKernelTest, EveryDensityAndBatch) {
+  constexpr std::pair<int64_t, int64_t> kSizes[] = {
+      {1, 1},   {3, 5},    {4, 15},  {5, 16},   {7, 17},  {8, 33},  {9, 63},  {12, 64}, {15, 65},
+      {16, 96}, {17, 127}, {31, 60}, {32, 128}, {33, 20}, {48, 36}, {63, 31}, {65, 129}};
+  for (const bool in_place : ways_to_hold()) {
+    for (int i = 0; i <= 16; ++i) {
+      options_.in_place = in_place;
+      std::vector<int64_t> batches;
+      for (int64_t n = i + 1; n <= 70; n += 17) batches.push_back(n);
+      // A small share stays of a large matrix as well as of a small one.
+      const auto& [rows, cols] = kSizes[i * 5 % 17];
+      SCOPED_TRACE(testing::Message() << i << " of 16 stay");
+      ASSERT_NO_FATAL_FAILURE(check_size(i, rows, cols, batches));
+    }
+  }
+}
+
+std::vector<KernelLine> all_kernels() {
+  std::vector<KernelLine> all;
+  const auto add = [&](const auto& lines) { all.insert(all.end(), std::begin(lines), std::end(lines)); };
+  add(kNm24Kernels);
+  add(kBitmaskKernels);
+  add(kInPlaceKernels);
+  add(kStagedKernels);
+  add(kCsrKernels);
+  add(kGemvKernels);
+  add(kWindowsKernels);
+  add(kBsrKernels);
+  add(kRowListsKernels);
+  add(kPatternListsKernels);
+  add(kPlainKernels);
+  return all;
+}
+
 const auto name_of = [](const auto& info) { return std::string(info.param.name); };
 
+INSTANTIATE_TEST_SUITE_P(All, AnyKernelTest, testing::ValuesIn(all_kernels()), name_of);
 INSTANTIATE_TEST_SUITE_P(All, NmKernelTest, testing::ValuesIn(kNm24Kernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, BitmaskKernelTest, testing::ValuesIn(kBitmaskKernels), name_of);
 INSTANTIATE_TEST_SUITE_P(All, InPlaceKernelTest, testing::ValuesIn(kInPlaceKernels), name_of);

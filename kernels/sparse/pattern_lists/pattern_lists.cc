@@ -211,7 +211,7 @@ bool takes(const PatternListsKernel& kernel, const RowSource& source, const Prep
            bool may_round) {
   if (kernel.in_bytes) {
     if (source.type != WeightType::kI8 || source.cols > kMostByteInputs) return false;
-  } else if (source.type != WeightType::kBf16 && source.type != WeightType::kI8) {
+  } else if (!fits_bf16(source.type)) {
     return false;
   }
   if (!options.kernel.empty()) return options.kernel == kernel.name;
