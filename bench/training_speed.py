@@ -34,16 +34,15 @@ def measured(words, threads):
 
 
 def ours(options, folder):
-    """Tokens a second, those of the processor's seconds, memory; a run of one step tells what starting takes."""
+    """Tokens a second, those of the processor's seconds, memory; a run of one step tells what starting and that step take."""
     words = [options.program, "recover", options.model, "-o", os.path.join(folder, "trained"), "--force", "--train", options.tokens,
              "--batch", options.batch, "--seqlen", options.seqlen, "--warm-up", 1, "--precision", options.precision,
              "--threads", options.threads, "--json", "-q"]  # fmt: skip
-    _, first = measured([*words, "--steps", 1], options.threads)
+    first, first_usage = measured([*words, "--steps", 1], options.threads)
     report, usage = measured([*words, "--steps", options.steps + 1], options.threads)
-    training = report["training"]
     tokens = options.steps * options.batch * options.seqlen
-    return {"rate": training["tokens_per_second"], "processor_rate": tokens / (usage["processor"] - first["processor"]),
-            "memory": usage["memory"]}  # fmt: skip
+    return {"rate": tokens / (report["training"]["seconds"] - first["training"]["seconds"]),
+            "processor_rate": tokens / (usage["processor"] - first_usage["processor"]), "memory": usage["memory"]}  # fmt: skip
 
 
 def theirs(options):
