@@ -83,7 +83,7 @@ struct LaneFormat {
       for (int64_t g = 0; g < groups; ++g) find_lanes(block[g], steps, lanes[g]);
       for (int64_t t = 0; t < tiles; ++t) {
         // Weights are read once in a batch: a share of the next block's comes nearer.
-        for (int64_t at = t * share; at < (t + 1) * share; at += 64) prefetch_behind(next, at);
+        for (int64_t at = t * share; at < (t + 1) * share; at += 64) prefetch_second_level(next, at);
         for (int64_t g = 0; g < groups; ++g) {
           multiply_tile(block[g], lanes[g], steps, inputs + t * steps * kTileColumns * kStepInputs,
                         b == 0 ? begins + g * kLaneRows : nullptr,
