@@ -30,7 +30,7 @@ test: format-check tidy  ## all tests, plain and under ASan+UBSan, the format, c
 check: test  ## the long form of test: also clang, TSan, and each fuzz target for 30 s
 	@cmake/packages.sh check
 	$(CTEST) --preset asan-returns
-	@cmake/tidy.sh build/release $(JOBS) bench
+	@cmake/tidy.sh build/release $(JOBS) "libprune|kernels|apps|bench" all
 	cmake --preset clang
 	cmake --build --preset clang
 	$(CTEST) --preset clang
@@ -63,7 +63,7 @@ format-check:  ## fail where a source is not as .clang-format says
 	@cmake/packages.sh test
 	@clang-format-14 --dry-run -Werror $(sources)
 
-tidy:  ## clang-tidy over the sources that build/release compiles, as .clang-tidy says
+tidy:  ## clang-tidy over the sources that build/release compiles, by the quick ones of the checks in .clang-tidy
 	@cmake/packages.sh test
 	cmake --preset release
 	@cmake/tidy.sh build/release $(JOBS)
