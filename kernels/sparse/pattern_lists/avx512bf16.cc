@@ -7,8 +7,8 @@
 namespace prune::kernels {
 namespace {
 
-constexpr int kColumns = 64;           // of a panel
-constexpr int64_t kBytesAhead = 8192;  // of a stream, that are asked for before they are read
+constexpr int kColumns = 64;                 // of a panel
+constexpr int64_t kStreamBytesAhead = 8192;  // of a stream, that are asked for before they are read
 
 // How entries are read: load() yields kVectors<NV> of them, from vector v on, of an entry's interleaved
 // inputs.
@@ -124,7 +124,7 @@ template <class Entries, int NV>
 void multiply_lists(const PatternStream& stream, const char* panel, float* tile) {
   constexpr int64_t kSumsBytes = kPatternRows * kColumns * int64_t{sizeof(float)};
   const uint32_t* words = stream.words;
-  int64_t asked = kBytesAhead;  // from stream.words on
+  int64_t asked = kStreamBytesAhead;  // from stream.words on
   for (int64_t b = 0; b < stream.blocks; ++b, panel += stream.block_bytes) {
     float* sums = tile;
     for (int64_t i = 0; i < stream.fours; ++i, sums += kPatternRows * kColumns) {
@@ -141,7 +141,7 @@ void multiply_lists(const PatternStream& stream, const char* panel, float* tile)
       store_sums<NV>(acc, sums);
       // To the second-level cache: the first is full of the panel.
       const int64_t used = (words - stream.words) * int64_t{sizeof(uint32_t)};
-      for (; asked < used + kBytesAhead; asked += 64) prefetch_second_level(stream.words, asked);
+      for (; asked < used + kStreamBytesAhead; asked += 64) prefetch_second_level(stream.words, asked);
     }
   }
 }

@@ -13,13 +13,16 @@ constexpr RowListsKernel row_lists_sparse_f32_avx512 =
 
 // Where one product is made in a cycle, half the sums are enough to keep it busy, and blocks can be longer;
 // Zen 4 has 32 KiB of first-level cache, of which a block's panel must leave some.
-constexpr RowListsKernel row_lists_halves_f32_avx512 = make_float_lists_kernel<Avx512F32, /*NV=*/4, /*K=*/72>(
-    "row_lists_halves_f32_avx512", /*densest=*/1.0, true);
+constexpr RowListsKernel row_lists_halves_f32_avx512 =
+    make_float_lists_kernel<Avx512F32, /*NV=*/4, /*K=*/72, /*InHalves=*/true>("row_lists_halves_f32_avx512",
+                                                                              /*densest=*/1.0);
 constexpr RowListsKernel row_lists_halves_sparse_f32_avx512 =
-    make_float_lists_kernel<Avx512F32, /*NV=*/4, /*K=*/128>("row_lists_halves_sparse_f32_avx512",
-                                                            /*densest=*/0.35, true);
+    make_float_lists_kernel<Avx512F32, /*NV=*/4, /*K=*/128, /*InHalves=*/true>(
+        "row_lists_halves_sparse_f32_avx512",
+        /*densest=*/0.35);
 constexpr RowListsKernel row_lists_halves_sparsest_f32_avx512 =
-    make_float_lists_kernel<Avx512F32, /*NV=*/2, /*K=*/256>("row_lists_halves_sparsest_f32_avx512",
-                                                            /*densest=*/0.15, true);
+    make_float_lists_kernel<Avx512F32, /*NV=*/2, /*K=*/256, /*InHalves=*/true>(
+        "row_lists_halves_sparsest_f32_avx512",
+        /*densest=*/0.15);
 
 }  // namespace prune::kernels

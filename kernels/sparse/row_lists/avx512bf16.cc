@@ -22,10 +22,10 @@ struct PairInputs {
 };
 
 // NV vectors wide.
-template <int NV, int K>
-constexpr RowListsKernel make_kernel(const char* name, double densest, bool in_halves = false) {
+template <int NV, int K, bool InHalves = false>
+constexpr RowListsKernel make_kernel(const char* name, double densest) {
   constexpr PanelCode panel = make_row_pair_panel_code<16 * NV>();
-  return make_row_lists_kernel<Avx512F32, PairInputs, NV, K>(name, panel, densest, in_halves);
+  return make_row_lists_kernel<Avx512F32, PairInputs, NV, K, InHalves>(name, panel, densest);
 }
 
 }  // namespace
@@ -36,10 +36,12 @@ constexpr RowListsKernel row_lists_bf16_avx512bf16 =
 constexpr RowListsKernel row_lists_sparse_bf16_avx512bf16 =
     make_kernel</*NV=*/4, /*K=*/320>("row_lists_sparse_bf16_avx512bf16", /*densest=*/0.25);
 constexpr RowListsKernel row_lists_halves_bf16_avx512bf16 =
-    make_kernel</*NV=*/8, /*K=*/96>("row_lists_halves_bf16_avx512bf16", /*densest=*/1.0, true);
+    make_kernel</*NV=*/8, /*K=*/96, /*InHalves=*/true>("row_lists_halves_bf16_avx512bf16", /*densest=*/1.0);
 constexpr RowListsKernel row_lists_halves_sparse_bf16_avx512bf16 =
-    make_kernel</*NV=*/4, /*K=*/256>("row_lists_halves_sparse_bf16_avx512bf16", /*densest=*/0.35, true);
+    make_kernel</*NV=*/4, /*K=*/256, /*InHalves=*/true>("row_lists_halves_sparse_bf16_avx512bf16",
+                                                        /*densest=*/0.35);
 constexpr RowListsKernel row_lists_halves_sparsest_bf16_avx512bf16 =
-    make_kernel</*NV=*/2, /*K=*/512>("row_lists_halves_sparsest_bf16_avx512bf16", /*densest=*/0.15, true);
+    make_kernel</*NV=*/2, /*K=*/512, /*InHalves=*/true>("row_lists_halves_sparsest_bf16_avx512bf16",
+                                                        /*densest=*/0.15);
 
 }  // namespace prune::kernels

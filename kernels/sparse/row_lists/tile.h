@@ -28,7 +28,17 @@ struct FloatInputs {
   static PRUNE_INLINE Reg multiply(Reg x, Reg w, Reg acc) { return V::fma(w, x, acc); }
 };
 
-template <class V, class Inputs, int NV>
+// What is asked for before it is read comes no nearer than the second-level cache where a block's panel fills
+// the first one (InHalves: see isa::works_in_halves()).
+template <bool InHalves>
+PRUNE_INLINE void ask_for(const void* p, int64_t bytes) {
+  if constexpr (InHalves)
+    prefetch_second_level(p, bytes);
+  else
+    prefetch_behind(p, bytes);
+}
+
+template <class V, class Inputs, int NV, bool InHalves>
 struct PairTile {
   using Reg = typename V::Reg;
   // Few columns make few sums: the two entries of a step then go to sums of their own, or each would wait for
@@ -110,8 +120,9 @@ struct PairTile {
 
   // The values and offsets of so many steps, some pairs before they are read.
   PRUNE_INLINE void prefetch(int shared, int single) const {
-    for (int i = 0; i < shared + single; i += 4) prefetch_ahead(values + 4 * i);
-    for (int i = 0; i < shared + 2 * single; i += 16 / kPerEntry) prefetch_ahead(offsets + 2 * kPerEntry * i);
+    for (int i = 0; i < shared + single; i += 4) ask_for<InHalves>(values + 4 * i, kBytesAhead);
+    for (int i = 0; i < shared + 2 * single; i += 16 / kPerEntry)
+      ask_for<InHalves>(offsets + 2 * kPerEntry * i, kBytesAhead);
   }
 
   PRUNE_INLINE void run_shared(const char* panel, int steps) {
@@ -137,9 +148,9 @@ struct PairTile {
   }
 };
 
-template <class V, class Inputs, int NV, int Stride, int BlockBytes>
+template <class V, class Inputs, int NV, int Stride, int BlockBytes, bool InHalves>
 void multiply_lists(const ListStream& stream, const void* panel, float* tile) {
-  PairTile<V, Inputs, NV> state;
+  PairTile<V, Inputs, NV, InHalves> state;
   state.offsets = stream.offsets;
   state.values = static_cast<const float*>(stream.values);
   const ListPair* pair = stream.pairs;
@@ -150,7 +161,7 @@ void multiply_lists(const ListStream& stream, const void* panel, float* tile) {
       float* row0 = tile + pair->rows[0] * Stride;
       float* row1 = tile + pair->rows[1] * Stride;
       // A share of the next block's panel comes nearer while this one is worked on.
-      for (int64_t at = 0; at < share; at += 64) prefetch_behind(block_panel, BlockBytes + i * share + at);
+      for (int64_t at = 0; at < share; at += 64) ask_for<InHalves>(block_panel, BlockBytes + i * share + at);
       state.prefetch(pair->shared, pair->single);
       state.begin(b == 0, row0, row1);
       state.run_shared(block_panel, pair->shared);
@@ -161,37 +172,36 @@ void multiply_lists(const ListStream& stream, const void* panel, float* tile) {
 }
 
 // Picks the code for the number of vectors that the columns fill, from MaxNV down.
-template <class V, class Inputs, int MaxNV, int NV, int BlockBytes>
+template <class V, class Inputs, int MaxNV, int NV, int BlockBytes, bool InHalves>
 void multiply_columns(const ListStream& stream, const void* panel, int64_t columns, float* tile) {
   constexpr int kFewer = NV - Inputs::kVectors;
   if constexpr (kFewer > 0) {
     if (columns <= kFewer * V::kWidth) {
-      return multiply_columns<V, Inputs, MaxNV, kFewer, BlockBytes>(stream, panel, columns, tile);
+      return multiply_columns<V, Inputs, MaxNV, kFewer, BlockBytes, InHalves>(stream, panel, columns, tile);
     }
   }
-  multiply_lists<V, Inputs, NV, MaxNV * V::kWidth, BlockBytes>(stream, panel, tile);
+  multiply_lists<V, Inputs, NV, MaxNV * V::kWidth, BlockBytes, InHalves>(stream, panel, tile);
 }
 
-template <class V, class Inputs, int NV, int K>
-constexpr RowListsKernel make_row_lists_kernel(const char* name, const PanelCode& panel, double densest,
-                                               bool in_halves = false) {
+template <class V, class Inputs, int NV, int K, bool InHalves = false>
+constexpr RowListsKernel make_row_lists_kernel(const char* name, const PanelCode& panel, double densest) {
   constexpr int kRowBytes = NV * V::kWidth * 4 / Inputs::kPerEntry;
   static_assert(K <= kMostBlockInputs && K * kRowBytes <= 65536, "offsets are 16 bits");
   static_assert(K / (2 * Inputs::kPerEntry) < 256, "list lengths are 8 bits");
   return {.name = name,
           .bf16 = Inputs::kPerEntry == 2,
           .densest = densest,
-          .in_halves = in_halves,
+          .in_halves = InHalves,
           .block_inputs = K,
           .panel = panel,
-          .multiply = multiply_columns<V, Inputs, NV, NV, K * kRowBytes>};
+          .multiply = multiply_columns<V, Inputs, NV, NV, K * kRowBytes, InHalves>};
 }
 
 // Floats, NV vectors wide.
-template <class V, int NV, int K>
-constexpr RowListsKernel make_float_lists_kernel(const char* name, double densest, bool in_halves = false) {
-  return make_row_lists_kernel<V, FloatInputs<V>, NV, K>(name, make_panel_code<V, NV * V::kWidth>(), densest,
-                                                         in_halves);
+template <class V, int NV, int K, bool InHalves = false>
+constexpr RowListsKernel make_float_lists_kernel(const char* name, double densest) {
+  return make_row_lists_kernel<V, FloatInputs<V>, NV, K, InHalves>(name, make_panel_code<V, NV * V::kWidth>(),
+                                                                   densest);
 }
 
 }  // namespace

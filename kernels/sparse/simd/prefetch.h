@@ -21,7 +21,8 @@ inline __attribute__((always_inline)) void prefetch_second_level(const void* p, 
 
 // For weights that are read once, in order. The processor's own prefetching stops where a page ends; this far
 // ahead a core keeps enough lines on their way to use all that memory gives it.
-inline __attribute__((always_inline)) void prefetch_ahead(const void* p) { prefetch_behind(p, 4096); }
+inline constexpr int64_t kBytesAhead = 4096;
+inline __attribute__((always_inline)) void prefetch_ahead(const void* p) { prefetch_behind(p, kBytesAhead); }
 
 }  // namespace
 }  // namespace prune::kernels
