@@ -21,8 +21,7 @@ namespace prune::kernels {
 // rows at the speed of arithmetic; a plan for both holds the weights twice.
 // kInPlace, kManyRowsInPlace: only what reads the arrays as they lie (in_place must be set), for a few rows
 // and, where there is such a kernel, for many; or for many alone. Without, the plan is empty, rows() is 0.
-// prepare() then reads nothing but scales of rows, the number of a bitmask's weights, counts of tails
-// (windows), and where blocks are.
+// What runs in place reads nothing of the arrays before it runs, whatever the use.
 enum class Use { kAny, kFewRows, kManyRows, kInPlace, kManyRowsInPlace };
 
 struct PrepareOptions {
@@ -103,8 +102,8 @@ class Plan {
   int64_t most_between_rows_ = 0;
 };
 
-// The weights' arrays may be freed afterwards, except with PrepareOptions::in_place. What is read of them
-// must be free of faults (see find_fault), and all before the plan runs.
+// The weights' arrays may be freed afterwards, except with PrepareOptions::in_place. They must be free of
+// faults (see find_fault) before anything is read.
 Plan prepare(const NmWeights& weights, const PrepareOptions& options = {});
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options = {});
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options = {});

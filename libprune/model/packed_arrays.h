@@ -14,8 +14,8 @@ namespace prune {
 
 class PackedArrays {
  public:
-  // Of a checkpoint's weight, whose check_frame() must have passed, and check() before anything but
-  // kernels::Use::kInPlace and kManyRowsInPlace is asked for. Arrays that are aligned in the mapped file and
+  // Of a checkpoint's weight, whose check() must have passed before anything but a plan in place
+  // (kernels::Use::kInPlace, kManyRowsInPlace) is asked for. Arrays that are aligned in the mapped file and
   // of a type that the kernels take stay there, so the checkpoint must outlive this; others are copied,
   // values of other types widened to float.
   PackedArrays(const PackedCheckpoint& checkpoint, const PackedWeight& weight);

@@ -182,48 +182,12 @@ std::vector<T> PackedCheckpoint::values(const PackedWeight& weight) const {
   return array<T>(weight, "values");
 }
 
-template <class Check>
-void PackedCheckpoint::name_faults_of(const PackedWeight& weight, Check check) const {
-  try {
-    check();
-  } catch (const Error& fault) {
-    refuse(weight, fault.what());
-  }
-}
-
 void PackedCheckpoint::check(const PackedWeight& weight) const {
-  check_frame(weight);
-  check_rest(weight);
-}
-
-void PackedCheckpoint::check_rest(const PackedWeight& weight) const {
-  name_faults_of(weight, [&] {
+  try {
     if (weight.values == StoredValues::kInt8) check_scales(scales(weight).values);
     check_places(weight);
-  });
-}
-
-void PackedCheckpoint::check_frame(const PackedWeight& weight) const {
-  name_faults_of(weight, [&] { check_rows(weight); });
-}
-
-void PackedCheckpoint::check_rows(const PackedWeight& weight) const {
-  switch (weight.format) {
-    case PackedFormat::kNm:
-      return;
-    case PackedFormat::kBitmask: {
-      const auto end = data(weight, "row_offsets").last(sizeof(int64_t));
-      return check_last_offset(copy<int64_t>(end)[0], stored(weight), "row_offsets");
-    }
-    case PackedFormat::kCsr:
-      return check_offsets(array<int64_t>(weight, "indptr"), stored(weight), "indptr");
-    case PackedFormat::kBsr: {
-      const auto indptr = array<int64_t>(weight, "indptr");
-      check_offsets(indptr, stored(weight), "indptr");
-      return check_indices(array<int32_t>(weight, "indices"), indptr, weight.in / weight.block.cols);
-    }
-    case PackedFormat::kWindows:
-      return check_windows_frame(WindowsView(*this, weight).weights(), value_bytes(weight), stored(weight));
+  } catch (const Error& fault) {
+    refuse(weight, fault.what());
   }
 }
 
@@ -237,11 +201,14 @@ void PackedCheckpoint::check_places(const PackedWeight& weight) const {
       return check_bitmask(weight, data(weight, "bitmask"), offsets);
     }
     case PackedFormat::kCsr:
-      return check_indices(array<int32_t>(weight, "indices"), array<int64_t>(weight, "indptr"), weight.in);
-    case PackedFormat::kBsr:
-      return;
+    case PackedFormat::kBsr: {
+      const auto indptr = array<int64_t>(weight, "indptr");
+      check_offsets(indptr, stored(weight), "indptr");
+      const Index width = weight.format == PackedFormat::kBsr ? weight.block.cols : 1;
+      return check_indices(array<int32_t>(weight, "indices"), indptr, weight.in / width);
+    }
     case PackedFormat::kWindows:
-      return check_windows_groups(WindowsView(*this, weight).weights(), value_bytes(weight));
+      return check_windows(WindowsView(*this, weight).weights(), value_bytes(weight), stored(weight));
   }
 }
 

@@ -39,12 +39,6 @@ class PackedCheckpoint {
   // Every index in range and ascending, every offset in order, counts in agreement, no scale negative or not
   // finite. Throws Error(kInput) naming the tensor and the position.
   void check(const PackedWeight& weight) const;
-  // Of these all that is read of a weight to plan products with it in place (kernels::Use::kInPlace), which
-  // takes next to no time: where blocks of BSR are, how long the tails of windows, and how many weights a
-  // bitmask has. Of N:M it is nothing.
-  void check_frame(const PackedWeight& weight) const;
-  // What check() looks at behind that.
-  void check_rest(const PackedWeight& weight) const;
 
   // The bytes of one of its tensors ("values", "indices", "scales", ...) as they lie in the mapped file,
   // aligned or not.
@@ -76,9 +70,6 @@ class PackedCheckpoint {
   void read_layout(size_t shard, const std::string& text);
   void check_tensors(const PackedWeight& weight) const;
   const TensorInfo& component(const PackedWeight& weight, std::string_view suffix) const;
-  template <class Check>
-  void name_faults_of(const PackedWeight& weight, Check check) const;
-  void check_rows(const PackedWeight& weight) const;
   void check_places(const PackedWeight& weight) const;
   template <class T>
   std::vector<T> array(const PackedWeight& weight, std::string_view suffix) const;

@@ -92,12 +92,8 @@ void check_offsets(const std::vector<int64_t>& offsets, int64_t total, const cha
     if (offsets[i] < offsets[i - 1])
       throw_input(std::string(what) + "[" + std::to_string(i) + "] is below the one before it");
   }
-  check_last_offset(offsets.back(), total, what);
-}
-
-void check_last_offset(int64_t last, int64_t total, const char* what) {
-  if (last != total) {
-    throw_input(std::string("the last of ") + what + " is " + std::to_string(last) + ", not the " +
+  if (offsets.back() != total) {
+    throw_input(std::string("the last of ") + what + " is " + std::to_string(offsets.back()) + ", not the " +
                 std::to_string(total) + " that are stored");
   }
 }
@@ -143,11 +139,8 @@ void check_bitmask(const PackedWeight& weight, std::span<const std::byte> bytes,
               std::to_string(stored(i)) + " values are stored");
 }
 
-void check_windows_frame(const kernels::WindowsWeights& w, int64_t value_bytes, int64_t stored) {
+void check_windows(const kernels::WindowsWeights& w, int64_t value_bytes, int64_t stored) {
   if (const char* fault = kernels::find_shape_fault(w, value_bytes, stored)) throw_input(fault);
-}
-
-void check_windows_groups(const kernels::WindowsWeights& w, int64_t value_bytes) {
   const std::vector<int64_t> tails = kernels::tail_starts(w);
   const auto fault_of = [&](Index g) {
     return kernels::find_group_fault(w, value_bytes, g, tails[size_t(g)]);

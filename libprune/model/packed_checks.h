@@ -15,7 +15,6 @@ namespace prune {
 
 // 0 = offsets[0] <= offsets[1] <= ... <= offsets[n] = total.
 void check_offsets(const std::vector<int64_t>& offsets, int64_t total, const char* what);
-void check_last_offset(int64_t last, int64_t total, const char* what);
 // Within each row the indices ascend and are below `limit`.
 void check_indices(const std::vector<int32_t>& indices, const std::vector<int64_t>& indptr, int64_t limit);
 // Within each group the indices ascend and are below its size; no bits are set behind the last.
@@ -23,9 +22,8 @@ void check_nm_indices(const PackedWeight& weight, std::span<const std::byte> byt
 // As many bits in each row as values, none behind the last column.
 void check_bitmask(const PackedWeight& weight, std::span<const std::byte> bytes,
                    const std::vector<int64_t>& offsets);
-// Tails are counted to the last value; then columns are within their windows, and those of tails ascend.
-void check_windows_frame(const kernels::WindowsWeights& weights, int64_t value_bytes, int64_t stored);
-void check_windows_groups(const kernels::WindowsWeights& weights, int64_t value_bytes);
+// Tails are counted to the last value, columns are within their windows, and those of tails ascend.
+void check_windows(const kernels::WindowsWeights& weights, int64_t value_bytes, int64_t stored);
 // None negative, none that is not finite.
 void check_scales(const std::vector<float>& scales);
 

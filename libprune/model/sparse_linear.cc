@@ -88,7 +88,6 @@ SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeigh
                            const SparseLinearOptions& options)
     : out_(weight.out), in_(weight.in), rounding_(options.rounding), bias_(copy_bias(bias, weight.out)) {
   if (options.check_at_first_use) {
-    checkpoint.check_frame(weight);
     unchecked_ = std::make_unique<Unchecked>(checkpoint, weight);
   } else {
     checkpoint.check(weight);
@@ -138,7 +137,7 @@ void SparseLinear::check_first() const {
   if (unchecked_ == nullptr || unchecked_->passed.load(std::memory_order_acquire)) return;
   const std::lock_guard lock(unchecked_->mutex);
   if (unchecked_->passed.load(std::memory_order_relaxed)) return;
-  unchecked_->checkpoint.check_rest(unchecked_->weight);
+  unchecked_->checkpoint.check(unchecked_->weight);
   unchecked_->passed.store(true, std::memory_order_release);
 }
 

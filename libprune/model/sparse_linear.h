@@ -34,9 +34,9 @@ struct SparseLinearOptions {
   // layer).
   std::optional<int64_t> dense_from = {};
   TuningTable* tuning = nullptr;  // nullptr: TuningTable::of_user()
-  // Checks the places of a packed checkpoint's weight by the first forward(), of any n, which throws what the
-  // constructor would, where until then nothing reads them: where no layout and no measurement needs them.
-  // The PackedCheckpoint must then outlive the layer.
+  // Checks a packed checkpoint's weight by the first forward(), of any n, which throws what the constructor
+  // would, where until then nothing reads its arrays: where no layout and no measurement needs them. The
+  // PackedCheckpoint must then outlive the layer.
   bool check_at_first_use = false;
   // Instead of dense_from: no batch runs on a dense product where a bf16 kernel for many rows multiplies the
   // stored arrays as they lie and is no slower (of a bitmask at most 30% of the weights stay), all do
@@ -85,7 +85,7 @@ class SparseLinear {
   const char* kernel_name(int64_t n) const;
 
  private:
-  // A weight that PackedCheckpoint::check_rest() is still to see. (Not a once_flag: an exception out of
+  // A weight that PackedCheckpoint::check() is still to see. (Not a once_flag: an exception out of
   // call_once makes the next caller wait for ever with ThreadSanitizer.)
   struct Unchecked {
     Unchecked(const PackedCheckpoint& c, const PackedWeight& w) : checkpoint(c), weight(w) {}

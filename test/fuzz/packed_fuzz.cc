@@ -64,7 +64,6 @@ void unpack_and_pack(const PackedCheckpoint& packed, const PackedWeight& weight)
 }
 
 void visit(const PackedCheckpoint& packed, const PackedWeight& weight) {
-  packed.check_frame(weight);
   if (weight.out <= int64_t(kMostDenseBytes)) {
     for (const auto use : {kernels::Use::kInPlace, kernels::Use::kManyRowsInPlace}) {
       const kernels::Plan in_place = PackedArrays(packed, weight).prepare({.use = use, .in_place = true});

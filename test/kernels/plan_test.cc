@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -138,6 +139,40 @@ TEST(Plan, SaysWhetherItReadsInPlace) {
   EXPECT_EQ(prepare(windows.view, {.in_place = true}).is_in_place(),
             isa::runs_on(isa::kAvx512, isa::supported()));
   EXPECT_FALSE(Plan().is_in_place());
+}
+
+// Of arrays that nobody can read: loading a file that is mapped touches none of its pages.
+TEST(Plan, InPlaceReadsNothingBeforeItRuns) {
+  constexpr uintptr_t kNowhere = 64;
+  const auto check_unread = [&](auto view, auto... arrays) {
+    view.rows = 32;
+    view.cols = 256;
+    const auto close = [&](auto& array) {
+      array = reinterpret_cast<std::decay_t<decltype(array)>>(kNowhere);
+    };
+    (close(view.*arrays), ...);
+    close(view.values);
+    for (const WeightType type : {WeightType::kBf16, WeightType::kI8}) {
+      view.type = type;
+      if (type == WeightType::kI8) close(view.scales);
+      for (const Use use : {Use::kInPlace, Use::kManyRowsInPlace}) {
+        const Plan plan = prepare(view, {.use = use, .in_place = true});
+        if (plan.rows() == 0) continue;  // no such kernel on this machine
+        EXPECT_TRUE(plan.is_in_place());
+        EXPECT_FALSE(std::string_view(plan.kernel_name(1)).empty());
+        EXPECT_EQ(plan.own_bytes(), 0U);
+      }
+    }
+  };
+  BsrWeights blocks;
+  blocks.block_rows = blocks.block_cols = 16;
+  WindowsWeights windows;
+  windows.steps = 8;
+  check_unread(NmWeights(), &NmWeights::indices);
+  check_unread(BitmaskWeights(), &BitmaskWeights::bitmask, &BitmaskWeights::row_offsets);
+  check_unread(blocks, &BsrWeights::indices, &BsrWeights::indptr);
+  check_unread(windows, &WindowsWeights::columns, &WindowsWeights::tail_columns,
+               &WindowsWeights::tail_counts);
 }
 
 // Every format, where it lies and rearranged, with and without the kernels for it.

@@ -93,6 +93,12 @@ class KernelTest : public testing::TestWithParam<KernelLine> {
   std::mt19937 rng_{test_seed()};
 };
 
+// That a plan in place holds once it has run.
+size_t own_bytes(const Plan& plan) {
+  plan.workspace_bytes(1);
+  return plan.own_bytes();
+}
+
 class NmKernelTest : public KernelTest {};
 class BitmaskKernelTest : public KernelTest {};
 class InPlaceKernelTest : public KernelTest {};
@@ -145,7 +151,7 @@ TEST_P(InPlaceKernelTest, EveryPattern) {
         const TestMatrix m = random_matrix(rows, cols + rows % 5, type, {.density = density}, rng_);
         const PackedBitmask packed(m);
         ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, batches));
-        EXPECT_LT(prepare(packed.view, options_).own_bytes(), 300U);
+        EXPECT_LT(own_bytes(prepare(packed.view, options_)), 300U);
       }
     }
   }
@@ -161,7 +167,7 @@ TEST_P(InPlaceKernelTest, Blocks) {
                                          {.density = density, .block_rows = rows, .block_cols = cols}, rng_);
       const PackedBsr packed(m, rows, cols);
       ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 2, 3, 17}));
-      EXPECT_LT(prepare(packed.view, options_).own_bytes(), 1000U);
+      EXPECT_LT(own_bytes(prepare(packed.view, options_)), 1000U);
     }
   }
 }
@@ -206,7 +212,7 @@ TEST_P(StagedKernelTest, TwoOfFour) {
     for (const bool in_place : ways_to_hold()) {
       options_.in_place = in_place;
       ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 33, 65, 130}));
-      EXPECT_LT(prepare(packed.view, options_).own_bytes(), in_place ? 600U : 2000000U);
+      EXPECT_LT(own_bytes(prepare(packed.view, options_)), in_place ? 600U : 2000000U);
     }
     ASSERT_NO_FATAL_FAILURE(check_integers(m, packed.view, 65));
   }
@@ -302,7 +308,7 @@ TEST_P(WindowsKernelTest, InPlace) {
       const PackedWindows packed(m, steps);
       ASSERT_EQ(find_fault(packed.view, packed.values.size()), nullptr);
       ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 2, 3, 7, 17}));
-      EXPECT_LT(prepare(packed.view, options_).own_bytes(), 2000U);
+      EXPECT_LT(own_bytes(prepare(packed.view, options_)), 2000U);
     }
   }
 }

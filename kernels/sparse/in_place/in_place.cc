@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/sparse/at_first_use.h"
 #include "kernels/sparse/few_rows.h"
 #include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/in_place/kernel.h"
@@ -142,7 +143,8 @@ const InPlaceKernel* choose(Marks marks, const Weights& w, const PrepareOptions&
 template <class W>
 std::unique_ptr<const Layout> make(const W& weights, Marks marks, const PrepareOptions& options) {
   const InPlaceKernel* kernel = choose(marks, weights, options);
-  return kernel == nullptr ? nullptr : std::make_unique<InPlace<W>>(weights, *kernel);
+  if (kernel == nullptr) return nullptr;
+  return at_first_use(kernel->name, [=] { return std::make_unique<InPlace<W>>(weights, *kernel); });
 }
 
 }  // namespace
@@ -172,8 +174,9 @@ std::unique_ptr<const Layout> make_in_place(const BsrWeights& weights, const Pre
   for (const auto& [kernel, needs] : kernels) {
     const bool wanted = options.kernel.empty() || options.kernel == kernel->name;
     const bool takes = kernel->type == weights.type && product_of(*kernel, weights) != nullptr;
-    if (wanted && takes && isa::runs_on(needs, options.isa))
-      return std::make_unique<InPlaceBlocks>(weights, *kernel);
+    if (!wanted || !takes || !isa::runs_on(needs, options.isa)) continue;
+    return at_first_use(kernel->name,
+                        [=, kernel = kernel] { return std::make_unique<InPlaceBlocks>(weights, *kernel); });
   }
   return nullptr;
 }

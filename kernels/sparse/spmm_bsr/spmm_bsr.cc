@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels/sparse/at_first_use.h"
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/few_rows.h"
 #include "kernels/sparse/group_scales.h"
@@ -316,7 +317,10 @@ std::unique_ptr<const Layout> make_bsr_tiles(const BsrWeights& weights, const Pr
   };
   for (const auto& entry : kKernels) {
     if (!isa::runs_on(entry.needs, options.isa) || !takes(*entry.kernel, weights, options)) continue;
-    return std::make_unique<BsrTiles>(weights, *entry.kernel, options.in_place);
+    const auto make = [&kernel = *entry.kernel, weights, in_place = options.in_place] {
+      return std::make_unique<BsrTiles>(weights, kernel, in_place);
+    };
+    return options.in_place ? at_first_use(entry.kernel->name, make) : make();
   }
   return nullptr;
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "kernels/sparse/at_first_use.h"
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/few_rows.h"
 #include "kernels/sparse/group_scales.h"
@@ -264,7 +265,8 @@ std::unique_ptr<const Layout> make_windows_in_place(const WindowsWeights& weight
                                                     const PrepareOptions& options) {
   if (weights.scale_group != 0) return nullptr;
   const WindowsKernel* kernel = choose_windows_kernel(weights.type, options);
-  return kernel == nullptr ? nullptr : std::make_unique<InPlaceWindows>(weights, *kernel);
+  if (kernel == nullptr) return nullptr;
+  return at_first_use(kernel->name, [=] { return std::make_unique<InPlaceWindows>(weights, *kernel); });
 }
 
 }  // namespace prune::kernels

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/sparse/at_first_use.h"
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/row_lanes/kernel.h"
@@ -146,7 +147,8 @@ std::unique_ptr<const Layout> make(const StagedKernel<Rows>* kernel, const W& we
   const Cut& most = in_place ? kernel->in_place : kernel->once;
   const Cut cut = {choose_chunk_rows(weights.rows, most.chunk_rows),
                    std::min(most.segment_blocks, blocks_of(weights, *kernel))};
-  return std::make_unique<Staged<W, Rows>>(weights, *kernel, cut, in_place);
+  const auto make = [=] { return std::make_unique<Staged<W, Rows>>(weights, *kernel, cut, in_place); };
+  return in_place ? at_first_use(kernel->name, make) : make();
 }
 
 const StagedKernel<Nm24Rows>* choose24(const NmWeights& weights, const PrepareOptions& options) {

@@ -291,7 +291,6 @@ TEST_P(PlacesAtFault, AreSeenByTheFirstProductWhereNothingReadsThemBefore) {
   } else {
     EXPECT_EQ(testing::refusal(ErrorKind::kInput, GetParam().message, [&] { make(few); }), "");
   }
-  if (GetParam().request.format == PackedFormat::kBsr) return;
   // Dense products alone, and what eval takes, lay nothing out: all wait.
   expect_refusals(make({.dense_from = 1, .check_at_first_use = true}), 9);
   expect_refusals(make({.check_at_first_use = true, .for_many_rows = true}), 9);
@@ -323,7 +322,7 @@ INSTANTIATE_TEST_SUITE_P(
                                    3,
                                    '\x7f',
                                    "out of 0..3",
-                                   0}));
+                                   kernels::isa::kAvx512Bf16}));
 
 TEST(SparseLinear, HoldsOneCopyAndThreadsShareIt) {
   std::mt19937 rng(testing::test_seed());
