@@ -77,6 +77,10 @@ class SafetensorsFile {
       by_name_;  // views of the names in header_, which stay where they are
 };
 
+// Where a new file's tensors lie: in the order of its header, or those of larger elements first, so that
+// every tensor is aligned to its type. (No gaps are legal between tensors.)
+enum class Placement { kInOrder, kAligned };
+
 // Writes one file whose tensors' types and shapes are known in advance; bytes may come in any order from any
 // thread.
 class SafetensorsWriter {
@@ -87,11 +91,11 @@ class SafetensorsWriter {
   // chosen to keep the data where it was if that is possible. Throws Error(kInput) when the new header would
   // exceed the format's limit.
   SafetensorsWriter(const std::filesystem::path& path, const SafetensorsFile& model);
-  // A new layout: tensors contiguous in the given order (begin and end are computed here), header padded with
-  // spaces to a multiple of 8, `format: pt` added when absent. No gaps are legal between tensors, so each is
-  // aligned to its type only if those of larger types come first. Throws Error(kUsage) for a repeated or
+  // A new layout: begin and end are computed here, the header names the tensors in the given order, is padded
+  // with spaces to a multiple of 8, and gets `format: pt` when absent. Throws Error(kUsage) for a repeated or
   // reserved name, or a shape whose size overflows or does not fill whole bytes.
-  SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorInfo> tensors, Metadata metadata);
+  SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorInfo> tensors, Metadata metadata,
+                    Placement placement = Placement::kInOrder);
   // Both take the disk space at once, so that a disk too small is known before the work, and throw
   // Error(kRuntime) when the file cannot be made. An older file at `path` is unlinked, never truncated: maps
   // of it stay valid.

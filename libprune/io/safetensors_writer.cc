@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <functional>
 #include <limits>
+#include <numeric>
 #include <unordered_set>
 #include <utility>
 
@@ -39,11 +41,16 @@ std::string header_like(const SafetensorsFile& model) {
   return json;
 }
 
-// Puts the tensors one after the other.
-void lay_out(std::vector<TensorInfo>& tensors) {
+// Puts the tensors one after the other, and says how much they take.
+uint64_t lay_out(std::vector<TensorInfo>& tensors, Placement placement) {
+  std::vector<size_t> order(tensors.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (placement == Placement::kAligned)
+    std::ranges::stable_sort(order, std::greater(), [&](size_t i) { return bits(tensors[i].dtype); });
   std::unordered_set<std::string_view> names;
   uint64_t offset = 0;
-  for (TensorInfo& tensor : tensors) {
+  for (const size_t i : order) {
+    TensorInfo& tensor = tensors[i];
     const std::string subject = "tensor " + quote_name(tensor.name) + ": ";
     if (!names.insert(tensor.name).second) throw_usage(subject + "the name is there already");
     if (tensor.name == "__metadata__") throw_usage(subject + "the name is reserved");
@@ -56,6 +63,7 @@ void lay_out(std::vector<TensorInfo>& tensors) {
     }
     tensor.end = offset += *size;
   }
+  return offset;
 }
 
 // Takes `size` bytes of disk at once where the file system can; elsewhere (EOPNOTSUPP) only sets the size.
@@ -77,10 +85,9 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, const Sa
 }
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorInfo> tensors,
-                                     Metadata metadata)
+                                     Metadata metadata, Placement placement)
     : path_(path), tensors_(std::move(tensors)) {
-  lay_out(tensors_);
-  if (!tensors_.empty()) data_size_ = tensors_.back().end;
+  data_size_ = lay_out(tensors_, placement);
   add_format(metadata);
   std::string json = safetensors_header_json(tensors_, metadata);
   json.resize(round_up(json.size()), ' ');

@@ -157,7 +157,8 @@ class ShardPacker {
     Metadata metadata = without_packed_keys(shard_.metadata());
     metadata.emplace_back(kVersionKey, kPackedVersion);
     metadata.emplace_back(kLayoutKey, layout_json(packed).dump());
-    SafetensorsWriter writer(to, std::move(tensors), std::move(metadata));
+    // Aligned, arrays are multiplied where they lie.
+    SafetensorsWriter writer(to, std::move(tensors), std::move(metadata), Placement::kAligned);
     parallel_for(
         outputs.size(), options_.threads, [&](size_t i) { return packing_bytes(outputs[i].input); },
         [&](size_t i) { write(outputs[i], writer, progress); });

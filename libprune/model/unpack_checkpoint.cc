@@ -53,8 +53,8 @@ void write_dense(const PackedCheckpoint& packed, const PackedWeight& weight, Saf
 
 std::vector<Output> outputs_of(const PackedCheckpoint& packed, const SafetensorsFile& shard) {
   std::vector<Output> outputs;
-  for (const size_t i : data_order(shard)) {
-    const TensorInfo& tensor = shard.tensors()[i];
+  // Not the order of the data, which `prune pack` chooses by types: that of the dense file is the header's.
+  for (const TensorInfo& tensor : shard.tensors()) {
     const PackedWeight* weight = packed.owner(tensor.name);
     if (weight == nullptr) {
       outputs.push_back(copied(shard, tensor));

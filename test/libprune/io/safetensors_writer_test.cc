@@ -126,6 +126,25 @@ TEST_F(SafetensorsWriterTest, reads_back_what_it_wrote) {
   }
 }
 
+TEST_F(SafetensorsWriterTest, aligns_tensors_and_keeps_the_order_of_the_header) {
+  const std::vector<TensorInfo> tensors{
+      {"bytes", DType::kU8, {3}, 0, 0},    {"halves", DType::kBF16, {5}, 0, 0},
+      {"words", DType::kI64, {2}, 0, 0},   {"empty", DType::kI64, {0}, 0, 0},
+      {"others", DType::kBF16, {1}, 0, 0}, {"floats", DType::kF32, {3}, 0, 0}};
+  SafetensorsWriter writer(folder_ / "out", tensors, {}, Placement::kAligned);
+  for (size_t i = 0; i < tensors.size(); ++i)
+    writer.write(i, 0, bytes_of(std::string(writer.tensors()[i].size_bytes(), static_cast<char>('a' + i))));
+  writer.finish();
+  const SafetensorsFile file(folder_ / "out");
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const TensorInfo& tensor = file.tensors()[i];
+    EXPECT_EQ(tensor.name, tensors[i].name);
+    EXPECT_EQ(tensor.begin % static_cast<uint64_t>(bits(tensor.dtype) / 8), 0u) << tensor.name;
+    for (const std::byte b : file.data(tensor)) EXPECT_EQ(static_cast<char>(b), static_cast<char>('a' + i));
+  }
+  EXPECT_LT(file.find("halves")->begin, file.find("others")->begin);
+}
+
 TEST_F(SafetensorsWriterTest, takes_pieces_from_many_threads) {
   constexpr size_t kThreads = 4, kPieces = 64, kPiece = 1000;
   const std::string data = counting_bytes(kThreads * kPieces * kPiece);

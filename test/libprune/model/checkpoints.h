@@ -4,6 +4,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -59,16 +60,25 @@ TestTensor list_of(std::string name, const std::vector<T>& values) {
 // A file in the usual spelling: no spaces, keys in the order of the data, padded with spaces to a multiple of
 // 8 bytes and then by `extra_spaces` more, which shift the data off its alignment.
 inline std::string file_of(const std::vector<TestTensor>& tensors,
-                           const std::string& metadata = R"({"format":"pt"})", size_t extra_spaces = 0) {
+                           const std::string& metadata = R"({"format":"pt"})", size_t extra_spaces = 0,
+                           std::vector<size_t> data_order = {}) {
+  if (data_order.empty()) {
+    data_order.resize(tensors.size());
+    std::iota(data_order.begin(), data_order.end(), size_t{0});
+  }
+  std::vector<size_t> begins(tensors.size());
+  std::string data;
+  for (const size_t i : data_order) {
+    begins[i] = data.size();
+    data += tensors[i].bytes;
+  }
   nlohmann::ordered_json header;
   if (!metadata.empty()) header["__metadata__"] = nlohmann::ordered_json::parse(metadata);
-  std::string data;
-  for (const TestTensor& t : tensors) {
-    const size_t begin = data.size();
-    data += t.bytes;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const TestTensor& t = tensors[i];
     header[t.name]["dtype"] = t.dtype;
     header[t.name]["shape"] = t.shape;
-    header[t.name]["data_offsets"] = {begin, data.size()};
+    header[t.name]["data_offsets"] = {begins[i], begins[i] + t.bytes.size()};
   }
   std::string json = header.is_null() ? "{}" : header.dump();
   json.resize((json.size() + 7) / 8 * 8 + extra_spaces, ' ');

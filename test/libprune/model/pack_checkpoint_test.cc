@@ -183,7 +183,8 @@ TEST(PackedFile, NmByHand) {
                         {name + ".indices", "U8", {2, 1}, "\xCD\x84"},
                         norm},
                        packed_metadata(R"({")" + name +
-                                       R"(":{"dtype":"F32","format":"nm","pattern":"2:4","shape":[2,8]}})")));
+                                       R"(":{"dtype":"F32","format":"nm","pattern":"2:4","shape":[2,8]}})"),
+                       0, {0, 2, 1}));
   EXPECT_EQ(testing::read_file(folder / "packed/config.json"), testing::read_file(folder / "in/config.json"));
 }
 
@@ -195,14 +196,14 @@ TEST(PackedFile, Conv1DByHand) {
   testing::write_model(folder / "in", "gpt2", {tensor_of("h.0.mlp.c_fc.weight", transposed(w))});
   pack(folder / "in", folder / "packed", {.request = {.format = PackedFormat::kCsr}});
   const std::string name = "h.0.mlp.c_fc.weight";
-  EXPECT_EQ(
-      testing::read_file(folder / "packed/model.safetensors"),
-      testing::file_of(
-          {testing::list_of<float>(name + ".values", {5, -7, 3, 4}),
-           testing::list_of<int32_t>(name + ".indices", {1, 3, 0, 3}),
-           testing::list_of<int64_t>(name + ".indptr", {0, 2, 4})},
-          packed_metadata(R"({")" + name +
-                          R"(":{"dense_order":"in_out","dtype":"F32","format":"csr","shape":[2,4]}})")));
+  EXPECT_EQ(testing::read_file(folder / "packed/model.safetensors"),
+            testing::file_of(
+                {testing::list_of<float>(name + ".values", {5, -7, 3, 4}),
+                 testing::list_of<int32_t>(name + ".indices", {1, 3, 0, 3}),
+                 testing::list_of<int64_t>(name + ".indptr", {0, 2, 4})},
+                packed_metadata(R"({")" + name +
+                                R"(":{"dense_order":"in_out","dtype":"F32","format":"csr","shape":[2,4]}})"),
+                0, {2, 0, 1}));
 }
 
 TEST(PackedFile, BitmaskAndBsrByHand) {
@@ -218,15 +219,17 @@ TEST(PackedFile, BitmaskAndBsrByHand) {
                 {testing::list_of<float>(name + ".values", {1, 2, 3}),
                  {name + ".bitmask", "U8", {2, 1}, "\x30\x10"},
                  testing::list_of<int64_t>(name + ".row_offsets", {0, 2, 3})},
-                packed_metadata(R"({")" + name + R"(":{"dtype":"F32","format":"bitmask","shape":[2,6]}})")));
+                packed_metadata(R"({")" + name + R"(":{"dtype":"F32","format":"bitmask","shape":[2,6]}})"), 0,
+                {2, 0, 1}));
   pack(folder / "in", folder / "blocks", {.request = {.format = PackedFormat::kBsr, .pattern = Block{1, 2}}});
-  EXPECT_EQ(testing::read_file(folder / "blocks/model.safetensors"),
-            testing::file_of(
-                {{name + ".values", "F32", {2, 1, 2}, testing::list_of<float>("", {1, 2, 3, 0}).bytes},
-                 testing::list_of<int32_t>(name + ".indices", {2, 2}),
-                 testing::list_of<int64_t>(name + ".indptr", {0, 1, 2})},
-                packed_metadata(R"({")" + name +
-                                R"(":{"dtype":"F32","format":"bsr","pattern":"1x2","shape":[2,6]}})")));
+  EXPECT_EQ(
+      testing::read_file(folder / "blocks/model.safetensors"),
+      testing::file_of({{name + ".values", "F32", {2, 1, 2}, testing::list_of<float>("", {1, 2, 3, 0}).bytes},
+                        testing::list_of<int32_t>(name + ".indices", {2, 2}),
+                        testing::list_of<int64_t>(name + ".indptr", {0, 1, 2})},
+                       packed_metadata(R"({")" + name +
+                                       R"(":{"dtype":"F32","format":"bsr","pattern":"1x2","shape":[2,6]}})"),
+                       0, {2, 0, 1}));
 }
 
 // --- what is chosen, and what is refused
