@@ -140,8 +140,9 @@ Perplexity evaluate_on_gpu(const CommandLine& line, const Checkpoint& checkpoint
   const DecoderConfig config = read_decoder_config(checkpoint);
   const std::vector<int32_t> ids = load_text(line, checkpoint, config.vocabulary);
   plan_windows(config, int64_t(ids.size()), options);
-  const LossesOnGpu gpu = with_bar(
-      line, "loading", [&](const Progress& progress) { return prepare_losses_on_gpu(checkpoint, progress); });
+  const LossesOnGpu gpu = with_bar(line, "loading", [&](const Progress& progress) {
+    return prepare_losses_on_gpu(checkpoint, line.flag("lean"), progress);
+  });
   Perplexity result = with_bar(line, "evaluating", [&](const Progress& progress) {
     return measure_perplexity(config, ids, options, *gpu.losses, progress);
   });

@@ -10,12 +10,12 @@ GpuTimings time_products_on_gpu(const PackedCheckpoint&, const std::vector<int>&
   return {};
 }
 
-std::unique_ptr<ReadyModel> prepare_on_gpu(const Checkpoint&, const Progress&) {
+std::unique_ptr<ReadyModel> prepare_on_gpu(const Checkpoint&, bool, const Progress&) {
   require_gpu_kernels(ask_gpu_driver());
   return nullptr;
 }
 
-LossesOnGpu prepare_losses_on_gpu(const Checkpoint&, const Progress&) {
+LossesOnGpu prepare_losses_on_gpu(const Checkpoint&, bool, const Progress&) {
   require_gpu_kernels(ask_gpu_driver());
   return {};
 }

@@ -35,7 +35,10 @@ std::string prepared_in_words(const ReadyModel& model, bool is_on_gpu) {
 
 void add_device_option(CommandLine& line) {
   line.options()("device", po::value<std::string>()->default_value("cpu")->value_name("D"),
-                 "where to run: cpu or cuda, where --threads counts for loading only");
+                 "where to run: cpu or cuda, where --threads counts for loading only")(
+      "lean", po::bool_switch(),
+      "with --device cuda: unstructured weights are not kept dense as well, which makes prompts and batches "
+      "slower");
 }
 
 bool on_gpu(const CommandLine& line) {
@@ -46,7 +49,10 @@ bool on_gpu(const CommandLine& line) {
 }
 
 void require_device(const CommandLine& line) {
-  if (!on_gpu(line)) return;
+  if (!on_gpu(line)) {
+    if (line.flag("lean")) throw_usage("--lean is for --device cuda: on the processor nothing is kept twice");
+    return;
+  }
   struct Refused {
     const char* option;
     const char* reason;
@@ -92,7 +98,7 @@ std::unique_ptr<ReadyModel> prepare_model(const CommandLine& line, const Checkpo
   const Progress progress = bar ? bar->callback() : Progress();
   std::unique_ptr<ReadyModel> model;
   if (is_on_gpu) {
-    model = prepare_on_gpu(checkpoint, progress);
+    model = prepare_on_gpu(checkpoint, line.flag("lean"), progress);
   } else {
     model = std::make_unique<PreparedDecoder>(checkpoint, options, progress);
   }

@@ -34,7 +34,7 @@ struct Plan {
   int64_t prompt_tokens = 512;
   int64_t new_tokens = 32;
   int rounds = 5;
-  bool on_gpu = false;
+  bool on_gpu = false, lean = false;
   RuntimeOptions options = {};  // of the processor
 };
 
@@ -90,7 +90,7 @@ std::vector<int32_t> random_ids(int64_t count, int64_t vocabulary) {
 }
 
 std::unique_ptr<ReadyModel> load(const Checkpoint& checkpoint, const Plan& plan) {
-  if (plan.on_gpu) return prepare_on_gpu(checkpoint, {});
+  if (plan.on_gpu) return prepare_on_gpu(checkpoint, plan.lean, {});
   return std::make_unique<PreparedDecoder>(checkpoint, plan.options);
 }
 
@@ -148,6 +148,10 @@ std::string machine(const Plan& plan) {
   return driver.gpus.empty() ? "no GPU" : printable(driver.gpus.front().name);
 }
 
+std::string human_seconds(double seconds) {
+  return seconds < 0.1 ? fmt::format("{:.1f} ms", seconds * 1e3) : fmt::format("{:.2f} s", seconds);
+}
+
 std::string percent_of(double share) { return fmt::format("±{:.0f}%", share * 100); }
 
 std::string table(const std::vector<Contestant>& contestants, const Plan& plan) {
@@ -162,8 +166,7 @@ std::string table(const std::vector<Contestant>& contestants, const Plan& plan) 
     };
     table.add({printable(c.name), human_bytes(c.file_bytes),
                human_bytes(uint64_t(median(of_rounds(c, &Round::memory)))),
-               fmt::format("{:.2f} s", median(of_rounds(c, &Round::load_seconds))),
-               prefill < 0.1 ? fmt::format("{:.1f} ms", prefill * 1e3) : fmt::format("{:.2f} s", prefill),
+               human_seconds(median(of_rounds(c, &Round::load_seconds))), human_seconds(prefill),
                fmt::format("{:.0f} tokens/s", double(plan.prompt_tokens) / prefill),
                in_words(ratio(contestants.front(), c, &Round::prefill_seconds)),
                fmt::format("{:.1f} tokens/s", 1 / step),
@@ -263,7 +266,7 @@ void refuse_whole_options(const CommandLine& line) {
   for (const char* name : {"beside", "prompt-tokens", "new-tokens", "rounds"}) {
     if (line.has(name)) throw_usage(fmt::format("--{} goes with --whole", name));
   }
-  for (const char* name : {"float32", "int8-inputs", "retune"}) {
+  for (const char* name : {"float32", "int8-inputs", "retune", "lean"}) {
     if (line.flag(name)) throw_usage(fmt::format("--{} goes with --whole", name));
   }
 }
@@ -275,6 +278,7 @@ int whole_bench_command(const CommandLine& line) {
   if (line.has("rounds")) plan.rounds = line.count("rounds", 1);
   const ThreadCount threads(line.threads());
   plan.on_gpu = on_gpu(line);
+  plan.lean = line.flag("lean");
   plan.options = runtime_options(line);
   const TemporaryFolder folder("prune-bench");
   std::vector<Contestant> contestants = contestants_of(line, folder);

@@ -4,26 +4,12 @@
 #include <limits>
 #include <mutex>
 
-#include "libprune/model/cuda/captured_graph.h"
+#include "libprune/model/cuda/replay_time.h"
 
 namespace prune::gpu {
 namespace {
 
 constexpr size_t kLeastCalls = 8;  // of a measurement
-constexpr int kReplays = 3;
-
-struct Events {
-  Events() {
-    cuda(cudaEventCreate(&begin));
-    cuda(cudaEventCreate(&end));
-  }
-  Events(const Events&) = delete;
-  ~Events() {
-    cudaEventDestroy(begin);
-    cudaEventDestroy(end);
-  }
-  cudaEvent_t begin = nullptr, end = nullptr;
-};
 
 }  // namespace
 
@@ -43,27 +29,13 @@ DenseProducts::Chosen& DenseProducts::chosen() {
   return chosen;
 }
 
-// The shortest of several replays of a graph of products, which launches of their own would hold up.
 double DenseProducts::milliseconds(const DenseProduct& product, int algorithm,
                                    const std::vector<const Bf16*>& weights, const Bf16* x, void* y) const {
   product.run(algorithm, weights.front(), x, y, stream_);
-  cuda(cudaStreamSynchronize(stream_));
-  const CapturedGraph graph(stream_, [&] {
+  return replay_time(stream_, [&] {
     for (size_t i = 0; i < std::max(kLeastCalls, weights.size()); ++i)
       product.run(algorithm, weights[i % weights.size()], x, y, stream_);
   });
-  const Events events;
-  float least = std::numeric_limits<float>::infinity();
-  for (int i = 0; i < kReplays; ++i) {
-    cuda(cudaEventRecord(events.begin, stream_));
-    graph.launch(stream_);
-    cuda(cudaEventRecord(events.end, stream_));
-    cuda(cudaEventSynchronize(events.end));
-    float time = 0;
-    cuda(cudaEventElapsedTime(&time, events.begin, events.end));
-    least = std::min(least, time);
-  }
-  return double(least);
 }
 
 int DenseProducts::fastest(const DenseProduct& product, const Shape& shape, const Bf16* w, const Bf16* x,

@@ -22,6 +22,7 @@ class DenseProducts {
 
   // From now on cuBLASLt's own first choice, without trying: equal calls give equal bits in every process.
   void take_first() { takes_first_ = true; }
+  bool takes_first() const { return takes_first_; }
 
   // y [n, out] = x [n, in] w^T in bfloat16 or single precision (y_type), rows of y y_stride elements apart.
   // The first product of a shape and number of tokens tries the algorithms, walking through all weights of

@@ -1,6 +1,7 @@
 #include "libprune/model/cuda/device_decoder.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <limits>
 
@@ -76,7 +77,9 @@ void require_device_family(const DecoderConfig& config) {
   if (most > std::numeric_limits<int32_t>::max() - 8) refuse(std::to_string(most) + " rows of a weight");
 }
 
-DeviceDecoder::DeviceDecoder(const Checkpoint& checkpoint, const Progress& progress) : decoder_(checkpoint) {
+DeviceDecoder::DeviceDecoder(const Checkpoint& checkpoint, const Progress& progress,
+                             const DeviceOptions& options)
+    : decoder_(checkpoint) {
   const auto start = std::chrono::steady_clock::now();
   require_device_family(config());
   // What may be refused comes before anything is on the device.
@@ -100,6 +103,7 @@ DeviceDecoder::DeviceDecoder(const Checkpoint& checkpoint, const Progress& progr
   ++prepared_.dense;
   ++prepared_.kernels["cuBLASLt"];
   ++prepared_.prompt_kernels["cuBLASLt"];
+  if (options.keeps_dense) keep_dense();
   cuda(cudaDeviceSynchronize());
   seconds_ = seconds_since(start);
 }
@@ -158,6 +162,22 @@ void DeviceDecoder::load_layer(const DecoderLayer& from) {
   layer.scale = from.attention_shape().scale;
   layer.window = int(from.attention_shape().window);
   layers_.push_back(std::move(layer));
+}
+
+// The other half is for caches and activations.
+void DeviceDecoder::keep_dense() {
+  const auto linears = [](DeviceLayer& l) {
+    return std::array{&l.qkv, &l.output, &l.expanding, &l.contracting};
+  };
+  size_t bytes = 0, free = 0, total = 0;
+  for (DeviceLayer& layer : layers_) {
+    for (const DeviceLinear* linear : linears(layer)) bytes += linear->dense_bytes();
+  }
+  cuda(cudaMemGetInfo(&free, &total));
+  if (bytes > free / 2) return;
+  for (DeviceLayer& layer : layers_) {
+    for (DeviceLinear* linear : linears(layer)) linear->keep_dense(prepared_);
+  }
 }
 
 DeviceArray<Bf16> DeviceDecoder::load_table(const std::string& name) {

@@ -26,12 +26,19 @@ struct DeviceLayer {
 // phi3, gemma. Throws Error(kInput) for others, and for widths that the kernels don't take.
 void require_device_family(const DecoderConfig& config);
 
+struct DeviceOptions {
+  // Unstructured weights, which no kernel multiplies by many tokens, are kept dense as well where that takes
+  // no more than half of the memory that is free: prompts and batches are then never slower than dense.
+  bool keeps_dense = true;
+};
+
 // Runs on the current device, on a stream of its own. Sequences of one model run one after another.
 class DeviceDecoder final : public ReadyModel {
  public:
   // Throws what Decoder throws; Error(kInput) for a family, type or format that does not run on the device,
   // Error(kRuntime) before anything is loaded where the weights don't fit its free memory; Interrupted.
-  explicit DeviceDecoder(const Checkpoint& checkpoint, const Progress& progress = {});
+  explicit DeviceDecoder(const Checkpoint& checkpoint, const Progress& progress = {},
+                         const DeviceOptions& options = {});
 
   const DecoderConfig& config() const override { return decoder_.config(); }
   const PreparedWeights& prepared() const override { return prepared_; }
@@ -54,6 +61,7 @@ class DeviceDecoder final : public ReadyModel {
   void require_weights(std::span<const DecoderLayer> layers, const DeviceTraits& device) const;
   void require_memory() const;
   void load_layer(const DecoderLayer& from);
+  void keep_dense();
   DeviceArray<Bf16> load_table(const std::string& name);
 
   Decoder decoder_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "libprune/io/text.h"
+#include "libprune/model/cuda/replay_time.h"
 #include "libprune/model/packed_checkpoint.h"
 
 namespace prune::gpu {
@@ -10,6 +11,9 @@ namespace {
 
 using kernels::cuda::Element;
 using kernels::cuda::ProductCall;
+
+constexpr const char* kExpandedEachTime = "cuBLASLt, expanded each time";
+constexpr const char* kExpandedOnce = "cuBLASLt, expanded once";
 
 // How many of the first are packed and can be multiplied as one.
 size_t joined(std::span<const PackedWeight* const> weights) {
@@ -78,7 +82,7 @@ DeviceLinear::DeviceLinear(DeviceContext& context, const TensorReader& tensors,
 
 void DeviceLinear::add_dense(const TensorReader& tensors, std::span<const Linear> linears,
                              PreparedWeights& prepared) {
-  Piece piece{out_, 0, {}, nullptr};
+  Piece piece{.column = out_};
   for (const Linear& linear : linears) piece.out += int(linear.out);
   piece.dense = DeviceArray<Bf16>(size_t(piece.out) * size_t(in_));
   Bf16* to = piece.dense.get();
@@ -98,21 +102,19 @@ void DeviceLinear::add_dense(const TensorReader& tensors, std::span<const Linear
 
 void DeviceLinear::add_packed(const PackedCheckpoint& packed, std::span<const PackedWeight* const> weights,
                               PreparedWeights& prepared) {
-  Piece piece{out_, 0, {}, nullptr};
+  Piece piece{.column = out_, .layers = int64_t(weights.size())};
   for (const PackedWeight* weight : weights) {
     packed.check(*weight);
     piece.out += int(weight->out);
   }
   piece.packed = weights.size() > 1 ? upload_joined(packed, weights, context_->traits)
                                     : upload(packed, *weights.front(), context_->traits, Keep::kOneWay);
-  const auto count = int64_t(weights.size());
-  prepared.packed += count;
+  prepared.packed += piece.layers;
   prepared.bytes += piece.packed->bytes();
-  prepared.kernels[way_of(*piece.packed, 1).product.kernel] += count;
-  const std::string prompt_kernel = piece.packed->expands()
-                                        ? "cuBLASLt, expanded each time"
-                                        : way_of(*piece.packed, int(kPromptRows)).product.kernel;
-  prepared.prompt_kernels[prompt_kernel] += count;
+  prepared.kernels[way_of(*piece.packed, 1).product.kernel] += piece.layers;
+  const std::string prompt_kernel =
+      piece.packed->expands() ? kExpandedEachTime : way_of(*piece.packed, int(kPromptRows)).product.kernel;
+  prepared.prompt_kernels[prompt_kernel] += piece.layers;
   out_ += piece.out;
   pieces_.push_back(std::move(piece));
 }
@@ -129,14 +131,63 @@ DeviceLinear::Way DeviceLinear::way_of(const DevicePackedWeight& weight, int n) 
   return {std::move(at_once <= kFewTokens ? products.front() : products.back()), at_once};
 }
 
+size_t DeviceLinear::dense_bytes() const {
+  size_t sum = 0;
+  for (const Piece& piece : pieces_) {
+    if (piece.packed && piece.packed->expands()) sum += size_t(piece.out) * size_t(in_) * sizeof(Bf16);
+  }
+  return sum;
+}
+
+void DeviceLinear::keep_dense(PreparedWeights& prepared) {
+  for (Piece& piece : pieces_) {
+    if (!piece.packed || !piece.packed->expands()) continue;
+    piece.dense = DeviceArray<Bf16>(size_t(piece.out) * size_t(in_));
+    piece.packed->expand(piece.dense.get(), context_->stream.get());
+    context_->dense.add(piece.out, in_, piece.dense.get());
+    context_->twins[{piece.out, in_}].push_back({piece.packed.get(), piece.dense.get()});
+    prepared.bytes += piece.dense.bytes();
+    prepared.prompt_kernels[kExpandedOnce] += piece.layers;
+    if ((prepared.prompt_kernels[kExpandedEachTime] -= piece.layers) == 0)
+      prepared.prompt_kernels.erase(kExpandedEachTime);
+  }
+}
+
+bool DeviceLinear::takes_dense(const Piece& piece, const Bf16* x, int n, Bf16* y) const {
+  if (!piece.packed) return true;
+  if (piece.dense.get() == nullptr) return false;
+  if (n > kFewTokens || context_->dense.takes_first()) return n > kFewTokens;
+  const std::tuple key(piece.out, in_, n);
+  const auto known = context_->dense_is_faster.find(key);
+  if (known != context_->dense_is_faster.end()) return known->second;
+  return context_->dense_is_faster[key] = measure_dense(piece, x, n, y);
+}
+
+// Walks through all weights of the shape, as a forward pass does: no cache holds them.
+bool DeviceLinear::measure_dense(const Piece& piece, const Bf16* x, int n, Bf16* y) const {
+  constexpr size_t kLeastCalls = 8;
+  const std::vector<DeviceContext::Twins>& twins = context_->twins.at({piece.out, in_});
+  const auto time = [&](const auto& multiply) {
+    multiply(twins.front());
+    return replay_time(context_->stream.get(), [&] {
+      for (size_t i = 0; i < std::max(kLeastCalls, twins.size()); ++i) multiply(twins[i % twins.size()]);
+    });
+  };
+  const double dense = time([&](const DeviceContext::Twins& twin) {
+    context_->dense.run(piece.out, in_, twin.dense, x, n, y, out_, CUDA_R_16BF);
+  });
+  return dense < time([&](const DeviceContext::Twins& twin) { run_packed(*twin.packed, x, n, y); });
+}
+
 void DeviceLinear::run(const Bf16* x, int n, Bf16* y) const {
   for (const Piece& piece : pieces_) {
-    if (piece.packed && n >= kExpandFrom && piece.packed->expands()) {
-      run_expanded(piece, x, n, y + piece.column);
-    } else if (piece.packed) {
-      run_packed(piece, x, n, y + piece.column);
+    Bf16* to = y + piece.column;
+    if (takes_dense(piece, x, n, to)) {
+      context_->dense.run(piece.out, in_, piece.dense.get(), x, n, to, out_, CUDA_R_16BF);
+    } else if (n >= kExpandFrom && piece.packed->expands()) {
+      run_expanded(piece, x, n, to);
     } else {
-      context_->dense.run(piece.out, in_, piece.dense.get(), x, n, y + piece.column, out_, CUDA_R_16BF);
+      run_packed(*piece.packed, x, n, to);
     }
   }
 }
@@ -147,11 +198,11 @@ void DeviceLinear::run_expanded(const Piece& piece, const Bf16* x, int n, Bf16* 
   context_->dense.run(piece.out, in_, reinterpret_cast<const Bf16*>(dense), x, n, y, out_, CUDA_R_16BF);
 }
 
-void DeviceLinear::run_packed(const Piece& piece, const Bf16* x, int n, Bf16* y) const {
+void DeviceLinear::run_packed(const DevicePackedWeight& weight, const Bf16* x, int n, Bf16* y) const {
   const auto way_for = [&](int tokens) -> const Way& {
-    const auto place = ways_.find({&piece, tokens});
+    const auto place = ways_.find({&weight, tokens});
     if (place != ways_.end()) return place->second;
-    return ways_.emplace(std::pair(&piece, tokens), way_of(*piece.packed, tokens)).first->second;
+    return ways_.emplace(std::pair(&weight, tokens), way_of(weight, tokens)).first->second;
   };
   for (int done = 0; done < n;) {
     const Way& way = way_for(n - done);

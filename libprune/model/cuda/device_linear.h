@@ -5,6 +5,8 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "libprune/model/cuda/dense_products.h"
@@ -29,9 +31,17 @@ struct DeviceContext {
     return scratch_->get();
   }
 
+  // A packed weight and the dense matrix that is kept beside it.
+  struct Twins {
+    const DevicePackedWeight* packed;
+    const Bf16* dense;
+  };
+
   DeviceTraits traits;
   Stream stream;
   DenseProducts dense;
+  std::map<std::pair<int, int>, std::vector<Twins>> twins;    // by outputs and inputs
+  std::map<std::tuple<int, int, int>, bool> dense_is_faster;  // outputs, inputs and tokens: once measured
 
  private:
   std::unique_ptr<DeviceMemory> scratch_;
@@ -39,8 +49,8 @@ struct DeviceContext {
 
 // Up to so many tokens the kernels for few are faster than those for many (docs/performance-gpu.md).
 inline constexpr int kFewTokens = 16;
-// From so many on it is faster to expand unstructured weights and multiply dense than to take tokens in
-// parts.
+// From so many on it is faster to expand unstructured weights each time and multiply dense than to take
+// tokens in parts.
 inline constexpr int kExpandFrom = 33;
 
 // Layers that read one X, their outputs side by side. Dense weights, and packed ones of 2:4, are multiplied
@@ -54,14 +64,20 @@ class DeviceLinear {
                PreparedWeights& prepared);
 
   int out() const { return out_; }
+  // What keep_dense() takes of the device's memory.
+  size_t dense_bytes() const;
+  // Expands, once, the weights that many tokens are multiplied with as dense ones. A few then take the faster
+  // of both, which is measured for each shape and number of tokens.
+  void keep_dense(PreparedWeights& prepared);
   // y [n, out()] = x [n, in] W^T, queued. The first call with so many tokens must not be captured.
   void run(const Bf16* x, int n, Bf16* y) const;
 
  private:
   struct Piece {
     int column = 0, out = 0;
-    DeviceArray<Bf16> dense;
-    std::unique_ptr<DevicePackedWeight> packed;
+    DeviceArray<Bf16> dense = {};  // also beside packed, where it is kept
+    std::unique_ptr<DevicePackedWeight> packed = {};
+    int64_t layers = 1;
   };
   // How a packed piece takes n tokens: so many at once.
   struct Way {
@@ -72,13 +88,15 @@ class DeviceLinear {
   void add_dense(const TensorReader& tensors, std::span<const Linear> linears, PreparedWeights& prepared);
   void add_packed(const PackedCheckpoint& packed, std::span<const PackedWeight* const> weights,
                   PreparedWeights& prepared);
-  void run_packed(const Piece& piece, const Bf16* x, int n, Bf16* y) const;
+  void run_packed(const DevicePackedWeight& weight, const Bf16* x, int n, Bf16* y) const;
   void run_expanded(const Piece& piece, const Bf16* x, int n, Bf16* y) const;
+  bool takes_dense(const Piece& piece, const Bf16* x, int n, Bf16* y) const;
+  bool measure_dense(const Piece& piece, const Bf16* x, int n, Bf16* y) const;
 
   DeviceContext* context_ = nullptr;
   int in_ = 0, out_ = 0;
   std::vector<Piece> pieces_;
-  mutable std::map<std::pair<const Piece*, int>, Way> ways_;
+  mutable std::map<std::pair<const DevicePackedWeight*, int>, Way> ways_;
 };
 
 // Throws Error(kInput) naming a weight that is missing, or of a type or format that no kernel takes. Looks at

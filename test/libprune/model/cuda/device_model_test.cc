@@ -58,9 +58,10 @@ std::vector<int32_t> some_ids(size_t count, int64_t vocabulary) {
 }
 
 // Prompts in one go, in parts and token by token, the second and third time in replays of a graph.
-void expect_near_processor(const Checkpoint& checkpoint, const Checkpoint& same_on_processor) {
+void expect_near_processor(const Checkpoint& checkpoint, const Checkpoint& same_on_processor,
+                           const gpu::DeviceOptions& options = {}) {
   const PreparedDecoder here(same_on_processor, {.rounding = Rounding::kNone, .dense_from = 6});
-  const DeviceDecoder there(checkpoint);
+  const DeviceDecoder there(checkpoint, {}, options);
   const double bound = rounding_bound(here.config());
   const std::vector<int32_t> ids = some_ids(150, here.config().vocabulary);
   for (const std::vector<size_t>& counts :
@@ -84,7 +85,8 @@ TEST_F(DeviceModel, LogitsOfPackedModels) {
                               {Block{16, 16}, 0.2, PackedFormat::kBsr}}) {
     SCOPED_TRACE(std::string(name(c.format)) + " " + std::string(name(c.values)));
     const Twins twins(c);
-    expect_near_processor(*twins.packed, *twins.packed);
+    for (const bool keeps_dense : {true, false})
+      expect_near_processor(*twins.packed, *twins.packed, {.keeps_dense = keeps_dense});
   }
 }
 
@@ -130,6 +132,23 @@ void expect_same_text(const DeviceDecoder& model, std::vector<int32_t> ids, cons
   const std::vector<float> logits = logits_of(model, ids, {ids.size()}).front();
   for (const int32_t id : {text[differ], other[differ]})
     EXPECT_LT(gap(logits, id), 8 * rounding_bound(model.config())) << "token " << differ;
+}
+
+// Batches of every size up to where dense products are taken without a measurement, and beyond.
+TEST_F(DeviceModel, KeepsUnstructuredWeightsDenseUnlessItIsToBeLean) {
+  const Twins twins({Unstructured{}, 0.7, PackedFormat::kBitmask});
+  const DeviceDecoder lean(*twins.packed, {}, {.keeps_dense = false}), kept(*twins.packed);
+  EXPECT_TRUE(lean.prepared().prompt_kernels.contains("cuBLASLt, expanded each time"));
+  EXPECT_FALSE(kept.prepared().prompt_kernels.contains("cuBLASLt, expanded each time"));
+  EXPECT_EQ(kept.prepared().prompt_kernels.at("cuBLASLt, expanded once"), kept.prepared().packed);
+  EXPECT_GT(kept.prepared().bytes, lean.prepared().bytes);
+  const DeviceDecoder plain(*twins.dense);
+  for (const size_t sequences : {1, 2, 5, 9, 16, 17, 40}) {
+    const std::vector<std::vector<int32_t>> prompts(sequences, some_ids(3, kept.config().vocabulary));
+    const std::vector<int32_t> text = generate(plain, prompts, {.new_tokens = 4}).ids[0];
+    for (const std::vector<int32_t>& ids : generate(kept, prompts, {.new_tokens = 4}).ids)
+      expect_same_text(kept, prompts[0], text, ids);
+  }
 }
 
 TEST_F(DeviceModel, BatchesChunksAndSamplesAreThoseOfOneSequence) {
