@@ -64,14 +64,16 @@ machine_code() {  # the sparse instructions that are meant, and nothing in local
   return $bad
 }
 
-# Of one call of a kernel: memory, L2, issue slots, first-level cache and shared memory, in percent of what they can do.
+# Of one call of a kernel: memory, L2, what comes from there, issue slots, first-level cache, shared memory and tensor cores, in percent of
+# what they can do.
 counted=gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed,lts__t_sectors.avg.pct_of_peak_sustained_elapsed
 counted+=,sm__inst_issued.avg.pct_of_peak_sustained_active,l1tex__data_pipe_lsu_wavefronts.avg.pct_of_peak_sustained_elapsed
 counted+=,l1tex__data_pipe_lsu_wavefronts_mem_shared.avg.pct_of_peak_sustained_elapsed
-counted+=,sm__warps_active.avg.pct_of_peak_sustained_active
-counters() {  # counters NAME PROGRAM KERNEL [OPTION...]: Nsight Compute's CSV of the kernel's calls at 8192 x 8192, each case once
+counted+=,sm__warps_active.avg.pct_of_peak_sustained_active,sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active
+counted+=,l1tex__m_xbar2l1tex_read_bytes.avg.pct_of_peak_sustained_elapsed
+counters() {  # counters NAME PROGRAM KERNEL OPTION...: Nsight Compute's CSV of the kernel's calls, each case once
   PRUNE_BENCH_ONCE=1 ncu --clock-control none --csv --page raw --metrics "$counted" --kernel-name "regex:$3" \
-    --log-file "$results/counters_$1.csv" "$build/$2_bench" --shape 8192x8192 "${@:4}"
+    --log-file "$results/counters_$1.csv" "$build/$2_bench" "${@:4}"
   grep -q dram__throughput "$results/counters_$1.csv"
 }
 
@@ -91,13 +93,15 @@ summary() {
     done
     wait
   fi
-  if command -v ncu > /dev/null && counters decode_csr decode_csr decode_csr_kernel > "$results/counters.log" 2>&1; then
+  local small="--shape 4096x4096" large="--shape 8192x8192"
+  if command -v ncu > /dev/null && counters decode_csr decode_csr decode_csr_kernel $large > "$results/counters.log" 2>&1; then
     for name in decode_csr decode_relative decode_bitmask decode_bsr decode24 gemm_bsr; do
-      step "counters-$name" 60 bash -c "counters $name $name ${name}_kernel"
+      step "counters-$name" 60 bash -c "counters $name $name ${name}_kernel $small $large"
     done
-    step counters-gemm24 60 bash -c 'counters gemm24 gemm24 gemm24_kernel --least 256'
-    step counters-gemm24_mma 60 bash -c 'counters gemm24_mma gemm24 gemm24_mma --least 4096 --most 4096'
-    step counters-gemm24_8bit 60 bash -c 'counters gemm24_8bit gemm24_8bit gemm24_kernel --tokens 4096'
+    step counters-gemm24 60 bash -c "counters gemm24 gemm24 gemm24_kernel --least 32 $small $large"
+    step counters-gemm24_long 60 bash -c 'counters gemm24_long gemm24 gemm24_kernel --least 4096 --shape 4096x14336 --shape 28672x8192'
+    step counters-gemm24_mma 60 bash -c "counters gemm24_mma gemm24 gemm24_mma --least 4096 --most 4096 $large"
+    step counters-gemm24_8bit 60 bash -c "counters gemm24_8bit gemm24_8bit gemm24_kernel --tokens 4096 $large"
   else
     echo "counters               skipped: ncu is missing or cannot read them here; see $results/counters.log"
   fi

@@ -197,8 +197,9 @@ def passes(results):
 
 COUNTERS = {"dram__throughput": "memory", "lts__t_sectors": "L2", "sm__inst_issued": "issue slots",
             "l1tex__data_pipe_lsu_wavefronts.": "first-level cache and shared memory", "l1tex__data_pipe_lsu_wavefronts_mem_shared": "shared memory",
+            "l1tex__m_xbar2l1tex_read_bytes": "from the L2", "sm__pipe_tensor_cycles_active": "tensor cores",
             "sm__warps_active": "warps resident"}  # fmt: skip
-SHOWN_TOKENS = ("1", "8", "16", "256", "4096")
+SHOWN_TOKENS = ("1", "8", "16", "256", "4096", "8192")
 
 
 def percent(text):
@@ -221,11 +222,12 @@ def counters(results):
             continue  # a profile that was cut off
         columns = [next((i for i, name in enumerate(head) if name.startswith(counter)), None) for counter in COUNTERS]
         for (case, tokens), call in zip(cases, calls[:: len(calls) // len(cases)]):
-            if tokens not in SHOWN_TOKENS or re.search(r" (60|70|95)%", case):
+            shown = tokens in SHOWN_TOKENS or re.search(r"\b4096 +x +4096 n +(32|64|128)$", case)
+            if not shown or re.search(r" (60|70|95)%", case):
                 continue
-            rows.append([program, " ".join(re.sub(r"8192 +x +8192", "", case).split()),
+            rows.append([program, " ".join(case.split()),
                          *(percent(call[i]) if i else "" for i in columns)])  # fmt: skip
-    return table(["kernel", "case, 8192 x 8192", *COUNTERS.values()], rows)
+    return table(["kernel", "case", *COUNTERS.values()], rows)
 
 
 def machine(results):
