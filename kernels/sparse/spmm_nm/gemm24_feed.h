@@ -114,7 +114,7 @@ __device__ void bring_x(const Arguments& args, const Place& place, const CUtenso
   ptx::wait_for_prerequisites();
   uint32_t parity = 0;
   for (int index = place.cluster; index < args.row_blocks * args.token_tiles; index += args.clusters) {
-    if (args.split > 1 && index != place.cluster) {  // sums lie where x goes
+    if (!L::kExchangeApart && args.split > 1 && index != place.cluster) {  // sums lie where x goes
       ptx::barrier_wait(shared + L::kTaken, parity);
       parity ^= 1;
     }

@@ -18,33 +18,53 @@ template <Weight24 kWeight, class T>
 constexpr bool kApart = kWeight == Weight24::kInt4 || __is_same(T, __nv_fp8_e4m3);
 constexpr int kApartTokens = 128;  // at most at a time, for the registers' sake
 
-// into = or += weights * x for a tile's columns of x, which lie in two slots. `issued` runs when the products
-// are under way, before they are done.
-template <Weight24 kWeight, class T, class Into, class Issued>
+// into = or += weights * x for a tile's columns of x, which lie in two slots. `arrived` waits for one of
+// them, `issued` runs when the products are under way, before they are done, and `over` when a slot's are.
+template <Weight24 kWeight, class T, class Into, class Arrived, class Issued, class Over>
 __device__ inline void multiply_steps(Into& into, bool add, const WarpWeights<kWeight, T>& weights,
-                                      const uint64_t (&x)[2], uint64_t token_offset, const Issued& issued) {
-  ptx::wgmma_fence();
+                                      const uint64_t (&x)[2], uint64_t token_offset, const Arrived& arrived,
+                                      const Issued& issued, const Over& over) {
 #pragma unroll
-  for (int s = 0; s < 4; ++s)
-    ptx::wgmma_sparse<T>(into, weights.a[s], x[s / 2] + token_offset + (s % 2) * (64 >> 4),
-                         weights.metadata[s], add || s > 0);
-  ptx::wgmma_commit();
+  for (int half = 0; half < 2; ++half) {
+    arrived(half);
+    ptx::wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int s = 2 * half + i;
+      ptx::wgmma_sparse<T>(into, weights.a[s], x[half] + token_offset + i * (64 >> 4), weights.metadata[s],
+                           add || s > 0);
+    }
+    ptx::wgmma_commit();
+  }
   issued();
+  ptx::wgmma_wait<1>();
+  over(0);
   ptx::wgmma_wait<0>();
+  over(1);
 }
 
 // sums += weights * x.
-template <Weight24 kWeight, class T, int kTokens, class Issued>
+template <Weight24 kWeight, class T, int kTokens, class Arrived, class Issued, class Over>
 __device__ inline void multiply_tile(Products<T, kTokens>& sums, const WarpWeights<kWeight, T>& weights,
-                                     const uint64_t (&x)[2], const Issued& issued) {
+                                     const uint64_t (&x)[2], const Arrived& arrived, const Issued& issued,
+                                     const Over& over) {
   if constexpr (kApart<kWeight, T>) {
     constexpr int kPart = std::min(kTokens, kApartTokens);
 #pragma unroll
     for (int first = 0; first < kTokens; first += kPart) {
+      const bool is_first = first == 0, is_last = first + kPart == kTokens;
       GroupSums<kPart> part;
-      multiply_steps(part, false, weights, x, first * kGemmXRowBytes >> 4, [&] {
-        if (first == 0) issued();
-      });
+      multiply_steps(
+          part, false, weights, x, first * kGemmXRowBytes >> 4,
+          [&](int half) {
+            if (is_first) arrived(half);
+          },
+          [&] {
+            if (is_last) issued();
+          },
+          [&](int half) {
+            if (is_last) over(half);
+          });
 #pragma unroll
       for (int i = 0; i < kPart / 2; ++i) {
         float& sum = sums[first / 2 + i];
@@ -52,7 +72,7 @@ __device__ inline void multiply_tile(Products<T, kTokens>& sums, const WarpWeigh
       }
     }
   } else {
-    multiply_steps(sums, true, weights, x, 0, issued);
+    multiply_steps(sums, true, weights, x, 0, arrived, issued, over);
   }
 }
 
@@ -81,30 +101,30 @@ class TileStream {
         uses_left_(2 * tiles) {}
 
   // Operands in registers may not change while a product runs, so a warp group waits for its products before
-  // it loads again; the other warp groups' keep the tensor cores busy meanwhile.
+  // it loads again; the other warp groups' keep the tensor cores busy meanwhile. A slot of x goes back as
+  // soon as its half of them is over: more slots do not fit, and their way through the L2 is long.
   __device__ void multiply(Products<T, kTokens>& sums) {
     WarpWeights<kWeight, T> weights;
     ptx::barrier_wait(shared_ + L::weights_full(weights_.slot), weights_.parity);
     weights.load(shared_ + L::kWeights + weights_.slot * L::kWeightBytes +
                      (2 * role_.group + (role_.warp >> 1)) * L::kTileBytes,
                  role_.warp & 1, role_.lane);
-    int slots[2];
+    RingPlace<L::kXSlots> x[2];
     uint64_t operand[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      ptx::barrier_wait(shared_ + L::x_full(x_.slot), x_.parity);
-      slots[half] = x_.slot;
+      x[half] = x_;
       operand[half] = ptx::descriptor_128(shared_ + L::kX + x_.slot * L::kXBytes);
       x_.advance();
     }
-    // A product that is issued has its registers: only now are the loads above over for certain, and the slot
-    // may be written.
-    multiply_tile<kWeight, T, kTokens>(sums, weights, operand, [&] {
-      ptx::barrier_arrive(shared_ + L::weights_empty(weights_.slot));  // every lane for its own loads
-    });
+    multiply_tile<kWeight, T, kTokens>(
+        sums, weights, operand,
+        [&](int half) { ptx::barrier_wait(shared_ + L::x_full(x[half].slot), x[half].parity); },
+        // A product that is issued has its registers: only now are the loads above over for certain, and the
+        // slot may be written.
+        [&] { ptx::barrier_arrive(shared_ + L::weights_empty(weights_.slot)); },  // every lane for its own
+        [&](int half) { release_x(x[half].slot); });
     weights_.advance();
-    release_x(slots[0]);
-    release_x(slots[1]);
   }
 
  private:
@@ -137,6 +157,19 @@ __device__ inline void store_16_bits(const Arguments& args, const GroupSums<kTok
   }
 }
 
+// Says that this warp has taken the sums that were sent: to who sends more, or brings x there.
+template <Weight24 kWeight, int kTokens>
+__device__ inline void has_taken(const Arguments& args, const Place& place, uint32_t shared, int lane) {
+  using L = GemmLayout<kWeight, kTokens>;
+  if constexpr (L::kExchangeApart) {
+    tell_blocks(args, place, shared + L::kReady, lane);
+  } else {
+    __syncwarp();
+    if (lane < 1 << args.log_share)
+      ptx::barrier_arrive_remote(shared + L::kTaken, (place.split_rank << args.log_share) + lane);
+  }
+}
+
 template <Weight24 kWeight, class T, int kTokens>
 __device__ void multiply(const Arguments& args, const Place& place, const CUtensorMap* y_map,
                          uint8_t* storage, int warp_index) {
@@ -156,15 +189,15 @@ __device__ void multiply(const Arguments& args, const Place& place, const CUtens
     GroupSums<kTokens> sums;
 #pragma unroll
     for (int i = 0; i < kTokens / 2; ++i) sums[i] = float(products[i]);
+    const bool is_first = index == place.cluster, is_last = index + args.clusters >= outputs;
+    if (is_first && args.log_share == 0) ptx::cluster_wait();  // long over
     const int warp_row = row + warp_index * 16 + (role.lane >> 2), group_row = row + role.group * 64;
     if (args.split > 1) {
       if (args.plain && args.finish.row_scales) scale_rows<kTokens>(args.finish, sums, warp_row);
       exchange_sums<kWeight, T, kTokens>(args, place, storage, sums, row, token, warp_index, role.lane,
-                                         parity);
+                                         is_first, parity);
       parity ^= 1;
-      __syncwarp();
-      if (index + args.clusters < outputs && role.lane < 1 << args.log_share)
-        ptx::barrier_arrive_remote(shared + L::kTaken, (place.split_rank << args.log_share) + role.lane);
+      if (!is_last) has_taken<kWeight, kTokens>(args, place, shared, role.lane);
     } else if (args.light) {
       static_assert(L::kStoreBytes == kStoreBytes<kTokens>);
       finish_in_registers<kTokens>(args.finish, sums, warp_row, token, role.lane);
@@ -178,20 +211,24 @@ __device__ void multiply(const Arguments& args, const Place& place, const CUtens
   if (role.warp == 0 && role.lane == 0) ptx::store_wait_all();
 }
 
+// By the lanes of one warp.
 template <Weight24 kWeight, int kTokens>
 __device__ void start_barriers(const Arguments& args, uint32_t shared) {
   using L = GemmLayout<kWeight, kTokens>;
-  for (int i = 0; i < L::kXSlots; ++i) {
-    ptx::barrier_init(shared + L::x_full(i), 1);
-    ptx::barrier_init(shared + L::x_empty(i), kGemmWarps << args.log_share);
+  const int lane = int(threadIdx.x) & 31;
+  if (lane < L::kXSlots) {
+    ptx::barrier_init(shared + L::x_full(lane), 1);
+    ptx::barrier_init(shared + L::x_empty(lane), kGemmWarps << args.log_share);
   }
-  for (int i = 0; i < L::kWeightSlots; ++i) {
-    ptx::barrier_init(shared + L::weights_full(i), 2);
-    ptx::barrier_init(shared + L::weights_empty(i), 32 * kGemmWarps);
+  if (lane < L::kWeightSlots) {
+    ptx::barrier_init(shared + L::weights_full(lane), 2);
+    ptx::barrier_init(shared + L::weights_empty(lane), 32 * kGemmWarps);
   }
-  ptx::barrier_init(shared + L::kReady, kGemmWarps * args.split);
-  ptx::barrier_init(shared + L::kExchanged, 1);
-  ptx::barrier_init(shared + L::kTaken, kGemmWarps << args.log_share);
+  if (lane == 0) {
+    ptx::barrier_init(shared + L::kReady, kGemmWarps * args.split);
+    ptx::barrier_init(shared + L::kExchanged, 1);
+    ptx::barrier_init(shared + L::kTaken, kGemmWarps << args.log_share);
+  }
   ptx::barrier_init_fence();
 }
 
@@ -204,10 +241,13 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
   const int warp = __shfl_sync(~0u, int(threadIdx.x) / 32, 0);
   const Place place(args);
   ptx::launch_dependents();
-  if (threadIdx.x == 0) start_barriers<kWeight, kTokens>(args, shared);
+  if (warp == 0) start_barriers<kWeight, kTokens>(args, shared);
+  if (warp == 1 && ptx::elect()) ptx::prefetch_map(&x_map);
   __syncthreads();
+  // The barriers of all blocks must be ready before x is shared, or else before sums are.
+  const bool shares = args.log_share > 0;
   ptx::cluster_arrive();
-  ptx::cluster_wait();
+  if (shares) ptx::cluster_wait();
   if (warp >= kGemmWarps) {
     ptx::registers_down<40>();
     const int feeder = warp - kGemmWarps;
@@ -219,13 +259,18 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
       }
     }
     __syncwarp();
+    if (!shares) ptx::cluster_wait();
   } else {
     ptx::registers_up<232>();
     multiply<kWeight, T, kTokens>(args, place, &y_map, storage, warp);
     __syncwarp();
   }
-  ptx::cluster_arrive();  // no block leaves before its neighbours are done with it
-  ptx::cluster_wait();
+  // No block leaves before its neighbours are done with it. Where only sums are exchanged it has all that
+  // they send it.
+  if (shares) {
+    ptx::cluster_arrive();
+    ptx::cluster_wait();
+  }
 }
 
 struct Kernel {

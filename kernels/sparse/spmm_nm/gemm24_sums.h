@@ -156,20 +156,29 @@ struct SharedPieces {
   }
 };
 
+// Says at `barrier` of every block on the same rows that this warp has come so far.
+__device__ inline void tell_blocks(const Arguments& args, const Place& place, uint32_t barrier, int lane) {
+  __syncwarp();
+  if (lane < args.split) ptx::barrier_arrive_remote(barrier, (lane << args.log_share) + place.share_rank);
+}
+
 // Where blocks split the columns: every block gets its share of the sums of all, and
-// writes it to y. Sums travel as asynchronous stores that count bytes at the receiver; they land where x was,
-// so nobody sends before all have multiplied, and x comes back after the sums are taken.
+// writes it to y. Sums travel as asynchronous stores that count bytes at the receiver. Where they land in
+// what was x, nobody sends before all have multiplied, and x comes back after the sums are taken; elsewhere
+// nobody sends again before all have taken what came before.
 template <Weight24 kWeight, class T, int kTokens>
 __device__ void exchange_sums(const Arguments& args, const Place& place, const uint8_t* storage,
                               const GroupSums<kTokens>& sums, int row, int token, int warp, int lane,
-                              uint32_t parity) {
+                              bool is_first, uint32_t parity) {
   using L = GemmLayout<kWeight, kTokens>;
   const uint32_t shared = ptx::shared_address(storage);
   const int split = args.split, most_pieces = (kTokens + split - 1) / split;
-  __syncwarp();
-  if (lane < split)
-    ptx::barrier_arrive_remote(shared + L::kReady, (lane << args.log_share) + place.share_rank);
-  ptx::barrier_wait(shared + L::kReady, parity);
+  if constexpr (!L::kExchangeApart) {
+    tell_blocks(args, place, shared + L::kReady, lane);
+    ptx::barrier_wait(shared + L::kReady, parity);
+  } else if (!is_first) {
+    ptx::barrier_wait(shared + L::kReady, parity ^ 1);
+  }
   const uint32_t mine = shared + L::kExchange + place.split_rank * most_pieces * 512 + lane * 16;
   int local = warp / split, to = warp - local * split;
   const int step = kGemmWarps / split, rest = kGemmWarps - step * split;
