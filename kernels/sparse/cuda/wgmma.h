@@ -33,10 +33,6 @@ __device__ inline uint64_t descriptor_128(uint32_t address) {
   return uint64_t(address >> 4 & 0x3fff) | uint64_t(1) << 16 | uint64_t(1024 >> 4) << 32 | uint64_t(1) << 62;
 }
 
-// What a tensor copy must know of its tensor is brought near.
-__device__ inline void prefetch_map(const CUtensorMap* map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
-}
 // One box of a two-dimensional tensor, to every block of the cluster whose bit is set; arrives as bytes at
 // the barrier of each.
 __device__ inline void copy_box_multicast(uint32_t to, const CUtensorMap* map, int x, int y, uint32_t barrier,

@@ -43,16 +43,13 @@ __device__ void combine_piece(const Arguments& args, const Place& place, const D
   }
 }
 
-// One piece of a warp's sums to the blocks that add them up; returns when everything for this block is here.
+// One piece of a warp's sums to the blocks that add them up.
 template <int kBlocks, int kPiece>
-__device__ void exchange_piece(const Arguments& args, const Place& place, const DecodeLayout& layout,
-                               uint32_t shared, const Sums<kBlocks>& sums, const Role& role, int first,
-                               uint32_t exchanges) {
+__device__ void send_piece(const Arguments& args, const Place& place, const DecodeLayout& layout,
+                           uint32_t shared, const Sums<kBlocks>& sums, const Role& role, int first,
+                           uint32_t exchange) {
   const DecodePlan& plan = args.plan;
-  const int groups = plan.row_warps * 2 * kPiece, sources = plan.split * plan.col_warps;
-  const int slots_here = (groups - place.split_rank + plan.split - 1) >> args.geometry.log_split;
-  const uint32_t barrier = shared + layout.exchanged(exchanges & 1);
-  const uint32_t mine = shared + layout.exchange(exchanges & 1) + role.lane * 16 +
+  const uint32_t mine = shared + layout.exchange(exchange & 1) + role.lane * 16 +
                         (place.split_rank * plan.col_warps + role.col_warp) * layout.exchange_slots * 512;
 #pragma unroll
   for (int m = 0; m < 2; ++m) {
@@ -63,20 +60,31 @@ __device__ void exchange_piece(const Arguments& args, const Place& place, const 
       if (plan.split == 1) {
         ptx::store_shared_16(to, sums[m][first + b]);
       } else {
-        ptx::store_remote(to, place.on_same_rows(group & (plan.split - 1)), sums[m][first + b], barrier);
+        ptx::store_remote(to, place.on_same_rows(group & (plan.split - 1)), sums[m][first + b],
+                          shared + layout.exchanged(exchange & 1));
       }
     }
   }
+}
+
+// Returns when everything of an exchange is here, and every warp is done with the exchange before.
+template <int kPiece>
+__device__ void await_pieces(const Arguments& args, const Place& place, const DecodeLayout& layout,
+                             uint32_t shared, const Role& role, uint32_t exchange) {
+  const DecodePlan& plan = args.plan;
   if (plan.split == 1) {
     asm volatile("bar.sync 1, %0;" ::"r"(layout.warps * 32) : "memory");
     return;
   }
+  const int groups = plan.row_warps * 2 * kPiece, sources = plan.split * plan.col_warps;
+  const int slots_here = (groups - place.split_rank + plan.split - 1) >> args.geometry.log_split;
+  const uint32_t barrier = shared + layout.exchanged(exchange & 1);
   // Every warp arrives everywhere: it has read what its peers overwrite next. The sums themselves count as
   // bytes.
   __syncwarp();
   if (role.lane < plan.split) ptx::barrier_arrive_remote(barrier, place.on_same_rows(role.lane));
   if (role.warp == 0 && role.lane == 0) ptx::barrier_expect(barrier, slots_here * sources * 512);
-  ptx::barrier_wait(barrier, exchanges >> 1 & 1);
+  ptx::barrier_wait(barrier, exchange >> 1 & 1);
 }
 
 // A warp's sums of one round to y. Where other warps or blocks share the rows, one exchange a piece of
@@ -97,10 +105,17 @@ __device__ void combine(const Arguments& args, const Place& place, const DecodeL
     }
     return;
   }
+  const uint32_t shared = ptx::shared_address(storage);
+  const bool both_free = exchanges == 0;
 #pragma unroll
   for (int first = 0; first < kBlocks; first += kPiece) {
-    exchange_piece<kBlocks, kPiece>(args, place, layout, ptx::shared_address(storage), sums, role, first,
-                                    exchanges);
+    if (first != kPiece || !both_free)
+      send_piece<kBlocks, kPiece>(args, place, layout, shared, sums, role, first, exchanges);
+    if constexpr (kBlocks > kPiece) {
+      if (first == 0 && both_free)
+        send_piece<kBlocks, kPiece>(args, place, layout, shared, sums, role, kPiece, exchanges + 1);
+    }
+    await_pieces<kPiece>(args, place, layout, shared, role, exchanges);
     const float4* buffer = reinterpret_cast<const float4*>(storage + layout.exchange(exchanges & 1));
     combine_piece<T, kPiece>(args, place, layout, buffer, role, round, first);
     ++exchanges;

@@ -127,6 +127,7 @@ __device__ void multiply(const Arguments& args, const Place& place, const Decode
       }
       walk.advance();
     }
+    if (round == 0 && plan.share == 1) ptx::cluster_wait();  // long over
     combine<T, kBlocks>(args, place, layout, storage, sums, role, round, exchanges);
   }
 }
@@ -158,14 +159,20 @@ __global__ void __launch_bounds__(32 * (decode_max_warps(kWeight, kBlocks) + 1),
     ptx::barrier_init_fence();
   }
   __syncthreads();
+  // The barriers of all blocks must be ready before x is shared, or else before sums are.
+  const bool shares = args.plan.share > 1;
   ptx::cluster_arrive();
-  ptx::cluster_wait();  // the barriers of all blocks are ready
+  if (shares) ptx::cluster_wait();
   if (multiplies) {
     multiply<kWeight, T, kBlocks>(args, place, layout, storage, role, ring);
   } else {
     bring_x<T>(args, place, layout, shared, lane);
+    __syncwarp();
+    if (!shares) ptx::cluster_wait();
   }
-  if (args.plan.split * args.plan.share > 1) {  // no block leaves before its neighbours are done with it
+  // No block leaves before its neighbours are done with it. Where only sums are exchanged it has all that
+  // they send it.
+  if (shares) {
     __syncwarp();
     ptx::cluster_arrive();
     ptx::cluster_wait();

@@ -18,28 +18,36 @@ template <Weight24 kWeight, class T>
 constexpr bool kApart = kWeight == Weight24::kInt4 || __is_same(T, __nv_fp8_e4m3);
 constexpr int kApartTokens = 128;  // at most at a time, for the registers' sake
 
+// Whether the two slots of x that a tile takes are waited for, and handed back, one by one. That pays where
+// they are large.
+template <int kTokens>
+constexpr bool kByHalves = kTokens >= 128;
+
 // into = or += weights * x for a tile's columns of x, which lie in two slots. `arrived` waits for one of
 // them, `issued` runs when the products are under way, before they are done, and `over` when a slot's are.
-template <Weight24 kWeight, class T, class Into, class Arrived, class Issued, class Over>
+template <bool kHalves, Weight24 kWeight, class T, class Into, class Arrived, class Issued, class Over>
 __device__ inline void multiply_steps(Into& into, bool add, const WarpWeights<kWeight, T>& weights,
                                       const uint64_t (&x)[2], uint64_t token_offset, const Arrived& arrived,
                                       const Issued& issued, const Over& over) {
+  if (!kHalves) arrived(0), arrived(1);
+  if (!kHalves) ptx::wgmma_fence();
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    arrived(half);
-    ptx::wgmma_fence();
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int s = 2 * half + i;
-      ptx::wgmma_sparse<T>(into, weights.a[s], x[half] + token_offset + i * (64 >> 4), weights.metadata[s],
-                           add || s > 0);
+  for (int s = 0; s < 4; ++s) {
+    if (kHalves && s % 2 == 0) {
+      arrived(s / 2);
+      ptx::wgmma_fence();
     }
-    ptx::wgmma_commit();
+    ptx::wgmma_sparse<T>(into, weights.a[s], x[s / 2] + token_offset + (s % 2) * (64 >> 4),
+                         weights.metadata[s], add || s > 0);
+    if (s == 3 || (kHalves && s == 1)) ptx::wgmma_commit();
   }
   issued();
-  ptx::wgmma_wait<1>();
-  over(0);
+  if (kHalves) {
+    ptx::wgmma_wait<1>();
+    over(0);
+  }
   ptx::wgmma_wait<0>();
+  if (!kHalves) over(0);
   over(1);
 }
 
@@ -54,7 +62,7 @@ __device__ inline void multiply_tile(Products<T, kTokens>& sums, const WarpWeigh
     for (int first = 0; first < kTokens; first += kPart) {
       const bool is_first = first == 0, is_last = first + kPart == kTokens;
       GroupSums<kPart> part;
-      multiply_steps(
+      multiply_steps<kByHalves<kTokens>>(
           part, false, weights, x, first * kGemmXRowBytes >> 4,
           [&](int half) {
             if (is_first) arrived(half);
@@ -72,7 +80,7 @@ __device__ inline void multiply_tile(Products<T, kTokens>& sums, const WarpWeigh
       }
     }
   } else {
-    multiply_steps(sums, true, weights, x, 0, arrived, issued, over);
+    multiply_steps<kByHalves<kTokens>>(sums, true, weights, x, 0, arrived, issued, over);
   }
 }
 
@@ -102,7 +110,8 @@ class TileStream {
 
   // Operands in registers may not change while a product runs, so a warp group waits for its products before
   // it loads again; the other warp groups' keep the tensor cores busy meanwhile. A slot of x goes back as
-  // soon as its half of them is over: more slots do not fit, and their way through the L2 is long.
+  // soon as its half of them is over (kByHalves): more slots do not fit, and their way through the L2 is
+  // long.
   __device__ void multiply(Products<T, kTokens>& sums) {
     WarpWeights<kWeight, T> weights;
     ptx::barrier_wait(shared_ + L::weights_full(weights_.slot), weights_.parity);
@@ -211,24 +220,20 @@ __device__ void multiply(const Arguments& args, const Place& place, const CUtens
   if (role.warp == 0 && role.lane == 0) ptx::store_wait_all();
 }
 
-// By the lanes of one warp.
 template <Weight24 kWeight, int kTokens>
 __device__ void start_barriers(const Arguments& args, uint32_t shared) {
   using L = GemmLayout<kWeight, kTokens>;
-  const int lane = int(threadIdx.x) & 31;
-  if (lane < L::kXSlots) {
-    ptx::barrier_init(shared + L::x_full(lane), 1);
-    ptx::barrier_init(shared + L::x_empty(lane), kGemmWarps << args.log_share);
+  for (int i = 0; i < L::kXSlots; ++i) {
+    ptx::barrier_init(shared + L::x_full(i), 1);
+    ptx::barrier_init(shared + L::x_empty(i), kGemmWarps << args.log_share);
   }
-  if (lane < L::kWeightSlots) {
-    ptx::barrier_init(shared + L::weights_full(lane), 2);
-    ptx::barrier_init(shared + L::weights_empty(lane), 32 * kGemmWarps);
+  for (int i = 0; i < L::kWeightSlots; ++i) {
+    ptx::barrier_init(shared + L::weights_full(i), 2);
+    ptx::barrier_init(shared + L::weights_empty(i), 32 * kGemmWarps);
   }
-  if (lane == 0) {
-    ptx::barrier_init(shared + L::kReady, kGemmWarps * args.split);
-    ptx::barrier_init(shared + L::kExchanged, 1);
-    ptx::barrier_init(shared + L::kTaken, kGemmWarps << args.log_share);
-  }
+  ptx::barrier_init(shared + L::kReady, kGemmWarps * args.split);
+  ptx::barrier_init(shared + L::kExchanged, 1);
+  ptx::barrier_init(shared + L::kTaken, kGemmWarps << args.log_share);
   ptx::barrier_init_fence();
 }
 
@@ -241,8 +246,7 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
   const int warp = __shfl_sync(~0u, int(threadIdx.x) / 32, 0);
   const Place place(args);
   ptx::launch_dependents();
-  if (warp == 0) start_barriers<kWeight, kTokens>(args, shared);
-  if (warp == 1 && ptx::elect()) ptx::prefetch_map(&x_map);
+  if (threadIdx.x == 0) start_barriers<kWeight, kTokens>(args, shared);
   __syncthreads();
   // The barriers of all blocks must be ready before x is shared, or else before sums are.
   const bool shares = args.log_share > 0;

@@ -63,11 +63,14 @@ struct Costs {
   double share;                  // of x among blocks
   double exchange, split, warp;  // of sums: each, and more for each block and warp that has some
   double large;                  // of a block with more than half of the shared memory
+  double flood, flooded;  // of a million bytes on their way beyond so many: what comes first comes later
 };
-constexpr Costs k16Bits{4.5e6, 5.2e6, 0.39, 0.21, 0.0058, 11, 3.2e6, 40e3, 0.13, 0.16, 0.17, 0.09, 0.17};
-constexpr Costs kFewerBits{4.5e6, 3.7e6, 0.2, 0.226, 0.0039, 9.5, 4.9e6, 51e3, 0.45, 0.66, 0.12, 0.1, 0.5};
-constexpr Costs kFewerBitsOf32Tokens{4.5e6, 5.2e6, 0.2,  0.241, 0.0054, 11,  2.1e6,
-                                     40e3,  0.5,   0.15, 0.17,  0.09,   0.23};
+constexpr Costs k16Bits{7.7e6, 5.37e6, 0.369, 0.187, 0.0334, 11,     1.89e6, 21.1e3,
+                        0.132, 0.151,  0.382, 0.268, 0.109,  0.0746, 5.9e6};
+constexpr Costs kFewerBits{3.52e6, 3.72e6, 0.274, 0.233,  0.00399, 9.6,   4.75e6, 30.1e3,
+                           0.463,  0.646,  0.111, 0.0961, 0.403,   0.108, 5.32e6};
+constexpr Costs kFewerBitsOf32Tokens{4.5e6, 5.2e6, 0.2,  0.241, 0.0054, 11, 2.1e6, 40e3,
+                                     0.5,   0.15,  0.17, 0.09,  0.23,   0,  0};
 
 // The bandwidth that copies of one tile of int4, 1600 bytes, reach, as a share of that of two.
 // Fitted up to 16 tokens, where the sweep of int4 stops; with more it is the same number, unfitted.
@@ -75,9 +78,8 @@ constexpr double kShortCopies = 0.92;
 
 // Microseconds, roughly, on an H200: weights from memory, work on the tiles of one warp, x, exchanges. The
 // costs are fitted to measurements of candidates, alone and overlapped (bench/gpu/decode24_bench --sweep):
-// what matters is the order of the plans. With 16 bits that were 72 candidates in each of 20 cases; with
-// fewer and up to 16 tokens 22 in each of 30, where the first choice is within 1.2% of the best on average,
-// 8% at worst.
+// what matters is the order of the plans. Up to 16 tokens that were 16 to 250 candidates in each of 46 cases,
+// alone: the first choice is within 1.5% of the best on average, 15% at worst.
 double estimate(const DecodeShape& shape, const DeviceLimits& limits, const DecodePlan& plan) {
   const Costs& costs = shape.weight == Weight24::k16 ? k16Bits
                        : shape.tokens <= 16          ? kFewerBits
@@ -110,7 +112,8 @@ double estimate(const DecodeShape& shape, const DeviceLimits& limits, const Deco
       exchanges * (costs.exchange + costs.split * plan.split + costs.warp * plan.col_warps);
 
   const double large = decode_shared_bytes(shape, plan) > limits.shared_bytes / 2 ? costs.large : 0;
-  return weights + work + x + exchange + large;
+  const double flood = costs.flood * std::max(0.0, in_flight - costs.flooded) * 1e-6;
+  return weights + work + x + exchange + large + flood;
 }
 
 }  // namespace

@@ -21,8 +21,8 @@ int clusters_at_once(const DeviceLimits& limits, int size) {
 
 // Microseconds, roughly, beyond what every launch costs: rounds of output tiles, in each the column tiles of
 // a block, which take what multiplying takes or what memory allows. Fitted to all candidates at five shapes
-// and seven numbers of tokens, measured on an H100 (bench/gpu/gemm24_bench --sweep): the first choice is
-// within 1% of the best on average, 19% at worst.
+// and five numbers of tokens up to 256 with bfloat16, int8 and int4, and to what is shared from 1024 on,
+// measured on an H200: the first choice is within 0.5% of the best on average, 5% at worst.
 double estimate(const DecodeShape& shape, const DeviceLimits& limits, const GemmPlan& plan) {
   const int tiles_k = int(tiles_along24(shape.cols, tile_cols24(shape.weight))),
             cluster = plan.share * plan.split;
@@ -32,12 +32,15 @@ double estimate(const DecodeShape& shape, const DeviceLimits& limits, const Gemm
   const int rounds = (outputs + at_once - 1) / at_once;
   if (plan.split > kMaxMeasuredSplit && rounds > 1) return kNever;
   const int tiles = rounds * ((tiles_k + plan.split - 1) / plan.split);
-  const double multiply = 0.29 + 0.0041 * plan.tile_tokens;
+  const double multiply = 0.3266 + 0.003097 * plan.tile_tokens;
   const double x_bytes = 2.0 * kGemmXRowBytes * plan.tile_tokens / plan.share;  // mostly from the L2
   const double memory =
-      (kGemmRowTiles * tile_bytes24(shape.weight) + 0.2 * x_bytes) * at_once * cluster / 2.9e6;
-  const double round = plan.split > 1 ? 1.3 + 0.03 * plan.tile_tokens : 0.4;  // sums on their way
-  return tiles * std::max(multiply, memory) + rounds * round + (plan.split > 1 ? 1.1 : 0);
+      (kGemmRowTiles * tile_bytes24(shape.weight) + 0.3156 * x_bytes) * at_once * cluster / 4.297e6;
+  const double round = plan.split == 1          ? 0.057
+                       : plan.tile_tokens <= 64 ? 3.353 + 0.00443 * plan.tile_tokens  // sums on their way
+                                                : 1.621 + 0.04531 * plan.tile_tokens;
+  return tiles * std::max(multiply, memory) + rounds * round + (plan.split > 1 ? 0.11 : 0) +
+         (plan.share > 1 ? 0.6 : 0);
 }
 
 }  // namespace
