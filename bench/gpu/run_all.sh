@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds the GPU kernels with CUDA and g++ alone, tests them, runs the sanitizers, checks the machine code and measures, in one call
-# of a few minutes on one Hopper GPU:
+# of six minutes or so on one Hopper GPU:
 #   bench/gpu/run_all.sh [RESULTS]        from anywhere; RESULTS is a folder, default build/gpu-results
 # Writes the logs, a JSON file for each benchmark program (as Google Benchmark does), and summary.txt, which it also prints.
 # Exits 1 when a test, a sanitizer or the check of the machine code fails. cuSPARSELt is measured when it is found: CUSPARSELT names
@@ -79,22 +79,15 @@ counters() {  # counters NAME PROGRAM KERNEL OPTION...: Nsight Compute's CSV of 
 
 summary() {
   date -u '+%Y-%m-%d %H:%M UTC'
-  nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,power.draw --format=csv,noheader
+  nvidia-smi --id=0 --query-gpu=name,driver_version,clocks.sm,clocks.mem,power.draw --format=csv,noheader
   nvcc --version | grep release
   step build 200 make -s -j "$(nproc)" -f bench/gpu/Makefile BUILD="$build" CUSPARSELT_INCLUDE="$include"
   for name in $tests; do step "${name}_test" 90 "$build/${name}_test"; done
   step machine_code 60 bash -c machine_code
-  if command -v compute-sanitizer > /dev/null; then
-    # Side by side: they wait for themselves most of the time.
-    for tool in memcheck initcheck synccheck racecheck; do
-      for name in $tests; do
-        step "$tool-$name" 100 compute-sanitizer --error-exitcode 1 --tool $tool "$build/${name}_test" quick &
-      done
-    done
-    wait
-  fi
+  for name in $benches; do step "${name}_bench" 150 "$build/${name}_bench" --json "$results/$name.json"; done
+  nvidia-smi --id=0 --query-gpu=clocks.sm,clocks.mem,power.draw,temperature.gpu --format=csv,noheader
   local small="--shape 4096x4096" large="--shape 8192x8192"
-  if command -v ncu > /dev/null && counters decode_csr decode_csr decode_csr_kernel $large > "$results/counters.log" 2>&1; then
+  if command -v ncu > /dev/null && counters decode_csr decode_csr decode_csr_kernel --shape 8192x8192 > "$results/counters.log" 2>&1; then
     for name in decode_csr decode_relative decode_bitmask decode_bsr decode24 gemm_bsr; do
       step "counters-$name" 60 bash -c "counters $name $name ${name}_kernel $small $large"
     done
@@ -105,8 +98,15 @@ summary() {
   else
     echo "counters               skipped: ncu is missing or cannot read them here; see $results/counters.log"
   fi
-  for name in $benches; do step "${name}_bench" 150 "$build/${name}_bench" --json "$results/$name.json"; done
-  nvidia-smi --query-gpu=clocks.sm,clocks.mem,power.draw,temperature.gpu --format=csv,noheader
+  if command -v compute-sanitizer > /dev/null; then
+    # Side by side: they wait for themselves most of the time. Last: what is cut off there leaves the measurements.
+    for tool in memcheck initcheck synccheck racecheck; do
+      for name in $tests; do
+        step "$tool-$name" 200 compute-sanitizer --error-exitcode 1 --tool $tool "$build/${name}_test" quick &
+      done
+    done
+    wait
+  fi
   cat "$results/machine_code.log"
   for name in $benches; do cat "$results/${name}_bench.log"; done
   [ ! -e "$results/failed" ]
