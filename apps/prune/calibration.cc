@@ -42,7 +42,8 @@ void add_calibration_options(CommandLine& line) {
       "0 to 1: how far refit, swap and admm aim at what the dense model's own inputs give (default: 0.5)")(
       "steps", po::value<int64_t>()->default_value(400)->value_name("N"),
       "of training each decoder layer, and each two neighbours, with method best (half of N each where units "
-      "are removed); of the optimizer, with gradual and movement (300)")(
+      "are removed), of 2 sequences with a rate of 4e-4 unless --batch and --learning-rate say otherwise; of "
+      "the optimizer, with gradual and movement (300)")(
       "allocation", po::value<std::string>()->default_value("uniform")->value_name("uniform|owl|error"),
       "how matrices share the sparsity of unstructured and block patterns: all alike, by the outliers of "
       "decoder layers, by measured errors")(
@@ -66,6 +67,8 @@ CalibrationOptions read_calibration(const CommandLine& line) {
   options.damping = line.maybe_number("damping");
   options.follow = line.maybe_number("follow");
   options.steps = line.get<int64_t>("steps");
+  if (line.has("batch")) options.batch = line.count("batch", 1);
+  if (line.has("learning-rate")) options.learning_rate = *line.maybe_number("learning-rate");
   options.allocation = parse_allocation(line.text("allocation"));
   options.precision = parse_precision(line.text("precision"));
   options.keep_zeros = line.flag("keep-zeros");

@@ -106,7 +106,9 @@ PruneOptions read_options(const CommandLine& line) {
     options.trained = read_training(line);
     options.trained.masks = read_masks(line);
   } else {
-    refuse_training_options(line, options.method);
+    const LayerMethod* layer_method = find_layer_method(options.method);
+    const bool trains_layers = layer_method != nullptr && layer_method->reconstructs;
+    refuse_training_options(line, options.method, TrainsLayers(trains_layers));
     options.calibration = read_calibration(line);
   }
   if (!method.needs_calibration && !method.trains) refuse_calibration_options(line, options.method);

@@ -12,6 +12,7 @@
 #include "apps/prune/output_place.h"
 #include "apps/prune/terminal.h"
 #include "apps/prune/text_file.h"
+#include "apps/prune/training.h"
 #include "libprune/model/structured/structured_memory.h"
 #include "libprune/model/structured/structured_pass.h"
 
@@ -41,6 +42,7 @@ StructuredOptions read_options(const CommandLine& line, UnitKind units) {
   if (!method.needs_calibration()) refuse_calibration_options(line, options.method);
   if (line.has("follow") && !method.refits)
     throw_usage(fmt::format("method {} has no use for --follow", options.method));
+  refuse_training_options(line, options.method, TrainsLayers(method.reconstructs));
   if (line.has("steps") && !method.reconstructs)
     throw_usage(fmt::format("method {} has no use for --steps", options.method));
   const auto sparsity = line.maybe_number("sparsity");

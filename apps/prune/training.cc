@@ -132,17 +132,38 @@ TrainedMaskOptions read_masks(const CommandLine& line) {
   return masks;
 }
 
-void refuse_training_options(const CommandLine& line, const std::string& method) {
-  for (const char* name : {"train",         "teacher",       "batch",
-                           "accumulate",    "learning-rate", "decay",
-                           "warm-up",       "optimizer",     "weight-decay",
-                           "clip",          "distillation",  "temperature",
-                           "hidden-weight", "less-memory",   "save-every",
-                           "scores",        "soft",          "score-rate",
-                           "threshold",     "penalty",       "straight-through",
-                           "ramp-begin",    "ramp-end",      "score-optimizer"}) {
-    if (line.has(name)) throw_usage(fmt::format("method {} does not train: no use for --{}", method, name));
-  }
+void refuse_training_options(const CommandLine& line, const std::string& method, TrainsLayers trains_layers) {
+  const auto refuse = [&](std::initializer_list<const char*> names) {
+    for (const char* name : names) {
+      if (!line.has(name)) continue;
+      throw_usage(trains_layers == TrainsLayers::kYes
+                      ? fmt::format("method {} trains layer by layer: no use for --{}", method, name)
+                      : fmt::format("method {} does not train: no use for --{}", method, name));
+    }
+  };
+  refuse({"train",
+          "teacher",
+          "accumulate",
+          "decay",
+          "warm-up",
+          "optimizer",
+          "weight-decay",
+          "clip",
+          "distillation",
+          "temperature",
+          "hidden-weight",
+          "less-memory",
+          "save-every",
+          "scores",
+          "soft",
+          "score-rate",
+          "threshold",
+          "penalty",
+          "straight-through",
+          "ramp-begin",
+          "ramp-end",
+          "score-optimizer"});
+  if (trains_layers == TrainsLayers::kNo) refuse({"batch", "learning-rate"});
 }
 
 }  // namespace prune::app

@@ -19,7 +19,9 @@ void add_mask_options(CommandLine& line);
 TrainedPruning read_training(const CommandLine& line);
 TrainedMaskOptions read_masks(const CommandLine& line);
 
-// Throws Error(kUsage) where one of them is given to a method that does not train.
-void refuse_training_options(const CommandLine& line, const std::string& method);
+// Whether a method trains layers one by one, and so has a use for --batch and --learning-rate.
+enum class TrainsLayers : bool { kNo, kYes };
+// Throws Error(kUsage) where one of them is given to a method that does not train the model.
+void refuse_training_options(const CommandLine& line, const std::string& method, TrainsLayers trains_layers);
 
 }  // namespace prune::app

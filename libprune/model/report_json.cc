@@ -44,6 +44,8 @@ nlohmann::json to_json(const CalibrationOptions& options) {
   nlohmann::json json = {{"file", options.file.string()},
                          {"samples", options.samples},
                          {"steps", options.steps},
+                         {"batch", options.batch},
+                         {"learning_rate", options.learning_rate},
                          {"keep_zeros", options.keep_zeros},
                          {"true_sequential", options.true_sequential}};
   if (options.length) json["seqlen"] = *options.length;

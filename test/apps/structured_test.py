@@ -263,6 +263,21 @@ class Structured(ProgramTest):
                 self.assertLessEqual(layer["loss_after_training"], layer["loss_before_training"])
             self.assertTrue(any(layer["loss_after_training"] < layer["loss_before_training"] for layer in left))
 
+    def test_sequences_and_rate_of_a_step_are_taken(self):
+        text = ("--calib", self.folder / "calib.npy", "--samples", 8, "--seqlen", 64, "--steps", 24)
+        units = ("--pattern", "channels", "--sparsity", 0.5, "--method", "best", *text)
+        losses = []
+        for options in (("--learning-rate", "1e-9"), ("--batch", 1), ("--batch", 8)):
+            _, report = self.cut(*units, *options)
+            losses.append([layer["loss_after_training"] / layer["loss_before_training"] for layer in report["layers"]])
+        still, few, more = losses
+        self.assertGreater(min(still), 0.999)
+        self.assertLess(max(more), 0.99)
+        self.assertLess(sum(more), sum(few))
+        plans = [self.expect(DONE, MODEL, "-o", self.folder / "o", *units, "--batch", n, "--dry-run", "--json").stdout for n in (1, 3)]
+        one, three = [json.loads(plan)["memory"]["batch"] for plan in plans]
+        self.assertGreater(three, 1.5 * one)
+
     def test_what_is_left_is_a_model_like_any_other(self):
         smaller, _ = self.cut("--pattern", "channels", "--sparsity", QUARTER, name="smaller")
         again, report = self.cut("--pattern", "layers", "--sparsity", 0.25, model=smaller, name="again")
@@ -314,6 +329,9 @@ class Structured(ProgramTest):
             ((*channels, 0.2, "--method", "admm"), USAGE, "removes no whole units"),
             ((*channels, 0.2, "--method", "obs"), USAGE, "needs --calib"),
             ((*channels, 0.2, "--scope", "row"), USAGE, "no use for --scope"),
+            ((*channels, 0.2, "--method", "obs", "--calib", GOLDEN, "--batch", 4), USAGE, "no use for --batch"),
+            ((*channels, 0.2, "--method", "best", "--calib", GOLDEN, "--teacher", MODEL), USAGE, "no use for --teacher"),
+            ((*channels, 0.2, "--method", "best", "--calib", GOLDEN, "--learning-rate", 0), USAGE, "--learning-rate above 0"),
             ((*channels, 0.2, "--calib", GOLDEN), USAGE, "no use for --calib"),
             ((*channels, 0.2, "--report", self.folder / "r.html"), USAGE, "is JSON"),
             (("--pattern", "heads", "--sparsity", 0.24), USAGE, "would leave too few heads"),

@@ -290,6 +290,8 @@ void CalibratedPruner::reconstruct(std::span<Work* const> layers, std::span<cons
   };
   ReconstructionOptions options;
   options.steps = plan_.options.calibration.steps;
+  options.batch = plan_.options.calibration.batch;
+  options.learning_rate = plan_.options.calibration.learning_rate;
   reconstruct_layers(trained, rope_, {text_.samples, text_.length, read}, options);
 }
 

@@ -20,6 +20,8 @@ struct CalibrationOptions {
   std::optional<double> damping = {};     // by default the method's
   std::optional<double> follow = {};      // see LayerMethod::follows_dense; by default 0.5
   int64_t steps = 400;                    // of reconstruction, where the method does it
+  int64_t batch = 2;                      // sequences in each of them
+  double learning_rate = 4e-4;            // of them
   Precision precision = Precision::kF32;  // of the linear layers' products
   Allocation allocation = Allocation::kUniform;
   bool keep_zeros = false;

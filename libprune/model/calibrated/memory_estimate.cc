@@ -45,8 +45,9 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& pl
   const uint64_t batch = activation_bytes(config, length);
   estimate.batch = (follows ? 2 : 1) * batch;
   if (method.reconstructs) {
-    constexpr int64_t kTrained = 2;  // sequences a step, kept by two layers, and the gradients of one
-    estimate.batch += 3 * batch * kTrained / uint64_t(batch_sequences(length));
+    // Kept by two layers, and the gradients of one.
+    const int64_t trained = std::min(options.batch, options.samples);
+    estimate.batch += 3 * batch * uint64_t(trained) / uint64_t(batch_sequences(length));
   }
   estimate.solver = method.damping > 0 ? 6 * largest + 3 * widest : 4 * largest;
   estimate.program = uint64_t(40) << 20;

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "libprune/model/calibrated/calibration_text.h"
-#include "libprune/model/calibrated/reconstruction.h"
 #include "libprune/model/decoder/memory.h"
 
 namespace prune {
@@ -75,7 +74,7 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const StructuredOpt
       method.score == UnitScore::kLoss && (shape.size.heads < config.heads || shape.layers < config.layers);
   estimate.batch = (1 + uint64_t(follows) + (tries ? 2 : 0)) * batch;
   if (method.reconstructs) {  // kept by two layers, and the gradients of one
-    const int64_t trained = std::min(ReconstructionOptions().batch, calibration.samples);
+    const int64_t trained = std::min(calibration.batch, calibration.samples);
     estimate.batch += 3 * batch * uint64_t(trained) / uint64_t(batch_sequences(length));
   }
   estimate.program = uint64_t(40) << 20;

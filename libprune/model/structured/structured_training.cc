@@ -58,6 +58,8 @@ void StructuredPruner::train(std::span<Layer* const> layers, std::span<const flo
   }
   ReconstructionOptions options;
   options.steps = std::max<int64_t>(1, options_.calibration.steps / 2);
+  options.batch = options_.calibration.batch;
+  options.learning_rate = options_.calibration.learning_rate;
   options.trains_biases = true;
   const ReconstructionResult result = reconstruct_layers(trained, rope_, {fit_, text_.length, read}, options);
   if (layers.size() > 1) return;
