@@ -32,6 +32,8 @@ void add_calibration_options(CommandLine& line) {
                  "text that methods with calibration run the model on: .jsonl, .txt, or token ids as .npy or "
                  ".safetensors")("samples", po::value<int64_t>()->default_value(128)->value_name("N"),
                                  "sequences of it")(
+      "own-samples", po::value<int>()->value_name("N"),
+      "more sequences, that the model itself continues the text to: where there is little of it")(
       "seqlen", po::value<int64_t>()->value_name("N"),
       "tokens of each (default: the model's maximum, at most 2048; of training: 512)")(
       "seed", po::value<uint64_t>()->value_name("N"),
@@ -62,6 +64,7 @@ CalibrationOptions read_calibration(const CommandLine& line) {
   CalibrationOptions options;
   options.file = line.maybe_text("calib").value_or("");
   options.samples = line.get<int64_t>("samples");
+  options.own_samples = line.count("own-samples", 1);
   options.length = line.maybe<int64_t>("seqlen");
   options.seed = line.maybe<uint64_t>("seed");
   options.damping = line.maybe_number("damping");
@@ -84,7 +87,8 @@ void refuse_calibration_options(const CommandLine& line, const std::string& meth
       if (line.has(name)) throw_usage(fmt::format("method {} has no use for --{}", method, name));
     }
   };
-  refuse({"calib", "samples", "damping", "follow", "allocation", "keep-zeros", "true-sequential", "memory"});
+  refuse({"calib", "samples", "own-samples", "damping", "follow", "allocation", "keep-zeros",
+          "true-sequential", "memory"});
   if (shares == ShareTrainingOptions::kNo) refuse({"seqlen", "seed", "steps", "precision"});
 }
 

@@ -43,6 +43,7 @@ nlohmann::json to_json(const TrainingStep& step) {
 nlohmann::json to_json(const CalibrationOptions& options) {
   nlohmann::json json = {{"file", options.file.string()},
                          {"samples", options.samples},
+                         {"own_samples", options.own_samples},
                          {"steps", options.steps},
                          {"batch", options.batch},
                          {"learning_rate", options.learning_rate},

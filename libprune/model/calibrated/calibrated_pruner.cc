@@ -6,11 +6,11 @@
 #include <prune/error.h>
 #include <prune/layer_error.h>
 
-#include "libprune/io/corpus.h"
 #include "libprune/io/staging.h"
 #include "libprune/io/text.h"
 #include "libprune/model/calibrated/allocation.h"
 #include "libprune/model/calibrated/matrix_pruner.h"
+#include "libprune/model/calibrated/own_text.h"
 #include "libprune/model/calibrated/reconstruction.h"
 #include "libprune/model/checkpoint_rewrite.h"
 #include "libprune/model/decoder/memory.h"
@@ -67,10 +67,7 @@ CalibratedPruner::CalibratedPruner(const Checkpoint& checkpoint, const PrunePlan
       method_(method),
       scale_group_(scale_group),
       decoder_(checkpoint, plan.options.calibration.precision),
-      text_(choose_sequences(
-          load_corpus(plan.options.calibration.file, checkpoint.path(),
-                      {.max_tokens = tokens_to_read(plan.options.calibration, decoder_.config())}),
-          plan.options.calibration, decoder_.config())),
+      text_(read_calibration_text(decoder_, plan.options.calibration)),
       rope_(decoder_.config().rope, text_.length),
       follow_(method_.follows_dense ? plan.options.calibration.follow.value_or(kUsualFollow) : 0),
       planned_(planned_by_name(checkpoint, plan)),

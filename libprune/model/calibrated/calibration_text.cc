@@ -1,7 +1,6 @@
 #include "libprune/model/calibrated/calibration_text.h"
 
 #include <algorithm>
-#include <random>
 #include <string>
 
 #include <prune/error.h>
@@ -15,15 +14,14 @@ namespace {
 
 constexpr int64_t kUsualLength = 2048;
 
-// Uniform in [0, n), the same with every standard library.
+}  // namespace
+
 uint64_t draw(std::mt19937_64& random, uint64_t n) {
   const uint64_t fair = n * (std::mt19937_64::max() / n);
   uint64_t value = random();
   while (value >= fair) value = random();
   return value % n;
 }
-
-}  // namespace
 
 int64_t calibration_length(const CalibrationOptions& options, const DecoderConfig& config) {
   const int64_t most = config.max_positions > 0 ? config.max_positions : kUsualLength;

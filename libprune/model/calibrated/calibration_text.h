@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <random>
 #include <span>
 #include <vector>
 
@@ -35,5 +36,8 @@ size_t tokens_to_read(const CalibrationOptions& options, const DecoderConfig& co
 // sequence.
 CalibrationText choose_sequences(const std::vector<int32_t>& text, const CalibrationOptions& options,
                                  const DecoderConfig& config);
+
+// Uniform in [0, n), the same with every standard library.
+uint64_t draw(std::mt19937_64& random, uint64_t n);
 
 }  // namespace prune

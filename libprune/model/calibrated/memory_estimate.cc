@@ -19,7 +19,7 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& pl
   const auto square = [](int64_t n) { return uint64_t(n * n) * kFloat; };
 
   MemoryEstimate estimate;
-  const uint64_t stream = uint64_t(options.samples * length * config.width) * kFloat;
+  const uint64_t stream = uint64_t(options.sequences() * length * config.width) * kFloat;
   estimate.states = streams * stream;
   uint64_t largest = 0, widest = 0, left = options.memory;
   const auto take = [&](uint64_t bytes) { bytes <= left ? left -= bytes : estimate.spilled += bytes; };
@@ -46,7 +46,7 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& pl
   estimate.batch = (follows ? 2 : 1) * batch;
   if (method.reconstructs) {
     // Kept by two layers, and the gradients of one.
-    const int64_t trained = std::min(options.batch, options.samples);
+    const int64_t trained = std::min(options.batch, options.sequences());
     estimate.batch += 3 * batch * uint64_t(trained) / uint64_t(batch_sequences(length));
   }
   estimate.solver = method.damping > 0 ? 6 * largest + 3 * widest : 4 * largest;

@@ -54,7 +54,7 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const StructuredOpt
   const bool crosses_gaps = follows && shape.layers < config.layers && !config.norms_after;
 
   MemoryEstimate estimate;
-  const uint64_t stream = uint64_t(calibration.samples * length * config.width) * kFloat;
+  const uint64_t stream = uint64_t(calibration.sequences() * length * config.width) * kFloat;
   const uint64_t streams = 1 + uint64_t(follows) + (method.reconstructs ? 2 : uint64_t(crosses_gaps));
   estimate.states = streams * stream;
   for (uint64_t s = 0, left = calibration.memory; s < streams; ++s)
@@ -74,7 +74,7 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const StructuredOpt
       method.score == UnitScore::kLoss && (shape.size.heads < config.heads || shape.layers < config.layers);
   estimate.batch = (1 + uint64_t(follows) + (tries ? 2 : 0)) * batch;
   if (method.reconstructs) {  // kept by two layers, and the gradients of one
-    const int64_t trained = std::min(calibration.batch, calibration.samples);
+    const int64_t trained = std::min(calibration.batch, calibration.sequences());
     estimate.batch += 3 * batch * uint64_t(trained) / uint64_t(batch_sequences(length));
   }
   estimate.program = uint64_t(40) << 20;

@@ -8,9 +8,8 @@
 
 #include <prune/error.h>
 
-#include "libprune/io/corpus.h"
 #include "libprune/io/text.h"
-#include "libprune/model/calibrated/calibration_text.h"
+#include "libprune/model/calibrated/own_text.h"
 #include "libprune/model/calibrated/update_products.h"
 #include "libprune/model/elapsed.h"
 #include "libprune/model/job.h"
@@ -70,11 +69,7 @@ class StructuredRun {
         options_(options),
         method_(find_structured_method(options.method)),
         folder_(std::move(folder)) {
-    if (!method_.needs_calibration()) return;
-    const CalibrationOptions& calibration = options.calibration;
-    text_ = choose_sequences(load_corpus(calibration.file, decoder.checkpoint().path(),
-                                         {.max_tokens = tokens_to_read(calibration, config_)}),
-                             calibration, config_);
+    if (method_.needs_calibration()) text_ = read_calibration_text(decoder, options.calibration);
   }
 
   StructuredResult run(const ModelShape& planned, StructuredReport& report, ProgressCounter& progress) {
@@ -100,11 +95,12 @@ class StructuredRun {
 
   // The loss of a trial, on text after that of its moments, without training.
   double measure(const ModelShape& shape) {
-    if (text_.samples < 2) throw_usage("pattern mixed: --samples 2 at least, to measure on other text");
+    const int64_t read = options_.calibration.samples;  // what the model wrote says less of other text
+    if (read < 2) throw_usage("pattern mixed: --samples 2 at least, to measure on other text");
     StructuredOptions trial = options_;
     if (method_.reconstructs) trial.method = "obs";
-    const int64_t fit = std::max<int64_t>(1, text_.samples / kTrialShare);
-    const int64_t test = std::min(text_.samples - fit, std::max<int64_t>(1, kTestTokens / text_.length));
+    const int64_t fit = std::max<int64_t>(1, read / kTrialShare);
+    const int64_t test = std::min(read - fit, std::max<int64_t>(1, kTestTokens / text_.length));
     const Progress silent;
     ProgressCounter progress(silent, 1);
     return prune(trial, shape, layers_gone(shape), fit, test, progress).nats;
