@@ -19,13 +19,7 @@ class PlanProduct final : public Product {
                      : n > kMostFewRows    ? kernels::Use::kManyRows
                                            : kernels::Use::kAny;
     plans_.push_back(prepare(use));
-    bytes_ = static_cast<double>(plans_[0].bytes());
-    if (use == kernels::Use::kAny) {  // which holds the weights twice: count the layout that runs
-      for (const auto one : {kernels::Use::kFewRows, kernels::Use::kManyRows}) {
-        const kernels::Plan plan = prepare(one);
-        if (kernel(n) == plan.kernel_name(n)) bytes_ = static_cast<double>(plan.bytes());
-      }
-    }
+    bytes_ = static_cast<double>(plans_[0].bytes(n));
     while (plans_.size() < copies_for(n, bytes())) plans_.push_back(prepare(use));
   }
 

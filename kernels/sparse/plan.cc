@@ -1,6 +1,7 @@
 #include "kernels/sparse/plan.h"
 
 #include <algorithm>
+#include <array>
 
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/gemv/gemv.h"
@@ -142,7 +143,9 @@ size_t Plan::own_bytes() const {
 }
 
 bool Plan::is_in_place() const {
-  return (few_ != nullptr && few_->is_in_place()) || (many_ != nullptr && many_->is_in_place());
+  return std::ranges::any_of(std::array{&few_, &between_, &many_}, [](const auto* layout) {
+    return *layout != nullptr && (*layout)->is_in_place();
+  });
 }
 
 size_t Plan::workspace_bytes(int64_t n) const {

@@ -18,10 +18,12 @@
 namespace prune::kernels {
 
 // Which batch sizes a plan will meet. One layout serves a few rows of X at the speed of memory, another many
-// rows at the speed of arithmetic; a plan for both holds the weights twice.
+// rows at the speed of arithmetic; a plan for both holds the weights twice,
+// or three times where some rows have a layout of their own.
 // kInPlace, kManyRowsInPlace: only what reads the arrays as they lie (in_place must be set), for a few rows
 // and, where there is such a kernel, for many; or for many alone. Without, the plan is empty, rows() is 0.
-// What runs in place reads nothing of the arrays before it runs, whatever the use.
+// What runs in place reads nothing of the arrays before it runs or is asked for its bytes or workspace,
+// whatever the use.
 enum class Use { kAny, kFewRows, kManyRows, kInPlace, kManyRowsInPlace };
 
 struct PrepareOptions {
@@ -80,6 +82,8 @@ class Plan {
   // where prepare() was shown it.
   size_t bytes() const;
   size_t own_bytes() const;
+  // Of these, what a batch of n rows reads.
+  size_t bytes(int64_t n) const { return layout(n).bytes(); }
   bool is_in_place() const;
   // The kernel that a batch of n rows runs on.
   const char* kernel_name(int64_t n) const { return layout(n).kernel_name(); }

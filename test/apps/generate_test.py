@@ -132,6 +132,7 @@ class Generate(ProgramTest):
             (USAGE, "top-p", "-p", "x", "--top-p", 0),
             (USAGE, "--top-k", "-p", "x", "--top-k=-1"),
             (USAGE, "--seed", "-p", "x", "--seed=-1"),
+            (USAGE, "--lean is for --device cuda", "-p", "x", "--lean"),
             (REFUSED, "1024 positions", "-p", "x", "-n", 1024),
             (REFUSED, "positions", "-p", "word " * 1100, "-n", 1),
             (REFUSED, "none.txt", "--prompt-file", "none.txt"),
@@ -166,8 +167,9 @@ class Generate(ProgramTest):
             (USAGE, "--rounds 0", "--rounds", 0),
             (USAGE, "1024 positions", "--prompt-tokens", 1000, "--new-tokens", 100),
             (USAGE, "--beside", "--beside", packed),
+            (USAGE, "--lean goes with --whole", "--lean"),
         ):
-            whole = () if part == "--beside" else ("--whole",)
+            whole = ("--whole",) if part.startswith(("--rounds", "1024")) else ()
             run = prune("bench", MODEL, *whole, "--quiet", "-t", 1, *arguments, env=env)
             self.assertEqual(run.returncode, code, run.stderr)
             self.assert_one_line(run.stderr, part)
@@ -176,7 +178,7 @@ class Generate(ProgramTest):
         _, packed = self.twins(MODEL, "unstructured", 0.7)
         path = sorted(packed.glob("*.safetensors"))[0]
         file = safetensors_files.File(path)
-        for part in "row_offsets", "bitmask":  # what loading looks at, and what the first product does
+        for part in "row_offsets", "bitmask":  # the first product looks at both
             tensors = file.tensors()
             name = next(n for n in tensors if n.endswith(part))
             bits = tensors[name].bits.copy()

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <string_view>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -144,6 +145,7 @@ TEST(Plan, SaysWhetherItReadsInPlace) {
 // Of arrays that nobody can read: loading a file that is mapped touches none of its pages.
 TEST(Plan, InPlaceReadsNothingBeforeItRuns) {
   constexpr uintptr_t kNowhere = 64;
+  int plans = 0;
   const auto check_unread = [&](auto view, auto... arrays) {
     view.rows = 32;
     view.cols = 256;
@@ -158,6 +160,7 @@ TEST(Plan, InPlaceReadsNothingBeforeItRuns) {
       for (const Use use : {Use::kInPlace, Use::kManyRowsInPlace}) {
         const Plan plan = prepare(view, {.use = use, .in_place = true});
         if (plan.rows() == 0) continue;  // no such kernel on this machine
+        ++plans;
         EXPECT_TRUE(plan.is_in_place());
         EXPECT_FALSE(std::string_view(plan.kernel_name(1)).empty());
         EXPECT_EQ(plan.own_bytes(), 0U);
@@ -173,6 +176,32 @@ TEST(Plan, InPlaceReadsNothingBeforeItRuns) {
   check_unread(blocks, &BsrWeights::indices, &BsrWeights::indptr);
   check_unread(windows, &WindowsWeights::columns, &WindowsWeights::tail_columns,
                &WindowsWeights::tail_counts);
+  if (plans == 0) GTEST_SKIP() << "this processor has no kernel that multiplies in place";
+}
+
+// Who comes first makes what others wait for.
+TEST(Plan, InPlaceIsFirstRunByManyThreads) {
+  std::mt19937 rng(test_seed());
+  const TestMatrix m = random_matrix(64, 320, WeightType::kBf16, {.density = 0.4}, rng);
+  const PackedBitmask packed(m);
+  const std::vector<float> x(320, 0.5F);
+  const auto run = [&](const Plan& plan) {
+    std::vector<float> y(64);
+    plan.run({x.data(), 320, y.data(), 64, 1});
+    return y;
+  };
+  const PrepareOptions options{.use = Use::kInPlace, .in_place = true};
+  const Plan once = prepare(packed.view, options);
+  if (once.rows() == 0) GTEST_SKIP() << "this processor has no kernel that multiplies bitmasks in place";
+  const std::vector<float> expected = run(once);
+  for (int round = 0; round < 20; ++round) {
+    const Plan plan = prepare(packed.view, options);
+    std::vector<std::vector<float>> results(3);
+    std::vector<std::thread> threads;
+    for (auto& y : results) threads.emplace_back([&] { y = run(plan); });
+    for (std::thread& thread : threads) thread.join();
+    for (const auto& y : results) EXPECT_EQ(y, expected);
+  }
 }
 
 // Every format, where it lies and rearranged, with and without the kernels for it.

@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "kernels/sparse/many_rows.h"
 #include "kernels/sparse/plain/plain.h"
 #include "kernels/sparse/plan.h"
 #include "test/kernels/kernel_lists.h"
@@ -371,7 +372,9 @@ TEST_P(PatternListsKernelTest, EveryBatch) {
 // The least int8 and inputs of one sign, whose sums are the largest.
 TEST_P(PatternListsKernelTest, LargestIntegers) {
   if (!contains(GetParam().name, "_bytes_")) GTEST_SKIP() << "rounds nothing to bytes";
-  constexpr int64_t kCols = 5000, kRows = 4;
+  // What sums begin with, 128 * 128 for each input, reaches 2^31; the sums themselves are floats without
+  // rounding.
+  constexpr int64_t kCols = kMostByteInputs, kRows = 4;
   TestMatrix m = random_matrix(kRows, kCols, WeightType::kI8, {.density = 1}, rng_);
   for (float& w : m.weights) w = -128;
   m.scales.assign(kRows, 1.0F);

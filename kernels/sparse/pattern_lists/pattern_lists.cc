@@ -167,13 +167,17 @@ class PatternLists final : public ManyRows {
  private:
   // Inputs have kByteZero added, of which the sums must be rid.
   void find_begins(const RowSource& source) {
-    constexpr int32_t kByteZero = 128;
+    constexpr uint32_t kByteZero = 128;
     begins_.assign(divide_up(rows_, kPatternRows) * kPatternRows, 0);
     std::vector<int32_t> columns(source.cols);
     std::vector<float> weights(source.cols);
     for (int64_t r = 0; r < rows_; ++r) {
       const int64_t count = source.decode(r, columns.data(), weights.data());
-      for (int64_t i = 0; i < count; ++i) begins_[r] -= kByteZero * static_cast<int32_t>(weights[i]);
+      // Modulo 2^32, as the sums are.
+      uint32_t begin = 0;
+      for (int64_t i = 0; i < count; ++i)
+        begin -= kByteZero * static_cast<uint32_t>(static_cast<int32_t>(weights[i]));
+      begins_[r] = static_cast<int32_t>(begin);
     }
   }
 
