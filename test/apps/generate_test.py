@@ -167,7 +167,7 @@ class Generate(ProgramTest):
             (USAGE, "--rounds 0", "--rounds", 0),
             (USAGE, "1024 positions", "--prompt-tokens", 1000, "--new-tokens", 100),
             (USAGE, "--beside", "--beside", packed),
-            (USAGE, "--lean goes with --whole", "--lean"),
+            (USAGE, "--lean", "--lean"),
         ):
             whole = ("--whole",) if part.startswith(("--rounds", "1024")) else ()
             run = prune("bench", MODEL, *whole, "--quiet", "-t", 1, *arguments, env=env)
