@@ -128,7 +128,7 @@ __device__ void multiply(const Arguments& args, const Place& place, const Decode
       walk.advance();
     }
     if (round == 0 && plan.share == 1) {
-      __syncwarp();  // lanes may have left the wait for the last panel one by one
+      __syncwarp();         // lanes may have left the wait for the last panel one by one
       ptx::cluster_wait();  // long over
     }
     combine<T, kBlocks>(args, place, layout, storage, sums, role, round, exchanges);
