@@ -63,7 +63,7 @@ format-check:  ## fail where a source is not as .clang-format says
 	@cmake/packages.sh test
 	@clang-format-14 --dry-run -Werror $(sources)
 
-tidy:  ## clang-tidy over what changed lately (cmake/tidy.sh); make check asks everything of all
+tidy:  ## clang-tidy over what changed lately (cmake/tidy.sh); make check: over all
 	@cmake/packages.sh test
 	cmake --preset release
 	@cmake/tidy.sh build/release $(JOBS)

@@ -33,6 +33,8 @@ struct PanelCode {
 
 // Inputs up to which products of bytes by int8 add up to 32 bits, whatever they are.
 inline constexpr int64_t kMostByteInputs = int64_t{1} << 17;
+// Bytes of X are unsigned: this much is added to them, and is taken out of the sums again.
+inline constexpr int32_t kByteZero = 128;
 
 // One of the panels that meet the same weights in turn.
 struct Panel {

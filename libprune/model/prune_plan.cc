@@ -95,6 +95,7 @@ void check_calibration(const PruneOptions& options) {
   require(calibration.allocation == Allocation::kUniform || !std::holds_alternative<NM>(options.pattern),
           "N:M decides the sparsity of every matrix: --allocation is for the other patterns");
   require(calibration.steps >= 1, "expected 1 or more --steps");
+  require(calibration.batch >= 1, "expected a --batch of 1 or more");
   require(calibration.learning_rate > 0 && std::isfinite(calibration.learning_rate),
           "expected a --learning-rate above 0");
   require(calibration.samples >= 1, "expected 1 or more --samples");

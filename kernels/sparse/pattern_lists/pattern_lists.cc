@@ -167,7 +167,6 @@ class PatternLists final : public ManyRows {
  private:
   // Inputs have kByteZero added, of which the sums must be rid.
   void find_begins(const RowSource& source) {
-    constexpr uint32_t kByteZero = 128;
     begins_.assign(divide_up(rows_, kPatternRows) * kPatternRows, 0);
     std::vector<int32_t> columns(source.cols);
     std::vector<float> weights(source.cols);

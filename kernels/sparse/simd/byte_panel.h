@@ -7,13 +7,12 @@
 // kMostByteInputs weights.
 #pragma once
 
+#include "kernels/sparse/many_rows.h"
 #include "kernels/sparse/simd/avx512bf16.h"
 #include "kernels/sparse/simd/word_panel.h"
 
 namespace prune::kernels {
 namespace {
-
-inline constexpr int32_t kByteZero = 128;
 
 // The step of a row of X. The least is large enough to have an inverse, so that a row of zeros is one of
 // zeros; infinity and NaN are passed on.

@@ -7,12 +7,6 @@
 #include "libprune/model/cuda/replay_time.h"
 
 namespace prune::gpu {
-namespace {
-
-constexpr size_t kLeastCalls = 8;  // of a measurement
-
-}  // namespace
-
 DenseProducts::DenseProducts(cudaStream_t stream)
     : stream_(stream), workspace_(std::make_shared<const DeviceMemory>(DenseProduct::kWorkspace)) {
   cuda(cudaGetDevice(&device_));
@@ -31,11 +25,7 @@ DenseProducts::Chosen& DenseProducts::chosen() {
 
 double DenseProducts::milliseconds(const DenseProduct& product, int algorithm,
                                    const std::vector<const Bf16*>& weights, const Bf16* x, void* y) const {
-  product.run(algorithm, weights.front(), x, y, stream_);
-  return replay_time(stream_, [&] {
-    for (size_t i = 0; i < std::max(kLeastCalls, weights.size()); ++i)
-      product.run(algorithm, weights[i % weights.size()], x, y, stream_);
-  });
+  return time_of_all(stream_, weights, [&](const Bf16* w) { product.run(algorithm, w, x, y, stream_); });
 }
 
 int DenseProducts::fastest(const DenseProduct& product, const Shape& shape, const Bf16* w, const Bf16* x,

@@ -174,7 +174,8 @@ void DeviceDecoder::keep_dense() {
     for (const DeviceLinear* linear : linears(layer)) bytes += linear->dense_bytes();
   }
   cuda(cudaMemGetInfo(&free, &total));
-  if (bytes > free / 2) return;
+  if (bytes == 0 || bytes > free / 2) return;
+  keeps_dense_ = true;
   for (DeviceLayer& layer : layers_) {
     for (DeviceLinear* linear : linears(layer)) linear->keep_dense(prepared_);
   }

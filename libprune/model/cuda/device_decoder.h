@@ -42,6 +42,8 @@ class DeviceDecoder final : public ReadyModel {
 
   const DecoderConfig& config() const override { return decoder_.config(); }
   const PreparedWeights& prepared() const override { return prepared_; }
+  // Whether DeviceOptions::keeps_dense took memory.
+  bool keeps_dense() const { return keeps_dense_; }
   double seconds() const override { return seconds_; }
   std::unique_ptr<RunningSequences> start(const std::vector<int64_t>& lengths, int64_t chunk) const override;
 
@@ -65,6 +67,7 @@ class DeviceDecoder final : public ReadyModel {
   DeviceArray<Bf16> load_table(const std::string& name);
 
   Decoder decoder_;
+  bool keeps_dense_ = false;
   std::unique_ptr<DeviceContext> context_;
   std::vector<DeviceLayer> layers_;
   DeviceArray<Bf16> embedding_, head_;  // [logit_stride(), width]; no head where it is the embedding

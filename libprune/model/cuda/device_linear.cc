@@ -163,15 +163,10 @@ bool DeviceLinear::takes_dense(const Piece& piece, const Bf16* x, int n, Bf16* y
   return context_->dense_is_faster[key] = measure_dense(piece, x, n, y);
 }
 
-// Walks through all weights of the shape, as a forward pass does: no cache holds them.
 bool DeviceLinear::measure_dense(const Piece& piece, const Bf16* x, int n, Bf16* y) const {
-  constexpr size_t kLeastCalls = 8;
   const std::vector<DeviceContext::Twins>& twins = context_->twins.at({piece.out, in_});
   const auto time = [&](const auto& multiply) {
-    multiply(twins.front());
-    return replay_time(context_->stream.get(), [&] {
-      for (size_t i = 0; i < std::max(kLeastCalls, twins.size()); ++i) multiply(twins[i % twins.size()]);
-    });
+    return time_of_all(context_->stream.get(), twins, multiply);
   };
   const double dense = time([&](const DeviceContext::Twins& twin) {
     context_->dense.run(piece.out, in_, twin.dense, x, n, y, out_, CUDA_R_16BF);

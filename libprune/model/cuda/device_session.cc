@@ -86,11 +86,11 @@ void DeviceSession::reserve(const std::vector<int64_t>& lengths) {
   const auto logits = size_t(most_logit_rows_) * size_t(model_.logit_stride());
   const size_t widths =  // in elements of 16 bits
       size_t(4 * c.width + c.qkv_width() + c.context_width() + c.expanded_width() + c.inner);
-  require_device_memory((2 * pool + n * widths) * sizeof(Bf16) + logits * sizeof(float),
-                        "caches for " + std::to_string(all) +
-                            " tokens, and activations (fewer or shorter sequences and smaller chunks need "
-                            "less, and --lean leaves "
-                            "more), take");
+  require_device_memory(
+      (2 * pool + n * widths) * sizeof(Bf16) + logits * sizeof(float),
+      "caches for " + std::to_string(all) +
+          " tokens, and activations (fewer or shorter sequences and smaller chunks need less" +
+          (model_.keeps_dense() ? ", and --lean leaves more" : "") + "), take");
   keys_ = DeviceArray<Bf16>(pool);
   values_ = DeviceArray<Bf16>(pool);
   hidden_ = DeviceArray<float>(n * size_t(c.width));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "libprune/model/cuda/captured_graph.h"
 #include "libprune/model/cuda/device.h"
@@ -40,6 +41,17 @@ double replay_time(cudaStream_t stream, const Queue& queue) {
     least = std::min(least, time);
   }
   return double(least);
+}
+
+// The same of multiply(weight) for all weights of one shape in turn, as a forward pass walks through them: no
+// cache holds them.
+template <class Weight, class Multiply>
+double time_of_all(cudaStream_t stream, const std::vector<Weight>& weights, const Multiply& multiply) {
+  constexpr size_t kLeastCalls = 8;
+  multiply(weights.front());
+  return replay_time(stream, [&] {
+    for (size_t i = 0; i < std::max(kLeastCalls, weights.size()); ++i) multiply(weights[i % weights.size()]);
+  });
 }
 
 }  // namespace prune::gpu

@@ -54,6 +54,7 @@ void check_options(const Checkpoint& checkpoint, const StructuredOptions& option
   const double follow = options.calibration.follow.value_or(0);
   if (!(follow >= 0 && follow <= 1)) throw_usage("expected --follow from 0 to 1");
   if (options.calibration.steps < 1) throw_usage("expected 1 or more --steps");
+  if (options.calibration.batch < 1) throw_usage("expected a --batch of 1 or more");
   if (!(options.calibration.learning_rate > 0 && std::isfinite(options.calibration.learning_rate)))
     throw_usage("expected a --learning-rate above 0");
   if (options.units == UnitKind::kMixed && !method.needs_calibration())
