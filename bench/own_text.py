@@ -21,7 +21,7 @@ from cells import run
 def written(options, prompts, seed):
     with tempfile.TemporaryDirectory(prefix="own-text-") as folder:
         words = [options.program, "generate", options.model, "-n", options.seqlen - options.prompt, "--temperature", 1, "--seed", seed,
-                 "--ignore-eos", "--json", "-q"]  # fmt: skip
+                 "--device", options.device, "--ignore-eos", "--json", "-q"]  # fmt: skip
         for i, prompt in enumerate(prompts):
             np.save(pathlib.Path(folder) / f"{i}.npy", prompt)
             words += ["--prompt-file", pathlib.Path(folder) / f"{i}.npy"]
@@ -39,6 +39,7 @@ def main():
     parser.add_argument("--seqlen", type=int, default=1024)
     parser.add_argument("--prompt", type=int, default=64, help="tokens that each begins with")
     parser.add_argument("--batch", type=int, default=64, help="sequences that are written together")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; a GPU writes several hundred sequences together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=pathlib.Path, default=pathlib.Path("own.npy"))
     options = parser.parse_args()
