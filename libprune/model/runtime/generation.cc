@@ -7,6 +7,7 @@
 #include <prune/error.h>
 
 #include "libprune/model/elapsed.h"
+#include "libprune/model/parallel.h"
 
 namespace prune {
 namespace {
@@ -85,12 +86,14 @@ class Generator {
 
   std::vector<int32_t> draw(const std::vector<NextTokens>& next) {
     const FloatMatrix& logits = sequences_->run(next);
-    std::vector<int32_t> ids;
+    std::vector<size_t> drawing;  // sequences
     for (const NextTokens& n : next) {
-      if (!n.wants_logits) continue;
-      const float* row = logits.row(int64_t(ids.size()));
-      ids.push_back(samplers_[n.sequence].choose({row, size_t(logits.cols())}));
+      if (n.wants_logits) drawing.push_back(n.sequence);
     }
+    std::vector<int32_t> ids(drawing.size());
+    parallel_for(ids.size(), 0, [&](size_t i) {
+      ids[i] = samplers_[drawing[i]].choose({logits.row(int64_t(i)), size_t(logits.cols())});
+    });
     return ids;
   }
 

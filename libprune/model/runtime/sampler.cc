@@ -39,9 +39,10 @@ int32_t Sampler::draw(std::span<const float> logits) {
   const auto more_probable = [&](int32_t a, int32_t b) {
     return logits[size_t(a)] != logits[size_t(b)] ? logits[size_t(a)] > logits[size_t(b)] : a < b;
   };
-  std::partial_sort(order_.begin(), order_.begin() + std::ptrdiff_t(most), order_.end(), more_probable);
+  if (most < n || options_.top_p < 1)  // else any order does, and sorting would take most of the time
+    std::partial_sort(order_.begin(), order_.begin() + std::ptrdiff_t(most), order_.end(), more_probable);
   shares_.resize(most);
-  const double largest = double(logits[size_t(order_[0])]);
+  const double largest = double(*std::ranges::max_element(logits));
   for (size_t i = 0; i < most; ++i)
     shares_[i] = std::exp((double(logits[size_t(order_[i])]) - largest) / options_.temperature);
   const double nucleus = options_.top_p * std::accumulate(shares_.begin(), shares_.end(), 0.0);

@@ -57,7 +57,7 @@ TEST(Sampler, TheDrawsOfASeedAreTheSameEverywhere) {
   Sampler sampler({.temperature = 1, .seed = 42}, 1);
   std::vector<int32_t> drawn;
   for (int i = 0; i < 12; ++i) drawn.push_back(sampler.choose(kLogits));
-  EXPECT_THAT(drawn, ::testing::ElementsAre(3, 0, 1, 2, 1, 1, 3, 2, 1, 1, 1, 1));
+  EXPECT_THAT(drawn, ::testing::ElementsAre(3, 3, 1, 1, 1, 1, 3, 2, 1, 0, 1, 0));
 }
 
 TEST(Sampler, RefusesWhatCannotBe) {
