@@ -130,6 +130,37 @@ TEST(RowMathTest, RoundsToBf16) {
   }
 }
 
+TEST(RowMathTest, StepOfAdam) {
+  const AdamStep step{.beta1 = 0.9F,
+                      .beta2 = 0.99F,
+                      .epsilon = 1e-3F,
+                      .scale1 = 2,
+                      .scale2 = 3,
+                      .rate = 0.25F,
+                      .decay = 0.125F,
+                      .gradient_scale = 0.5F};
+  for (const RowMath* math : implementations()) {
+    SCOPED_TRACE(math->name);
+    for (const int64_t n : kSizes) {
+      const std::vector<float> g = row(n, -3, 5), first = row(n, -1, 1), second = row(n, 0, 2),
+                               from = row(n, -2, 1);
+      std::vector<float> m = first, v = second, w = from;
+      math->adam(step, g.data(), m.data(), v.data(), w.data(), n);
+      for (size_t i = 0; i < g.size(); ++i) {
+        const double slope = 0.5 * double(g[i]), m1 = 0.9 * double(first[i]) + 0.1 * slope;
+        const double v1 = 0.99 * double(second[i]) + 0.01 * slope * slope, old = double(from[i]);
+        ASSERT_NEAR(double(m[i]), m1, 1e-6);
+        ASSERT_NEAR(double(v[i]), v1, 1e-6);
+        ASSERT_NEAR(double(w[i]), old - 0.25 * (2 * m1 / (std::sqrt(3 * v1) + 1e-3) + 0.125 * old), 3e-6);
+      }
+    }
+    // What is 0 and has only had slopes of 0 stays so.
+    float zero[4] = {};
+    math->adam(step, zero, zero + 1, zero + 2, zero + 3, 1);
+    EXPECT_EQ(std::bit_cast<uint32_t>(zero[3]), 0U);
+  }
+}
+
 TEST(RowMathTest, Activations) {
   for (const RowMath* math : implementations()) {
     SCOPED_TRACE(math->name);

@@ -102,8 +102,21 @@ inline void round_to_bf16(const float* x, uint16_t* y, int64_t n) {
   }
 }
 
+inline void adam(const AdamStep& step, const float* g, float* m, float* v, float* w, int64_t n) {
+  const AdamStep s = step;  // which no store can change
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float slope = s.gradient_scale * g[i];
+    const float first = s.beta1 * m[i] + (1.0f - s.beta1) * slope;
+    const float second = s.beta2 * v[i] + (1.0f - s.beta2) * slope * slope;
+    m[i] = first;
+    v[i] = second;
+    w[i] -= s.rate * (s.scale1 * first / (__builtin_sqrtf(s.scale2 * second) + s.epsilon) + s.decay * w[i]);
+  }
+}
+
 constexpr RowMath loops(const char* name) {
-  return {name, largest, exp_and_sum, sum_of_exp, silu, gelu_tanh, silu_slope, round_to_bf16};
+  return {name, largest, exp_and_sum, sum_of_exp, silu, gelu_tanh, silu_slope, round_to_bf16, adam};
 }
 
 }  // namespace

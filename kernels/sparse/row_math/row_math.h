@@ -5,6 +5,14 @@
 
 namespace prune::kernels {
 
+// What all elements share in one step of Adam.
+struct AdamStep {
+  float beta1, beta2, epsilon;
+  float scale1, scale2;  // 1 / (1 - beta1^t) and 1 / (1 - beta2^t) at step t
+  float rate, decay;
+  float gradient_scale;
+};
+
 // exp has a relative error below 3e-7 for arguments from -87 to 88, is 0 below and exp(88) above. NaN stays
 // NaN but in `largest`, which takes no notice of it.
 struct RowMath {
@@ -22,6 +30,9 @@ struct RowMath {
   void (*silu_slope)(const float* x, float* value, float* slope, int64_t n);
   // y[i] = the bf16 next to x[i], ties to even; NaN stays NaN.
   void (*round_to_bf16)(const float* x, uint16_t* y, int64_t n);
+  // With g' = gradient_scale g: m = beta1 m + (1 - beta1) g', v = beta2 v + (1 - beta2) g'^2,
+  // w -= rate (scale1 m / (sqrt(scale2 v) + epsilon) + decay w).
+  void (*adam)(const AdamStep& step, const float* g, float* m, float* v, float* w, int64_t n);
 };
 
 // The best that this machine, and PRUNE_ISA, allows.

@@ -1,9 +1,14 @@
 #include "libprune/model/train/adam.h"
 
+#include <algorithm>
 #include <cmath>
+
+#include "kernels/sparse/row_math/row_math.h"
 
 namespace prune {
 namespace {
+
+constexpr int64_t kChunk = 4096;  // elements: what one is done with stays in the first-level cache, or nearly
 
 // |w| / |u| of LAMB, u being the step of Adam that the moments give.
 template <class Step>
@@ -33,6 +38,7 @@ void Adam::step(std::span<const Parameter> parameters, double rate, double gradi
   const auto scale1 = float(1 / (1 - std::pow(options_.beta1, double(steps_))));
   const auto scale2 = float(1 / (1 - std::pow(options_.beta2, double(steps_))));
   const auto decay = float(options_.weight_decay), scale = float(gradient_scale);
+  const kernels::RowMath& math = kernels::row_math();
   for (size_t i = 0; i < parameters.size(); ++i) {
     float *w = parameters[i].values.data(), *m = moments_[i].first.data(), *v = moments_[i].second.data();
     const float* g = parameters[i].gradient.data();
@@ -53,12 +59,11 @@ void Adam::step(std::span<const Parameter> parameters, double rate, double gradi
       for (int64_t j = 0; j < n; ++j) w[j] -= own_rate * update(j);
       continue;
     }
+    const kernels::AdamStep step{beta1, beta2, epsilon, scale1, scale2, float(rate), decay, scale};
     // In one pass: parameters and moments of a model are more than any cache holds.
-#pragma omp parallel for simd
-    for (int64_t j = 0; j < n; ++j) {
-      learn(j);
-      w[j] -= float(rate) * update(j);
-    }
+#pragma omp parallel for schedule(static)
+    for (int64_t first = 0; first < n; first += kChunk)
+      math.adam(step, g + first, m + first, v + first, w + first, std::min(kChunk, n - first));
   }
 }
 
