@@ -232,7 +232,7 @@ void linear_backward(const Linear& linear, const GemmOperand& x, const GemmOpera
   if (dx == nullptr) return;
   shape = {.m = n, .n = linear.in, .k = linear.out, .beta = write == Write::kAdd ? 1.0F : 0.0F};
   shape.precision = linear.precision;
-  gemm(shape, dy, {linear.weight.data(), linear.in}, dx, lddx);
+  gemm(shape, dy, linear.operand(), dx, lddx);
 }
 
 void backward_layer(const DecoderLayer& layer, const RopeTable& rope, const Sequences& sequences,

@@ -51,6 +51,7 @@ struct Parameter {
   std::string name;  // of the checkpoint's tensor
   std::span<float> values;
   std::span<float> gradient;
+  std::span<uint16_t> rounded = {};  // the values as bf16, for whoever moves them to write; may be empty
 };
 
 // The tensor of the bias that belongs to a weight: "<module>.bias" to "<module>.weight".

@@ -4,6 +4,8 @@
 
 namespace prune {
 
+void Linear::round_weight() { gemm_operand(weight.data(), in, out, in, precision, rounded); }
+
 void Linear::forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const {
   if (product) return product->run(x, ldx, y, ldy, n);
   forward(GemmOperand{x, ldx}, y, ldy, n);
@@ -16,7 +18,7 @@ void Linear::forward(const GemmOperand& x, float* y, int64_t ldy, int64_t n) con
 #pragma omp parallel for if (n * out >= 1 << 16)
     for (int64_t i = 0; i < n; ++i) std::copy(bias.begin(), bias.end(), y + i * ldy);
   }
-  gemm(shape, x, {weight.data(), in}, y, ldy);
+  gemm(shape, x, operand(), y, ldy);
 }
 
 }  // namespace prune

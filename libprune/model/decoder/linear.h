@@ -36,8 +36,16 @@ struct Linear {
   int64_t out = 0;
   int64_t in = 0;
   Precision precision = Precision::kF32;  // of the products, forward and backward
+  // The weight as products in bf16 read it, of the last round_weight(); empty: each product rounds it.
+  Bf16Memory rounded;
 
-  // y[i * ldy + r] = sum_k x[i * ldx + k] weight(r, k) + bias[r] for i < n. A changed weight counts at once.
+  // For many products with one weight. Whoever changes it calls this again, or writes `rounded` too. Does
+  // nothing where products read floats.
+  void round_weight();
+  GemmOperand operand() const { return {weight.data(), in, rounded.empty() ? nullptr : rounded.data(), in}; }
+
+  // y[i * ldy + r] = sum_k x[i * ldx + k] weight(r, k) + bias[r] for i < n. A changed weight counts at once,
+  // unless it was rounded.
   void forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
   // The same for inputs that several linear layers read; without a product of its own only.
   void forward(const GemmOperand& x, float* y, int64_t ldy, int64_t n) const;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/sparse/row_math/row_math.h"
+#include "libprune/model/bf16.h"
 
 namespace prune {
 namespace {
@@ -42,6 +43,7 @@ void Adam::step(std::span<const Parameter> parameters, double rate, double gradi
   for (size_t i = 0; i < parameters.size(); ++i) {
     float *w = parameters[i].values.data(), *m = moments_[i].first.data(), *v = moments_[i].second.data();
     const float* g = parameters[i].gradient.data();
+    uint16_t* rounded = parameters[i].rounded.empty() ? nullptr : parameters[i].rounded.data();
     const auto n = static_cast<int64_t>(parameters[i].values.size());
     const auto learn = [=](int64_t j) {
       const float slope = scale * g[j];
@@ -57,13 +59,17 @@ void Adam::step(std::span<const Parameter> parameters, double rate, double gradi
       const float own_rate = float(rate) * trust_ratio(w, n, update);
 #pragma omp parallel for simd
       for (int64_t j = 0; j < n; ++j) w[j] -= own_rate * update(j);
+      if (rounded != nullptr) round_rows_to_bf16(w, n, 1, n, rounded);
       continue;
     }
     const kernels::AdamStep step{beta1, beta2, epsilon, scale1, scale2, float(rate), decay, scale};
     // In one pass: parameters and moments of a model are more than any cache holds.
 #pragma omp parallel for schedule(static)
-    for (int64_t first = 0; first < n; first += kChunk)
-      math.adam(step, g + first, m + first, v + first, w + first, std::min(kChunk, n - first));
+    for (int64_t first = 0; first < n; first += kChunk) {
+      const int64_t count = std::min(kChunk, n - first);
+      math.adam(step, g + first, m + first, v + first, w + first, count);
+      if (rounded != nullptr) math.round_to_bf16(w + first, rounded + first, count);
+    }
   }
 }
 

@@ -28,7 +28,8 @@ class Adam {
   explicit Adam(const AdamOptions& options = {}) : options_(options) {}
 
   // The same parameters, in the same order and of the same sizes, at every step. Their gradients count
-  // gradient_scale times, as if they had been multiplied before.
+  // gradient_scale times, as if they had been multiplied before. Where they have a place for it, values are
+  // written rounded to bf16 as well.
   void step(std::span<const Parameter> parameters, double rate, double gradient_scale = 1);
   int64_t steps() const { return steps_; }
 

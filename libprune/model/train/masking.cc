@@ -16,15 +16,23 @@ class FixedMasking : public Masking {
   void begin(std::span<const MaskedLinear> linears) override {
     linears_.assign(linears.begin(), linears.end());
     for (const MaskedLinear& linear : linears_) masks_.push_back(nonzero_mask(linear.weight()));
+    restored();
   }
   bool is_fixed() const override { return true; }
   void before_forward(int64_t) override {}
   double after_backward(int64_t) override {
-    parallel_for(linears_.size(), 0, [&](size_t i) { apply(masks_[i], linears_[i].slope()); });
+    parallel_for(masking_.size(), 0,
+                 [&](size_t i) { apply(masks_[masking_[i]], linears_[masking_[i]].slope()); });
     return 0;
   }
   // A weight of 0 that has only had gradients of 0 was not moved.
   void after_update() override {}
+  void restored() override {
+    masking_.clear();
+    for (size_t i = 0; i < masks_.size(); ++i) {
+      if (masks_[i].count() < masks_[i].size()) masking_.push_back(i);
+    }
+  }
   void visit(StateVisitor& state) override {
     for (size_t i = 0; i < linears_.size(); ++i)
       state.values("mask/" + linears_[i].linear->weight_name, words_of(masks_[i]));
@@ -33,6 +41,7 @@ class FixedMasking : public Masking {
  private:
   std::vector<MaskedLinear> linears_;
   std::vector<Mask> masks_;
+  std::vector<size_t> masking_;  // those of the masks that prune anything
 };
 
 Mask rising_nm_mask(const Matrix<float>& scores, const Pattern& pattern, double sparsity) {

@@ -33,6 +33,18 @@ TrainableModel::TrainableModel(const Decoder& decoder) : config_(&decoder.config
   }
 }
 
+void TrainableModel::round_weights() {
+  for (DecoderLayer& layer : layers) {
+    for (Linear* linear : layer.linears()) linear->round_weight();
+  }
+}
+
+void TrainableModel::forget_rounded() {
+  for (DecoderLayer& layer : layers) {
+    for (Linear* linear : layer.linears()) linear->rounded = {};
+  }
+}
+
 ModelGradients::ModelGradients(const TrainableModel& model)
     : embedding(zeros_like(model.embedding.matrix)),
       positions(zeros_like(model.positions.matrix)),

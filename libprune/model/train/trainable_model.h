@@ -25,6 +25,9 @@ class TrainableModel {
   explicit TrainableModel(const Decoder& decoder);
 
   const DecoderConfig& config() const { return *config_; }
+  // Linear::round_weight() of all linear layers; and as if that had never been called.
+  void round_weights();
+  void forget_rounded();
   // The head's matrix [vocabulary, width]: its own, or the embedding.
   const FloatMatrix& head_matrix() const { return head.matrix.empty() ? embedding.matrix : head.matrix; }
 

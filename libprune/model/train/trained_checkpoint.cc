@@ -136,6 +136,7 @@ class TrainedCheckpoint {
     if (job.teacher != nullptr) {
       teacher_decoder_.emplace(*job.teacher, precision());
       teacher_.emplace(*teacher_decoder_);
+      teacher_->round_weights();
     }
     for (const PlannedTensor& planned : job.plan.tensors) {
       const std::string& name = job.checkpoint.tensor(planned.ref).name;

@@ -95,8 +95,12 @@ struct Trainer::State {
                          .is_lamb = options.optimizer == OptimizerKind::kLamb}) {
     activations.keeps_layers = options.keeps_activations;
     teacher_activations.keeps_layers = false;
+    student.round_weights();
     begin_masking();
   }
+  ~State() { student.forget_rounded(); }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
 
   void begin_masking() {
     std::vector<MaskedLinear> linears;
@@ -113,15 +117,20 @@ struct Trainer::State {
                                          [](const Parameter& p) { return p.values.data(); });
       own->values = masking->moved(*masked.linear);
       own->gradient = own->gradient.first(own->values.size());
+      if (adam_rounds()) own->rounded = masked.linear->rounded;
       moved.push_back(*own);
     }
     if (masking->trains_linears_only()) trained = std::move(moved);
   }
 
+  // Whether the weights that products read are those that the optimizer leaves.
+  bool adam_rounds() const { return masking->is_fixed() && !masking->trains_linears_only(); }
+
   TrainingStep step() {
     const int64_t t = adam.steps();
     TrainingStep result{.step = t + 1, .learning_rate = rate.at(t)};
     masking->before_forward(t);
+    if (!adam_rounds()) student.round_weights();
     if (!counted_sparsity || !masking->is_fixed()) counted_sparsity = sparsity();
     result.sparsity = *counted_sparsity;
     gradients.restart();
@@ -231,6 +240,7 @@ void Trainer::visit(StateVisitor& state) {
 
 void Trainer::restored() {
   state_->masking->restored();
+  state_->student.round_weights();
   state_->batches.skip(state_->adam.steps());
 }
 

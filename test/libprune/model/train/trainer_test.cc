@@ -7,6 +7,7 @@
 
 #include "libprune/model/bf16.h"
 #include "libprune/model/train/head_loss.h"
+#include "libprune/model/train/lora_masking.h"
 #include "libprune/model/train/model_pass.h"
 #include "test/libprune/model/decoder/reference_layer.h"
 #include "test/libprune/model/train/tiny_model.h"
@@ -179,6 +180,12 @@ std::vector<Mask> masks_of(const TrainableModel& model) {
   return masks;
 }
 
+void set_precision(TrainableModel& model, Precision precision) {
+  for (DecoderLayer& layer : model.layers) {
+    for (Linear* linear : layer.linears()) linear->precision = precision;
+  }
+}
+
 class TrainerTest : public ::testing::Test {
  protected:
   TrainerTest() {
@@ -252,15 +259,49 @@ TEST_F(TrainerTest, FollowsATeacher) {
 TEST_F(TrainerTest, MultipliesInBf16WhereItIsTold) {
   if (!has_bf16_products()) GTEST_SKIP() << "this processor has no products of bf16";
   TrainableModel rounded = random_model(config_, 5), exact = random_model(config_, 5);
-  for (DecoderLayer& layer : rounded.layers) {
-    for (Linear* linear : layer.linears()) linear->precision = Precision::kBf16;
-  }
+  set_precision(rounded, Precision::kBf16);
   TrainingOptions in_bf16 = options_;
   in_bf16.precision = Precision::kBf16;
   const std::vector<double> seen = losses(rounded, in_bf16), expected = losses(exact, options_);
   EXPECT_NE(seen.front(), expected.front());
   EXPECT_NEAR(seen.front(), expected.front(), 0.01 * expected.front());
   EXPECT_LT(seen.back(), 0.3 * seen.front());
+}
+
+// Products read weights that were rounded once: they must be those of this step.
+TEST_F(TrainerTest, KeepsRoundedWeightsUpToDate) {
+  if (!has_bf16_products()) GTEST_SKIP() << "this processor has no products of bf16";
+  options_.precision = Precision::kBf16;
+  options_.steps = 4;
+  options_.warm_up = 1;
+  for (const OptimizerKind optimizer : {OptimizerKind::kAdamW, OptimizerKind::kLamb}) {
+    TrainableModel model = random_model(config_, 5);
+    set_precision(model, Precision::kBf16);
+    options_.optimizer = optimizer;
+    Trainer trainer(model, nullptr, fixed_masking(), ids_, options_);
+    for (int64_t i = 0; i < options_.steps; ++i) {
+      trainer.step();
+      for (DecoderLayer& layer : model.layers) {
+        for (const Linear* linear : layer.linears()) {
+          Bf16Memory expected(size_t(linear->weight.size()));
+          round_rows_to_bf16(linear->weight.data(), linear->in, linear->out, linear->in, expected.data());
+          ASSERT_EQ(linear->rounded, expected) << linear->weight_name << " after step " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(TrainerTest, ReadsNoWeightsOfTheStepBefore) {
+  if (!has_bf16_products()) GTEST_SKIP() << "this processor has no products of bf16";
+  options_.precision = Precision::kBf16;
+  set_precision(model_, Precision::kBf16);
+  // Nothing but linear layers moves: a loss that falls has read them.
+  Trainer trainer(model_, nullptr, lora_masking(2, 1), ids_, options_);
+  const double first = trainer.step().cross_entropy;
+  double last = 0;
+  for (int64_t i = 1; i < options_.steps; ++i) last = trainer.step().cross_entropy;
+  EXPECT_LT(last, 0.8 * first);
 }
 
 TEST_F(TrainerTest, SaysWhenItDiverges) {
