@@ -77,8 +77,6 @@ Product product(const Gemm& s, int64_t lda, int64_t ldb, int64_t ldc) {
 
 using Bytes = std::vector<std::byte, UninitializedAllocator<std::byte>>;
 
-bool reads_bf16(Precision precision) { return precision == Precision::kBf16 && has_bf16_products(); }
-
 // `x` as it is where it has been rounded, else rounded into `memory`.
 GemmOperand rounded(const GemmOperand& x, int64_t rows, int64_t cols, Transpose transpose,
                     Bf16Memory& memory) {
@@ -88,6 +86,8 @@ GemmOperand rounded(const GemmOperand& x, int64_t rows, int64_t cols, Transpose 
 }
 
 }  // namespace
+
+bool reads_bf16(Precision precision) { return precision == Precision::kBf16 && has_bf16_products(); }
 
 GemmOperand gemm_operand(const float* x, int64_t ld, int64_t rows, int64_t cols, Precision precision,
                          Bf16Memory& memory) {

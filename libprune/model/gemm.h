@@ -34,12 +34,15 @@ struct GemmOperand {
   const uint16_t* rounded = nullptr;
   int64_t rounded_ld = 0;
 
-  // The same without its first columns.
-  GemmOperand from_column(int64_t column) const {
-    return {floats + column, ld, rounded == nullptr ? nullptr : rounded + column, rounded_ld};
+  // The same without its first rows and columns.
+  GemmOperand from(int64_t row, int64_t column) const {
+    return {floats + row * ld + column, ld,
+            rounded == nullptr ? nullptr : rounded + row * rounded_ld + column, rounded_ld};
   }
 };
-// Rounds x [rows, cols] into `memory` where products of this precision read bf16.
+// Whether products of this precision read bf16.
+bool reads_bf16(Precision precision);
+// Rounds x [rows, cols] into `memory` where reads_bf16().
 GemmOperand gemm_operand(const float* x, int64_t ld, int64_t rows, int64_t cols, Precision precision,
                          Bf16Memory& memory);
 void gemm(const Gemm& shape, const GemmOperand& a, const GemmOperand& b, float* c, int64_t ldc);

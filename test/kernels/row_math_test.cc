@@ -90,6 +90,25 @@ TEST(RowMathTest, Largest) {
   }
 }
 
+TEST(RowMathTest, SlopeOfSoftmax) {
+  for (const RowMath* math : implementations()) {
+    SCOPED_TRACE(math->name);
+    for (const int64_t n : kSizes) {
+      std::vector<float> p = row(n, 0, 1), scaled = p;
+      const std::vector<float> slope = row(n, -1, 3);
+      math->scale(scaled.data(), n, 0.375F);
+      for (size_t i = 0; i < p.size(); ++i) ASSERT_EQ(scaled[i], 0.375F * p[i]);
+      math->scale(p.data(), n, 1 / float(n + 1));
+      std::vector<float> out = slope;
+      math->softmax_slope(p.data(), out.data(), n, 0.125F);
+      double sum = 0;
+      for (size_t i = 0; i < p.size(); ++i) sum += double(p[i]) * double(slope[i]);
+      for (size_t i = 0; i < p.size(); ++i)
+        ASSERT_NEAR(double(out[i]), 0.125 * double(p[i]) * (double(slope[i]) - sum), 2e-5 * double(p[i]));
+    }
+  }
+}
+
 TEST(RowMathTest, SlopeOfSilu) {
   for (const RowMath* math : implementations()) {
     SCOPED_TRACE(math->name);

@@ -67,6 +67,19 @@ inline double sum_of_exp(const float* x, int64_t n, float shift) {
   return total;
 }
 
+inline void scale(float* x, int64_t n, float factor) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) x[i] *= factor;
+}
+
+inline void softmax_slope(const float* p, float* slope, int64_t n, float scale) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += p[i] * slope[i];
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) slope[i] = scale * p[i] * (slope[i] - sum);
+}
+
 inline void silu(float* x, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) x[i] = x[i] / (1.0f + exp_of(-x[i]));
@@ -116,7 +129,8 @@ inline void adam(const AdamStep& step, const float* g, float* m, float* v, float
 }
 
 constexpr RowMath loops(const char* name) {
-  return {name, largest, exp_and_sum, sum_of_exp, silu, gelu_tanh, silu_slope, round_to_bf16, adam};
+  return {name, largest,   exp_and_sum, sum_of_exp,    scale, softmax_slope,
+          silu, gelu_tanh, silu_slope,  round_to_bf16, adam};
 }
 
 }  // namespace

@@ -22,6 +22,11 @@ struct RowMath {
   float (*exp_and_sum)(float* x, int64_t n, float shift);
   // sum_i exp(x[i] - shift); x is left as it is.
   double (*sum_of_exp)(const float* x, int64_t n, float shift);
+  // x[i] = factor x[i]
+  void (*scale)(float* x, int64_t n, float factor);
+  // From the slope with respect to p = softmax(s) to that with respect to s, times scale, in place:
+  // slope[i] = scale p[i] (slope[i] - sum_j p[j] slope[j])
+  void (*softmax_slope)(const float* p, float* slope, int64_t n, float scale);
   // x[i] = x[i] / (1 + exp(-x[i]))
   void (*silu)(float* x, int64_t n);
   // x[i] = x[i] / 2 (1 + tanh(sqrt(2 / pi) (x[i] + 0.044715 x[i]^3)))

@@ -21,30 +21,10 @@ struct AttentionShape {
   int64_t qkv_width() const { return (heads + 2 * kv_heads) * head_dim; }
 };
 
-// A row of qkv [tokens, qkv_width] holds the queries, keys and values of one token, head by head.
-struct HeadView {
-  const float *q, *k, *v;  // of the sequence's first token; rows are qkv_width apart
-};
-HeadView head_view(const AttentionShape& shape, const float* qkv, int64_t first_row, int64_t head);
-
-// The queries [first, last) of one head and the keys [key_first, last) that at least one of them sees.
-struct QueryBlock {
-  int64_t first = 0, last = 0;
-  int64_t key_first = 0;
-
-  int64_t queries() const { return last - first; }
-  int64_t keys() const { return last - key_first; }
-};
-QueryBlock query_block(const AttentionShape& shape, int64_t first, int64_t length);
-
-// Probabilities of one block, p[i * keys + j] = softmax_j(scale q_i . k_j) over the keys that query i sees, 0
-// for the others.
-void attention_probabilities(const AttentionShape& shape, const HeadView& head, const QueryBlock& block,
-                             float* p);
-
 // A row of scores to probabilities: softmax of the keys [low, high), zeros elsewhere.
 void masked_softmax(float* row, int64_t low, int64_t high, int64_t keys);
 
+// A row of qkv [tokens, qkv_width] holds the queries, keys and values of one token, head by head:
 // context[t, h * head_dim ...] = sum_j p_j v_j for every head of every token; context is [tokens, heads *
 // head_dim]. Holds one block of probabilities a thread: O(length) memory.
 void attend(const AttentionShape& shape, const Sequences& sequences, const float* qkv, float* context);

@@ -27,6 +27,11 @@ void add(const FloatMatrix& from, float* to) {
   for (int64_t i = 0; i < from.size(); ++i) to[i] += from.data()[i];
 }
 
+void copy(const float* from, int64_t n, float* to) {
+#pragma omp parallel for simd
+  for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+}
+
 // For linears whose outputs lie side by side: dX from dY, or no dX where it is null.
 void project_backward(std::span<const Linear> linears, const FloatMatrix& x, const FloatMatrix& dy,
                       FloatMatrix* dx, std::span<LinearGradient> gradients) {
@@ -37,7 +42,7 @@ void project_backward(std::span<const Linear> linears, const FloatMatrix& x, con
   const GemmOperand slopes = gemm_operand(dy.data(), dy.cols(), dy.rows(), dy.cols(), precision, dy_memory);
   int64_t column = 0;
   for (size_t i = 0; i < linears.size(); ++i) {
-    linear_backward(linears[i], inputs, slopes.from_column(column), x.rows(),
+    linear_backward(linears[i], inputs, slopes.from(0, column), x.rows(),
                     dx == nullptr ? nullptr : dx->data(), x.cols(), i == 0 ? Write::kOver : Write::kAdd,
                     gradients[i]);
     column += linears[i].out;
@@ -122,7 +127,7 @@ class LayerBackward {
       norm_backward(layer_.feed_forward_norm, a_.feed_forward_sum.data(), dy, b_.middle.data(), n,
                     Write::kOver, g_.feed_forward_norm);
     } else {
-      std::copy(dy, dy + b_.middle.size(), b_.middle.data());
+      copy(dy, b_.middle.size(), b_.middle.data());
     }
     if (config_.has_experts()) {
       experts(dsum);
@@ -200,7 +205,7 @@ class LayerBackward {
       place_heads_backward(layer_, rope_, sequences_, a_, b_.qkv, g_);
     const bool needs_input = dx != nullptr || !config_.norms_after;  // a norm before has weights
     project_backward(layer_.qkv, a_.attention_input, b_.qkv, needs_input ? &b_.input : nullptr, g_.qkv);
-    if (dx != nullptr) std::copy(b_.middle.data(), b_.middle.data() + b_.middle.size(), dx);
+    if (dx != nullptr) copy(b_.middle.data(), b_.middle.size(), dx);
     if (!config_.norms_after) {
       norm_backward(layer_.attention_norm, x_, b_.input.data(), dx, n, Write::kAdd, g_.attention_norm);
     } else if (dx != nullptr) {

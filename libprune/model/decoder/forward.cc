@@ -48,6 +48,12 @@ void add(const float* x, FloatMatrix& y) {
   }
 }
 
+void copy(const FloatMatrix& from, float* to) {
+#pragma omp parallel for if (from.rows() > 1)
+  for (int64_t i = 0; i < from.rows(); ++i)
+    std::copy(from.row(i), from.row(i) + from.cols(), to + i * from.cols());
+}
+
 // Norms of heads and rotation, in place.
 void place_heads(const DecoderLayer& layer, const RopeTable& rope, const Sequences& sequences,
                  FloatMatrix& qkv) {
@@ -126,7 +132,7 @@ void forward_feed_forward(const DecoderLayer& layer, LayerActivations& activatio
   if (config.norms_after) {
     layer.feed_forward_norm.apply(sum.data(), y, sum.rows());
   } else {
-    std::copy(sum.data(), sum.data() + sum.size(), y);
+    copy(sum, y);
   }
 }
 

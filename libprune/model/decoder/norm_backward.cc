@@ -1,4 +1,6 @@
+#include <array>
 #include <cmath>
+#include <tuple>
 #include <vector>
 
 #include <omp.h>
@@ -7,6 +9,31 @@
 
 namespace prune {
 namespace {
+
+// The sums over i < n of each of the terms (floats) that term(i) gives. Partial sums side by side: quick, and
+// more exact than one.
+template <class Term>
+auto sums(int64_t n, Term term) {
+  constexpr int64_t kLanes = 16;
+  constexpr size_t kTerms = std::tuple_size_v<decltype(term(0))>;
+  float lanes[kTerms][kLanes] = {};
+  std::array<double, kTerms> total = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int64_t j = 0; j < kLanes; ++j) {
+      const auto terms = term(i + j);
+      for (size_t k = 0; k < kTerms; ++k) lanes[k][j] += terms[k];
+    }
+  }
+  for (; i < n; ++i) {
+    const auto terms = term(i);
+    for (size_t k = 0; k < kTerms; ++k) total[k] += double(terms[k]);
+  }
+  for (size_t k = 0; k < kTerms; ++k) {
+    for (const float lane : lanes[k]) total[k] += double(lane);
+  }
+  return total;
+}
 
 // Sums over one row that the gradient needs, with g = dy * weight and z the normalised x.
 struct RowSums {
@@ -18,20 +45,21 @@ struct RowSums {
 
 RowSums sums_of(const Norm& norm, const float* x, const float* dy) {
   const auto n = static_cast<double>(norm.width());
-  double sum = 0, squares = 0, g = 0, gx = 0;
+  const float* weight = norm.weight.data();
   if (norm.kind == NormKind::kLayer) {
-    for (int64_t i = 0; i < norm.width(); ++i) sum += double(x[i]);
+    const auto mean = float(sums(norm.width(), [&](int64_t i) { return std::array{x[i]}; })[0] / n);
+    const auto [squares, g, gx] = sums(norm.width(), [&](int64_t i) {
+      const float centred = x[i] - mean, gi = dy[i] * weight[i];
+      return std::array{centred * centred, gi, gi * centred};
+    });
+    const double scale = 1 / std::sqrt(squares / n + double(norm.epsilon));
+    return {mean, float(scale), float(g / n), float(gx * scale / n)};
   }
-  const double mean = sum / n;
-  for (int64_t i = 0; i < norm.width(); ++i) {
-    const double centred = double(x[i]) - mean;
-    const double gi = double(dy[i]) * double(norm.weight[size_t(i)]);
-    squares += centred * centred;
-    g += gi;
-    gx += gi * centred;
-  }
+  const auto [squares, gx] = sums(norm.width(), [&](int64_t i) {
+    return std::array{x[i] * x[i], dy[i] * weight[i] * x[i]};
+  });
   const double scale = 1 / std::sqrt(squares / n + double(norm.epsilon));
-  return {float(mean), float(scale), norm.kind == NormKind::kLayer ? float(g / n) : 0, float(gx * scale / n)};
+  return {0, float(scale), 0, float(gx * scale / n)};
 }
 
 // Gradients of parameters that threads sum apart.
@@ -47,12 +75,22 @@ void add(const std::vector<float>& from, std::vector<float>& to) {
 
 // dx = scale (g - mean(g) - z mean(g z)); without mean(g) for RMS norms, which do not centre.
 void norm_backward(const Norm& norm, const float* x, const float* dy, float* dx, float* dw, float* db) {
-  const RowSums sums = sums_of(norm, x, dy);
-  for (int64_t i = 0; i < norm.width(); ++i) {
-    const float z = (x[i] - sums.mean) * sums.scale, slope = dy[i];
-    if (dw != nullptr) dw[i] += slope * z;
-    if (db != nullptr) db[i] += slope;
-    if (dx != nullptr) dx[i] = sums.scale * (slope * norm.weight[size_t(i)] - sums.g - z * sums.gz);
+  const RowSums row = sums_of(norm, x, dy);
+  const int64_t width = norm.width();
+  const float* weight = norm.weight.data();
+  if (dw != nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < width; ++i) dw[i] += dy[i] * ((x[i] - row.mean) * row.scale);
+  }
+  if (db != nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < width; ++i) db[i] += dy[i];
+  }
+  if (dx == nullptr) return;
+#pragma omp simd
+  for (int64_t i = 0; i < width; ++i) {
+    const float z = (x[i] - row.mean) * row.scale;
+    dx[i] = row.scale * (dy[i] * weight[i] - row.g - z * row.gz);
   }
 }
 
