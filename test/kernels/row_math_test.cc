@@ -125,6 +125,26 @@ TEST(RowMathTest, SlopeOfSilu) {
   }
 }
 
+TEST(RowMathTest, GatedSilu) {
+  for (const RowMath* math : implementations()) {
+    SCOPED_TRACE(math->name);
+    for (const int64_t n : kSizes) {
+      const std::vector<float> gate = row(n, -20, 20), up = row(n, -3, 1), dy = row(n, -1, 2);
+      std::vector<float> y(gate.size()), dgate(gate.size()), dup(gate.size());
+      math->gated_silu(gate.data(), up.data(), y.data(), n);
+      math->gated_silu_slope(gate.data(), up.data(), dy.data(), dgate.data(), dup.data(), n);
+      for (size_t i = 0; i < gate.size(); ++i) {
+        const double v = double(gate[i]), u = double(up[i]), slope = double(dy[i]),
+                     s = 1 / (1 + std::exp(-v));
+        const double bound = 1e-5 * (1 + std::abs(v));
+        ASSERT_NEAR(double(y[i]), u * v * s, bound) << v;
+        ASSERT_NEAR(double(dgate[i]), slope * u * s * (1 + v * (1 - s)), bound) << v;
+        ASSERT_NEAR(double(dup[i]), slope * v * s, bound) << v;
+      }
+    }
+  }
+}
+
 // By cases: what is cut off is more than half, or half of an odd number.
 uint16_t bf16_next_to(float x) {
   const auto bits = std::bit_cast<uint32_t>(x);

@@ -85,6 +85,21 @@ inline void silu(float* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] = x[i] / (1.0f + exp_of(-x[i]));
 }
 
+inline void gated_silu(const float* gate, const float* up, float* y, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = up[i] * (gate[i] / (1.0f + exp_of(-gate[i])));
+}
+
+inline void gated_silu_slope(const float* gate, const float* up, const float* dy, float* dgate, float* dup,
+                             int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float s = 1.0f / (1.0f + exp_of(-gate[i]));
+    dgate[i] = dy[i] * up[i] * (s * (1.0f + gate[i] * (1.0f - s)));
+    dup[i] = dy[i] * (gate[i] * s);
+  }
+}
+
 // (1 + tanh(u)) / 2 = 1 / (1 + exp(-2 u))
 inline void gelu_tanh(float* x, int64_t n) {
   constexpr float kTwice = 2 * 0.79788456f;  // 2 sqrt(2 / pi)
@@ -129,8 +144,8 @@ inline void adam(const AdamStep& step, const float* g, float* m, float* v, float
 }
 
 constexpr RowMath loops(const char* name) {
-  return {name, largest,   exp_and_sum, sum_of_exp,    scale, softmax_slope,
-          silu, gelu_tanh, silu_slope,  round_to_bf16, adam};
+  return {name,       largest,          exp_and_sum, sum_of_exp, scale,         softmax_slope, silu,
+          gated_silu, gated_silu_slope, gelu_tanh,   silu_slope, round_to_bf16, adam};
 }
 
 }  // namespace

@@ -29,6 +29,11 @@ struct RowMath {
   void (*softmax_slope)(const float* p, float* slope, int64_t n, float scale);
   // x[i] = x[i] / (1 + exp(-x[i]))
   void (*silu)(float* x, int64_t n);
+  // y[i] = up[i] silu(gate[i])
+  void (*gated_silu)(const float* gate, const float* up, float* y, int64_t n);
+  // From dy to dgate and dup, its slopes with respect to both.
+  void (*gated_silu_slope)(const float* gate, const float* up, const float* dy, float* dgate, float* dup,
+                           int64_t n);
   // x[i] = x[i] / 2 (1 + tanh(sqrt(2 / pi) (x[i] + 0.044715 x[i]^3)))
   void (*gelu_tanh)(float* x, int64_t n);
   // For s = silu(x): slope[i] = ds/dx, and value[i] = s.

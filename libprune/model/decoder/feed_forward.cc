@@ -36,6 +36,10 @@ void activate(Activation activation, bool is_gated, const FloatMatrix& expanded,
   for (int64_t i = 0; i < expanded.rows(); ++i) {
     const float* from = expanded.row(i);
     float* to = inner.row(i);
+    if (is_gated && activation == Activation::kSilu) {
+      kernels::row_math().gated_silu(from, from + inner_width, to, inner_width);
+      continue;
+    }
     std::copy(from, from + inner_width, to);
     apply_activation(activation, to, inner_width);
     if (!is_gated) continue;

@@ -60,6 +60,17 @@ void activate_rows(RowFunction act, bool is_gated, const FloatMatrix& expanded, 
   }
 }
 
+void gated_silu_rows(const FloatMatrix& expanded, const FloatMatrix& dinner, FloatMatrix& dexpanded) {
+  const int64_t width = dinner.cols();
+  const kernels::RowMath& math = kernels::row_math();
+#pragma omp parallel for
+  for (int64_t i = 0; i < expanded.rows(); ++i) {
+    const float* gate = expanded.row(i);
+    float* dgate = dexpanded.row(i);
+    math.gated_silu_slope(gate, gate + width, dinner.row(i), dgate, dgate + width, width);
+  }
+}
+
 }  // namespace
 
 void activate_backward(Activation activation, bool is_gated, const FloatMatrix& expanded,
@@ -67,6 +78,7 @@ void activate_backward(Activation activation, bool is_gated, const FloatMatrix& 
   dexpanded.resize(expanded.rows(), expanded.cols());
   switch (activation) {
     case Activation::kSilu:
+      if (is_gated) return gated_silu_rows(expanded, dinner, dexpanded);
       return activate_rows(kernels::row_math().silu_slope, is_gated, expanded, dinner, dexpanded);
     case Activation::kGelu:
       return activate_rows(row_of(gelu), is_gated, expanded, dinner, dexpanded);
