@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <optional>
 
@@ -18,6 +19,7 @@
 #include "libprune/io/corpus.h"
 #include "libprune/io/posix.h"
 #include "libprune/io/token_ids.h"
+#include "libprune/model/elapsed.h"
 #include "libprune/model/parallel.h"
 #include "libprune/model/runtime/generation.h"
 #include "libprune/model/runtime/stop_ids.h"
@@ -208,7 +210,9 @@ int generate_command(const Arguments& arguments) {
     throw_usage("--prompt TEXT is missing: the text to continue");
   require_device(line);
   const ThreadCount threads(line.threads());
+  const auto start = std::chrono::steady_clock::now();
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
+  const double open_seconds = seconds_since(start);
   const std::optional<Tokenizer> tokenizer = load_tokenizer(checkpoint, line.has("prompt"));
   const DecoderConfig config = read_decoder_config(checkpoint);
   const Prompts prompts = read_prompts(line, checkpoint, tokenizer, config.vocabulary);
@@ -220,7 +224,9 @@ int generate_command(const Arguments& arguments) {
   const Generation g = generate(*model, prompts, options, [&](size_t s, int32_t id) { printer.add(s, id); });
   printer.finish();
   if (line.flag("json")) {
-    fmt::print("{}", json_text(document(checkpoint, *model, prompts, g, printer.texts(), line)));
+    nlohmann::json result = document(checkpoint, *model, prompts, g, printer.texts(), line);
+    result["open_seconds"] = open_seconds;
+    fmt::print("{}", json_text(result));
   } else if (!streams) {
     print_batch(prompts, g, printer.texts());
   }

@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::string_view kModelName = "model.safetensors";
 constexpr std::string_view kConfigName = "config.json";
+constexpr std::string_view kWeightMap = "weight_map";
 
 void check_shard_name(const std::string& name, const std::string& where) {
   const bool is_plain =
@@ -72,17 +73,16 @@ Checkpoint::Checkpoint(const fs::path& path) : path_(tidy_absolute(path)) {
   is_single_file_ = !fs::is_directory(path_, ignored);
   if (is_single_file_) {
     shards_.emplace_back(path_);
+    build_name_table();
   } else {
     open_folder();
   }
-  build_name_table();
-  if (index_) check_index();
 }
 
 void Checkpoint::open_folder() {
   read_config();
   if (is_there(path_ / kIndexFile)) {
-    open_shards(read_index(path_ / kIndexFile));
+    open_indexed_shards();
   } else if (is_there(path_ / kModelName)) {
     open_shards({std::string(kModelName)});
   } else {
@@ -97,66 +97,78 @@ void Checkpoint::read_config() {
   if (!config_->is_object()) throw_input(shown(config_path) + ": must be a JSON object");
 }
 
-std::vector<std::string> Checkpoint::read_index(const fs::path& index_path) {
-  index_ = read_json_file(index_path);
-  std::vector<std::string> names = shard_names_of_index(*index_, shown(index_path));
-  if (is_there(path_ / kModelName) && !std::binary_search(names.begin(), names.end(), kModelName)) {
+void Checkpoint::open_indexed_shards() {
+  index_file_.emplace(path_ / kIndexFile);
+  const JsonDocument index(json_text_of(*index_file_), shown_index());
+  const std::vector<std::string> names = shard_names_of_index(index.root(), shown_index());
+  if (is_there(path_ / kModelName) && !std::ranges::binary_search(names, kModelName)) {
     throw_input(shown(path_) + ": holds both " + std::string(kModelName) +
                 " and an index of other shards: remove one");
   }
-  return names;
+  open_shards(names);
+  check_index(*index.root().find(kWeightMap));
 }
 
 void Checkpoint::open_shards(const std::vector<std::string>& names) {
   shards_.reserve(names.size());
   for (const std::string& name : names) {
     const fs::path shard_path = path_ / name;
-    if (index_ && !is_there(shard_path)) {
-      throw_input(shown(path_ / kIndexFile) + ": shard " + quote_name(name) + " does not exist");
+    if (has_index() && !is_there(shard_path)) {
+      throw_input(shown_index() + ": shard " + quote_name(name) + " does not exist");
     }
     shards_.emplace_back(shard_path);
   }
+  build_name_table();
 }
 
 void Checkpoint::build_name_table() {
+  size_t count = 0;
+  for (const SafetensorsFile& shard : shards_) count += shard.tensors().size();
+  by_name_ = NameTable<TensorRef>(count);
   for (size_t shard = 0; shard < shards_.size(); ++shard) {
     const std::vector<TensorInfo>& tensors = shards_[shard].tensors();
     for (size_t i = 0; i < tensors.size(); ++i) {
-      const auto [entry, is_new] = by_name_.try_emplace(tensors[i].name, TensorRef{shard, i});
-      if (!is_new) {
+      const TensorRef* other = by_name_.insert(tensors[i].name, TensorRef{shard, i});
+      if (other != nullptr) {
         throw_input(shown(shards_[shard].path()) + ": tensor " + quote_name(tensors[i].name) + " is in " +
-                    quote_name(shard_name(entry->second.shard)) + " too");
+                    quote_name(shard_name(other->shard)) + " too");
       }
     }
   }
 }
 
-void Checkpoint::check_index() const {
-  const nlohmann::json& weight_map = index_->at("weight_map");
-  const std::string where = shown(path_ / kIndexFile);
-  for (const auto& [name, shard] : weight_map.items()) {
-    const auto& file = shard.get_ref<const std::string&>();
-    const std::optional<TensorRef> found = find(name);
-    if (!found) throw_input(where + ": tensor " + quote_name(name) + " is not in shard " + quote_name(file));
-    if (shard_name(found->shard) != file) {
-      throw_input(where + ": tensor " + quote_name(name) + " is said to be in shard " + quote_name(file) +
-                  ", but is in " + quote_name(shard_name(found->shard)));
+void Checkpoint::check_index(const JsonValue& weight_map) const {
+  std::vector<std::string> files;
+  for (size_t shard = 0; shard < shards_.size(); ++shard) files.push_back(shard_name(shard));
+  for (const JsonValue& entry : weight_map) {
+    const std::string_view name = entry.key(), file = entry.text();
+    const TensorRef* found = by_name_.find(name);
+    if (found == nullptr)
+      throw_input(shown_index() + ": tensor " + quote_name(name) + " is not in shard " + quote_name(file));
+    if (files[found->shard] != file) {
+      throw_input(shown_index() + ": tensor " + quote_name(name) + " is said to be in shard " +
+                  quote_name(file) + ", but is in " + quote_name(files[found->shard]));
     }
   }
+  if (weight_map.size() == by_name_.size()) return;
+  // Every name of the index is a tensor's, each once: some tensor has none.
+  NameTable<bool> indexed(weight_map.size());
+  for (const JsonValue& entry : weight_map) indexed.insert(entry.key(), true);
   for (const SafetensorsFile& shard : shards_) {
     for (const TensorInfo& tensor : shard.tensors()) {
-      if (weight_map.contains(tensor.name)) continue;
+      if (indexed.find(tensor.name) != nullptr) continue;
       throw_input(shown(shard.path()) + ": tensor " + quote_name(tensor.name) + " is not in the index");
     }
   }
 }
 
+std::string Checkpoint::shown_index() const { return shown(path_ / kIndexFile); }
+
 std::string Checkpoint::shard_name(size_t shard) const { return shards_[shard].path().filename().native(); }
 
 std::optional<TensorRef> Checkpoint::find(std::string_view name) const {
-  const auto found = by_name_.find(std::string(name));
-  if (found == by_name_.end()) return std::nullopt;
-  return found->second;
+  const TensorRef* found = by_name_.find(name);
+  return found == nullptr ? std::nullopt : std::optional(*found);
 }
 
 uint64_t Checkpoint::tensor_bytes() const {
@@ -180,24 +192,26 @@ bool Checkpoint::looks_like_weights(const fs::path& file) {
   return std::find(kExtensions.begin(), kExtensions.end(), file.extension().native()) != kExtensions.end();
 }
 
-std::vector<std::string> shard_names_of_index(const nlohmann::json& index, const std::string& where) {
-  const auto weight_map = index.is_object() ? index.find("weight_map") : index.end();
-  if (weight_map == index.end() || !weight_map->is_object() || weight_map->empty()) {
+std::vector<std::string> shard_names_of_index(const JsonValue& index, const std::string& where) {
+  const JsonValue* weight_map = index.find(kWeightMap);
+  if (weight_map == nullptr || !weight_map->is_object() || weight_map->size() == 0) {
     throw_input(where + ": has no weight_map from tensors to shards");
   }
-  const auto metadata = index.find("metadata");
-  if (metadata != index.end() && !metadata->is_object() && !metadata->is_null()) {
+  const JsonValue* metadata = index.find("metadata");
+  if (metadata != nullptr && !metadata->is_object() && metadata->kind() != JsonKind::kNull) {
     throw_input(where + ": metadata must be a JSON object");
   }
-  std::set<std::string> names;
-  for (const auto& [tensor, shard] : weight_map->items()) {
+  std::vector<std::string> names;
+  for (const JsonValue& shard : *weight_map) {
     if (!shard.is_string())
-      throw_input(where + ": shard of tensor " + quote_name(tensor) + " must be a string");
-    const auto& name = shard.get_ref<const std::string&>();
-    check_shard_name(name, where);
-    names.insert(name);
+      throw_input(where + ": shard of tensor " + quote_name(shard.key()) + " must be a string");
+    if (!names.empty() && names.back() == shard.text()) continue;
+    names.emplace_back(shard.text());
+    check_shard_name(names.back(), where);
   }
-  return {names.begin(), names.end()};
+  std::ranges::sort(names);
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
 }
 
 }  // namespace prune

@@ -5,12 +5,14 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "libprune/io/json.h"
+#include "libprune/io/json_document.h"
+#include "libprune/io/mapped_file.h"
+#include "libprune/io/name_table.h"
 #include "libprune/io/safetensors.h"
 
 namespace prune {
@@ -38,7 +40,8 @@ class Checkpoint {
   const std::vector<SafetensorsFile>& shards() const { return shards_; }  // sorted by file name
   std::string shard_name(size_t shard) const;                             // file name without folder
   const nlohmann::json* config() const { return config_ ? &*config_ : nullptr; }
-  const nlohmann::json* index() const { return index_ ? &*index_ : nullptr; }
+  bool has_index() const { return index_file_.has_value(); }
+  nlohmann::json index() const { return parse_json(json_text_of(*index_file_), shown_index()); }  // if there
 
   const TensorInfo& tensor(TensorRef ref) const { return shards_[ref.shard].tensors()[ref.tensor]; }
   std::span<const std::byte> data(TensorRef ref) const { return shards_[ref.shard].data(tensor(ref)); }
@@ -59,22 +62,22 @@ class Checkpoint {
  private:
   void open_folder();
   void read_config();
-  // The shards' names, sorted, each once.
-  std::vector<std::string> read_index(const std::filesystem::path& index_path);
+  void open_indexed_shards();
   void open_shards(const std::vector<std::string>& names);
-  void check_index() const;
+  void check_index(const JsonValue& weight_map) const;
   void build_name_table();
+  std::string shown_index() const;
 
   std::filesystem::path path_;
   bool is_single_file_ = false;
   std::vector<SafetensorsFile> shards_;
   std::optional<nlohmann::json> config_;
-  std::optional<nlohmann::json> index_;
-  std::unordered_map<std::string, TensorRef> by_name_;
+  std::optional<MappedFile> index_file_;
+  NameTable<TensorRef> by_name_;  // of the shards' names, which stay where they are
 };
 
 // The shards that an index names, sorted, each once. Throws Error(kInput) when `index` has no usable
 // weight_map, or a shard's name is not a plain file name.
-std::vector<std::string> shard_names_of_index(const nlohmann::json& index, const std::string& where);
+std::vector<std::string> shard_names_of_index(const JsonValue& index, const std::string& where);
 
 }  // namespace prune

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "libprune/io/json_scanner.h"
 #include "libprune/io/mapped_file.h"
 #include "libprune/io/text.h"
 #include "prune/error.h"
@@ -28,23 +29,22 @@ class TreeBuilder : public JsonEvents {
  public:
   Json take() { return std::move(root_); }
 
-  bool null() override { return add(nullptr); }
-  bool boolean(bool value) override { return add(value); }
-  bool number_integer(number_integer_t value) override { return add(value); }
-  bool number_unsigned(number_unsigned_t value) override { return add(value); }
-  bool number_float(number_float_t value, const string_t&) override { return add(value); }
-  bool string(string_t& value) override { return add(std::move(value)); }
-  bool start_object(size_t) override { return open(Json::object()); }
-  bool start_array(size_t) override { return open(Json::array()); }
-  bool end_object() override { return close(); }
-  bool end_array() override { return close(); }
+  void null() override { place(nullptr); }
+  void boolean(bool value) override { place(value); }
+  void number_integer(int64_t value) override { place(value); }
+  void number_unsigned(uint64_t value) override { place(value); }
+  void number_float(double value) override { place(value); }
+  void string(std::string_view value) override { place(value); }
+  void start_object() override { open(Json::object()); }
+  void start_array() override { open(Json::array()); }
+  void end_object() override { open_.pop_back(); }
+  void end_array() override { open_.pop_back(); }
 
-  bool key(string_t& name) override {
+  void key(std::string_view name) override {
     auto& object = open_.back()->get_ref<Json::object_t&>();
-    const auto [entry, is_new] = object.try_emplace(std::move(name));
+    const auto [entry, is_new] = object.try_emplace(std::string(name));
     if (!is_new) throw_input(where() + ": key " + quote_name(entry->first) + " appears twice in one object");
     value_of_key_ = &entry->second;
-    return true;
   }
 
  private:
@@ -62,22 +62,11 @@ class TreeBuilder : public JsonEvents {
     return slot;
   }
 
-  bool add(Json value) {
-    place(std::move(value));
-    return true;
-  }
-
-  bool open(Json container) {
+  void open(Json container) {
     if (open_.size() == kMaxJsonDepth) {
       throw_input(where() + ": JSON nested more than " + std::to_string(kMaxJsonDepth) + " levels deep");
     }
     open_.push_back(place(std::move(container)));
-    return true;
-  }
-
-  bool close() {
-    open_.pop_back();
-    return true;
   }
 
   Json root_;
@@ -86,10 +75,40 @@ class TreeBuilder : public JsonEvents {
   size_t values_ = 0;
 };
 
+// Says where text that the scanner refuses goes wrong: the place is the library's.
+class FaultFinder : public nlohmann::json_sax<Json> {
+ public:
+  FaultFinder(std::string_view text, const std::string& where, size_t first_line)
+      : text_(text), where_(where), first_line_(first_line) {}
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(size_t) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool end_object() override { return true; }
+  bool start_array(size_t) override { return true; }
+  bool end_array() override { return true; }
+  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) override {
+    constexpr int kNumberOutOfRange = 406;
+    const std::string fault =
+        error.id == kNumberOutOfRange ? ": JSON number beyond double precision ends at " : ": not JSON at ";
+    throw_input(where_ + fault + position_in(text_, position == 0 ? 0 : position - 1, first_line_));
+  }
+
+ private:
+  std::string_view text_;
+  const std::string& where_;
+  size_t first_line_;
+};
+
 }  // namespace
 
 void JsonEvents::parse(std::string_view text, const std::string& where, size_t first_line) {
-  text_ = text;
   where_ = &where;
   first_line_ = first_line;
   if (const size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
@@ -100,14 +119,10 @@ void JsonEvents::parse(std::string_view text, const std::string& where, size_t f
   if (const size_t at = text.find('\0'); at != std::string_view::npos) {
     throw_input(where + ": not JSON: a zero byte at " + position_in(text, at, first_line));
   }
-  Json::sax_parse(text.begin(), text.end(), this);
-}
-
-bool JsonEvents::parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) {
-  constexpr int kNumberOutOfRange = 406;
-  const std::string fault =
-      error.id == kNumberOutOfRange ? ": JSON number beyond double precision ends at " : ": not JSON at ";
-  throw_input(where() + fault + position_in(text_, position == 0 ? 0 : position - 1, first_line_));
+  if (JsonScanner(text, *this).run()) return;
+  FaultFinder finder(text, where, first_line);
+  Json::sax_parse(text.begin(), text.end(), &finder);
+  throw_input(where + ": not JSON");  // in the scanner's eyes alone
 }
 
 nlohmann::json parse_json(std::string_view text, const std::string& where) {
@@ -116,14 +131,18 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
   return builder.take();
 }
 
-nlohmann::json read_json_file(const std::filesystem::path& path) {
-  const MappedFile file(path);
+std::string_view json_text_of(const MappedFile& file) {
   const std::span<const std::byte> bytes = file.bytes();
   if (bytes.size() > kMaxJsonBytes) {
-    throw_input(shown(path) + ": " + std::to_string(bytes.size()) +
+    throw_input(shown(file.path()) + ": " + std::to_string(bytes.size()) +
                 " bytes of JSON, more than the limit of " + std::to_string(kMaxJsonBytes));
   }
-  return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, shown(path));
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+nlohmann::json read_json_file(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  return parse_json(json_text_of(file), shown(path));
 }
 
 }  // namespace prune

@@ -13,35 +13,31 @@ class TextField : public JsonEvents {
  public:
   std::optional<std::string> take() { return std::move(text_); }
 
-  bool null() override { return other_value(); }
-  bool boolean(bool) override { return other_value(); }
-  bool number_integer(number_integer_t) override { return other_value(); }
-  bool number_unsigned(number_unsigned_t) override { return other_value(); }
-  bool number_float(number_float_t, const string_t&) override { return other_value(); }
+  void null() override { other_value(); }
+  void boolean(bool) override { other_value(); }
+  void number_integer(int64_t) override { other_value(); }
+  void number_unsigned(uint64_t) override { other_value(); }
+  void number_float(double) override { other_value(); }
 
-  bool string(string_t& value) override {
+  void string(std::string_view value) override {
     if (!expects_text()) return other_value();
-    text_ = std::move(value);
-    return true;
+    text_ = value;
   }
 
-  bool start_object(size_t) override {
+  void start_object() override {
     if (depth_ > 0) other_value();
     ++depth_;
-    return true;
   }
-  bool start_array(size_t) override {
+  void start_array() override {
     other_value();
     ++depth_;
-    return true;
   }
-  bool end_object() override { return close(); }
-  bool end_array() override { return close(); }
+  void end_object() override { --depth_; }
+  void end_array() override { --depth_; }
 
-  bool key(string_t& name) override {
+  void key(std::string_view name) override {
     is_text_ = name == "text";
     if (expects_text() && text_) fail("\"text\" appears twice");
-    return true;
   }
 
  private:
@@ -51,15 +47,9 @@ class TextField : public JsonEvents {
 
   bool expects_text() const { return depth_ == 1 && is_text_; }
 
-  bool other_value() const {
+  void other_value() const {
     if (depth_ == 0) fail("each line must be a JSON object");
     if (expects_text()) fail("\"text\" must be a string");
-    return true;
-  }
-
-  bool close() {
-    --depth_;
-    return true;
   }
 
   size_t depth_ = 0;

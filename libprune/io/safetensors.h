@@ -11,12 +11,12 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "libprune/io/dtype.h"
 #include "libprune/io/mapped_file.h"
+#include "libprune/io/name_table.h"
 #include "libprune/io/posix.h"
 
 namespace prune {
@@ -39,6 +39,7 @@ struct SafetensorsHeader {
   std::vector<TensorInfo> tensors;  // in the order of the JSON keys
   Metadata metadata;
   bool has_metadata = false;
+  NameTable<size_t> by_name;  // of the names in `tensors`, which stay where they are
 };
 
 // Parses and checks a JSON header. Refuses, as the reference implementation does: text that is not UTF-8 or
@@ -73,8 +74,6 @@ class SafetensorsFile {
   MappedFile map_;
   SafetensorsHeader header_;
   uint64_t data_start_ = 0;
-  std::unordered_map<std::string_view, size_t>
-      by_name_;  // views of the names in header_, which stay where they are
 };
 
 // Where a new file's tensors lie: in the order of its header, or those of larger elements first, so that

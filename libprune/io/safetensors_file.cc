@@ -11,9 +11,6 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : map_(path)
   header_ = parse_safetensors_header(json, file_size() - data_start_, where);
   // Its pages need not stay resident: whoever wants the text again reads it from the file.
   map_.done_with(0, data_start_);
-
-  by_name_.reserve(tensors().size());
-  for (size_t i = 0; i < tensors().size(); ++i) by_name_.emplace(tensors()[i].name, i);
 }
 
 const std::string* SafetensorsFile::find_metadata(std::string_view key) const {
@@ -24,8 +21,8 @@ const std::string* SafetensorsFile::find_metadata(std::string_view key) const {
 }
 
 const TensorInfo* SafetensorsFile::find(std::string_view name) const {
-  const auto found = by_name_.find(name);
-  return found == by_name_.end() ? nullptr : &tensors()[found->second];
+  const size_t* found = header_.by_name.find(name);
+  return found == nullptr ? nullptr : &tensors()[*found];
 }
 
 std::span<const std::byte> SafetensorsFile::data(const TensorInfo& tensor) const {

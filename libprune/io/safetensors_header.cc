@@ -1,10 +1,10 @@
 #include "libprune/io/safetensors_header.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 #include <numeric>
-#include <unordered_set>
 #include <utility>
 
 #include "libprune/io/json.h"
@@ -23,7 +23,7 @@ class HeaderEvents : public JsonEvents {
  public:
   SafetensorsHeader take() { return std::move(header_); }
 
-  bool start_object(size_t) override {
+  void start_object() override {
     if (state_ == State::kStart) {
       state_ = State::kRoot;
     } else if (state_ == State::kRoot && in_metadata()) {
@@ -35,10 +35,9 @@ class HeaderEvents : public JsonEvents {
     } else {
       open_ignored();
     }
-    return true;
   }
 
-  bool end_object() override {
+  void end_object() override {
     if (state_ == State::kIgnored) {
       close_ignored();
     } else if (state_ == State::kTensor) {
@@ -47,45 +46,43 @@ class HeaderEvents : public JsonEvents {
     } else if (state_ == State::kMetadata) {
       state_ = State::kRoot;
     }
-    return true;
   }
 
-  bool start_array(size_t) override {
+  void start_array() override {
     if (state_ == State::kTensor && field_ == kShape) {
       state_ = State::kExtents;
+      rank_ = 0;
     } else if (state_ == State::kTensor && field_ == kOffsets) {
       state_ = State::kOffsetPair;
       offset_count_ = 0;
     } else {
       open_ignored();
     }
-    return true;
   }
 
-  bool end_array() override {
+  void end_array() override {
     if (state_ == State::kIgnored) {
       close_ignored();
     } else {
       if (state_ == State::kOffsetPair && offset_count_ != 2) fail_type();
+      if (state_ == State::kExtents) tensor_.shape.assign(extents_.begin(), extents_.begin() + rank_);
       state_ = State::kTensor;
     }
-    return true;
   }
 
-  bool key(string_t& name) override {
+  void key(std::string_view name) override {
     if (state_ == State::kRoot) {
-      begin_entry(std::move(name));
+      begin_entry(name);
     } else if (state_ == State::kMetadata) {
-      header_.metadata.emplace_back(std::move(name), std::string());
+      header_.metadata.emplace_back(name, std::string());
     } else if (state_ == State::kTensor) {
       begin_field(name);
     }
-    return true;
   }
 
-  bool string(string_t& value) override {
+  void string(std::string_view value) override {
     if (state_ == State::kMetadata) {
-      header_.metadata.back().second = std::move(value);
+      header_.metadata.back().second = value;
     } else if (state_ == State::kTensor && field_ == kDType) {
       const std::optional<DType> dtype = parse_dtype(value);
       if (!dtype) fail("unknown dtype " + quote_name(value));
@@ -93,32 +90,30 @@ class HeaderEvents : public JsonEvents {
     } else {
       ignore_value();
     }
-    return true;
   }
 
-  bool number_unsigned(number_unsigned_t value) override {
+  void number_unsigned(uint64_t value) override {
     if (state_ == State::kExtents) {
       if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
         fail("extent " + std::to_string(value) + " overflows 63 bits");
       }
-      if (tensor_.shape.size() == kMaxRank) fail("more than " + std::to_string(kMaxRank) + " dimensions");
-      tensor_.shape.push_back(static_cast<int64_t>(value));
+      if (rank_ == kMaxRank) fail("more than " + std::to_string(kMaxRank) + " dimensions");
+      extents_[rank_++] = static_cast<int64_t>(value);
     } else if (state_ == State::kOffsetPair && offset_count_ < 2) {
       (offset_count_++ == 0 ? tensor_.begin : tensor_.end) = value;
     } else {
       ignore_value();
     }
-    return true;
   }
 
-  bool null() override {
+  void null() override {
     // The reference implementation reads `"__metadata__": null` as no metadata.
-    if (state_ == State::kRoot && in_metadata()) return true;
-    return ignore_value();
+    if (state_ == State::kRoot && in_metadata()) return;
+    ignore_value();
   }
-  bool boolean(bool) override { return ignore_value(); }
-  bool number_integer(number_integer_t) override { return ignore_value(); }  // sent for negative numbers only
-  bool number_float(number_float_t, const string_t&) override { return ignore_value(); }
+  void boolean(bool) override { ignore_value(); }
+  void number_integer(int64_t) override { ignore_value(); }
+  void number_float(double) override { ignore_value(); }
 
  private:
   enum class State { kStart, kRoot, kMetadata, kTensor, kExtents, kOffsetPair, kIgnored };
@@ -126,18 +121,18 @@ class HeaderEvents : public JsonEvents {
 
   bool in_metadata() const { return tensor_.name == kMetadataKey; }
 
-  void begin_entry(std::string name) {
+  void begin_entry(std::string_view name) {
     if (name == kMetadataKey) {
       if (seen_metadata_) throw_input(where() + ": __metadata__ appears twice");
       seen_metadata_ = true;
     }
     tensor_ = TensorInfo();
-    tensor_.name = std::move(name);
+    tensor_.name = name;
   }
 
-  void begin_field(const std::string& name) {
+  void begin_field(std::string_view name) {
     field_ = name == "dtype" ? kDType : name == "shape" ? kShape : name == "data_offsets" ? kOffsets : kOther;
-    if (field_ != kOther && (seen_ & field_) != 0) fail(name + " appears twice");
+    if (field_ != kOther && (seen_ & field_) != 0) fail(std::string(name) + " appears twice");
     seen_ |= field_;
   }
 
@@ -155,9 +150,8 @@ class HeaderEvents : public JsonEvents {
     return state_ == State::kIgnored || (state_ == State::kTensor && field_ == kOther);
   }
 
-  bool ignore_value() {
+  void ignore_value() const {
     if (!is_ignorable()) fail_type();
-    return true;
   }
 
   void open_ignored() {
@@ -189,7 +183,9 @@ class HeaderEvents : public JsonEvents {
   State state_ = State::kStart;
   TensorInfo tensor_;  // the entry being read; its name is __metadata__ there
   Field field_ = kOther;
-  unsigned seen_ = 0;  // fields of this entry
+  unsigned seen_ = 0;                      // fields of this entry
+  std::array<int64_t, kMaxRank> extents_;  // of the shape being read
+  size_t rank_ = 0;
   unsigned offset_count_ = 0;
   size_t ignored_depth_ = 0;
   bool seen_metadata_ = false;
@@ -244,18 +240,21 @@ void check_tiling(const std::vector<TensorInfo>& tensors, uint64_t data_size, co
   }
 }
 
-void check_names(const SafetensorsHeader& header, const std::string& where) {
-  std::unordered_set<std::string_view> names;
-  names.reserve(header.tensors.size());
-  for (const TensorInfo& tensor : header.tensors) {
-    if (!names.insert(tensor.name).second)
-      throw_input(where + ": tensor " + quote_name(tensor.name) + " appears twice");
+// The tensors by name.
+NameTable<size_t> check_names(const SafetensorsHeader& header, const std::string& where) {
+  NameTable<size_t> names(header.tensors.size());
+  for (size_t i = 0; i < header.tensors.size(); ++i) {
+    const std::string& name = header.tensors[i].name;
+    if (names.insert(name, i) != nullptr)
+      throw_input(where + ": tensor " + quote_name(name) + " appears twice");
   }
-  names.clear();
-  for (const auto& [key, value] : header.metadata) {
-    if (!names.insert(key).second)
+  NameTable<size_t> keys(header.metadata.size());
+  for (size_t i = 0; i < header.metadata.size(); ++i) {
+    const std::string& key = header.metadata[i].first;
+    if (keys.insert(key, i) != nullptr)
       throw_input(where + ": __metadata__ key " + quote_name(key) + " appears twice");
   }
+  return names;
 }
 
 // Appends `text` as a JSON string.
@@ -324,7 +323,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_
   events.parse(json, where);
   SafetensorsHeader header = events.take();
   for (const TensorInfo& tensor : header.tensors) check_size(tensor, where);
-  check_names(header, where);
+  header.by_name = check_names(header, where);
   check_tiling(header.tensors, data_size, where);
   return header;
 }

@@ -1,5 +1,6 @@
 #include "libprune/io/text.h"
 
+#include <cstring>
 #include <system_error>
 
 namespace prune {
@@ -91,7 +92,15 @@ std::string_view tail_of(std::string_view text) {
 }  // namespace
 
 size_t find_invalid_utf8(std::string_view text) {
+  constexpr uint64_t kBeyondAscii = 0x8080'8080'8080'8080;
   for (size_t at = 0; at < text.size();) {
+    if (uint64_t bytes; at + sizeof bytes <= text.size()) {
+      std::memcpy(&bytes, text.data() + at, sizeof bytes);
+      if ((bytes & kBeyondAscii) == 0) {
+        at += sizeof bytes;
+        continue;
+      }
+    }
     const size_t length = decode_first(text.substr(at)).length;
     if (length == 0) return at;
     at += length;

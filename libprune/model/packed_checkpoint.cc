@@ -71,22 +71,22 @@ PackedCheckpoint::PackedCheckpoint(const Checkpoint& checkpoint) : checkpoint_(c
     const std::string* layout = checkpoint.shards()[shard].find_metadata(kLayoutKey);
     if (layout != nullptr) read_layout(shard, *layout);
   }
+  by_name_ = NameTable<size_t>(weights_.size());
   for (size_t i = 0; i < weights_.size(); ++i) {
     check_tensors(weights_[i]);
-    by_tensor_.emplace(weights_[i].tensor, i);
-    for (const TensorInfo& t : packed_tensors(weights_[i], 0)) by_tensor_.emplace(t.name, i);
+    by_name_.insert(weights_[i].tensor, i);
   }
 }
 
 void PackedCheckpoint::read_layout(size_t shard, const std::string& text) {
   const std::string where = shown(checkpoint_.shard_name(shard)) + ": " + std::string(kLayoutKey);
-  const nlohmann::json layout = parse_json(text, where);
-  if (!layout.is_object()) throw_input(where + " is not a JSON object");
-  for (const auto& [tensor, entry] : layout.items()) {
+  const JsonDocument layout(text, where);
+  if (!layout.root().is_object()) throw_input(where + " is not a JSON object");
+  for (const JsonValue& entry : layout.root()) {
     try {
-      weights_.push_back(parse_layout_entry(tensor, entry, shard));
+      weights_.push_back(parse_layout_entry(entry, shard));
     } catch (const Error& fault) {
-      throw_input(where + ": tensor " + quote_name(tensor) + ": " + fault.what());
+      throw_input(where + ": tensor " + quote_name(entry.key()) + ": " + fault.what());
     }
   }
 }
@@ -99,12 +99,10 @@ void PackedCheckpoint::check_tensors(const PackedWeight& weight) const {
   const int64_t stored = values.shape.empty() ? 0 : values.shape[0];
   const bool may_expand = weight.format == PackedFormat::kCsr || weight.format == PackedFormat::kBsr ||
                           weight.format == PackedFormat::kWindows;
-  for (const TensorInfo& expected : packed_tensors(weight, stored)) {
-    const TensorInfo& found =
-        component(weight, std::string_view(expected.name).substr(weight.tensor.size() + 1));
-    if (found.dtype != expected.dtype || found.shape != expected.shape) {
-      refuse(weight, quote_name(expected.name) + " has not the type and shape of its format");
-    }
+  for (const PackedPart& expected : PackedParts(weight, stored)) {
+    const TensorInfo& found = component(weight, expected.suffix);
+    if (found.dtype != expected.dtype || !std::ranges::equal(found.shape, expected.shape()))
+      refuse(weight, quote_name(found.name) + " has not the type and shape of its format");
   }
   if (may_expand && weight.dense_bytes() > std::max(kDenseAllowance, kMostExpansion * bytes(weight))) {
     refuse(weight, "its shape is out of proportion to what is stored");
@@ -124,14 +122,19 @@ void PackedCheckpoint::refuse(const PackedWeight& weight, const std::string& fau
 }
 
 const PackedWeight* PackedCheckpoint::find(std::string_view dense_name) const {
-  const auto found = by_tensor_.find(std::string(dense_name));
-  return found == by_tensor_.end() || weights_[found->second].tensor != dense_name ? nullptr
-                                                                                   : &weights_[found->second];
+  const size_t* found = by_name_.find(dense_name);
+  return found == nullptr ? nullptr : &weights_[*found];
 }
 
 const PackedWeight* PackedCheckpoint::owner(std::string_view tensor_name) const {
-  const auto found = by_tensor_.find(std::string(tensor_name));
-  return found == by_tensor_.end() ? nullptr : &weights_[found->second];
+  const size_t dot = tensor_name.rfind('.');
+  const PackedWeight* weight = dot == tensor_name.npos ? nullptr : find(tensor_name.substr(0, dot));
+  if (weight == nullptr) return nullptr;
+  const PackedParts parts(*weight, 0);
+  const bool is_part = std::any_of(parts.begin(), parts.end(), [&](const PackedPart& part) {
+    return part.suffix == tensor_name.substr(dot + 1);
+  });
+  return is_part ? weight : nullptr;
 }
 
 uint64_t PackedCheckpoint::bytes(const PackedWeight& weight) const {

@@ -79,7 +79,7 @@ class PackedCheckpoint {
 
   const Checkpoint& checkpoint_;
   std::vector<PackedWeight> weights_;
-  std::unordered_map<std::string, size_t> by_tensor_;  // dense name and component names -> index
+  NameTable<size_t> by_name_;  // dense name -> index
 };
 
 }  // namespace prune

@@ -21,39 +21,30 @@ constexpr std::array<std::string_view, 5> kFormatNames = {"nm", "bitmask", "csr"
 // Far beyond any matrix, and small enough that no product of sizes overflows.
 constexpr int64_t kMostWeights = int64_t(1) << 48;
 
-TensorInfo tensor(const PackedWeight& weight, std::string_view suffix, DType dtype,
-                  std::vector<int64_t> shape) {
-  TensorInfo info;
-  info.name = weight.tensor + "." + std::string(suffix);
-  info.dtype = dtype;
-  info.shape = std::move(shape);
-  return info;
+int64_t read_extent(const JsonValue& value) {
+  if (!value.is_unsigned()) throw_input("an extent is not a whole number");
+  if (value.number() > uint64_t(std::numeric_limits<int32_t>::max()))
+    throw_input("an extent is beyond 2^31 - 1");
+  return int64_t(value.number());
 }
 
-int64_t read_extent(const nlohmann::json& value) {
-  if (!value.is_number_unsigned()) throw_input("an extent is not a whole number");
-  const uint64_t extent = value.get<uint64_t>();
-  if (extent > uint64_t(std::numeric_limits<int32_t>::max())) throw_input("an extent is beyond 2^31 - 1");
-  return int64_t(extent);
+std::string_view read_text(const JsonValue& entry, const char* key) {
+  const JsonValue* found = entry.find(key);
+  if (found == nullptr || !found->is_string()) throw_input(std::string("no text at '") + key + "'");
+  return found->text();
 }
 
-const std::string& read_text(const nlohmann::json& entry, const char* key) {
-  const auto found = entry.find(key);
-  if (found == entry.end() || !found->is_string()) throw_input(std::string("no text at '") + key + "'");
-  return found->get_ref<const std::string&>();
-}
-
-PackedFormat read_format(const std::string& text) {
-  const auto found = std::ranges::find(kFormatNames, std::string_view(text));
+PackedFormat read_format(std::string_view text) {
+  const auto found = std::ranges::find(kFormatNames, text);
   if (found == kFormatNames.end()) throw_input("format " + quote_name(text) + " is not known");
   return PackedFormat(found - kFormatNames.begin());
 }
 
 constexpr std::array<std::string_view, 4> kValueNames = {"plain", "int8", "bf16", "f16"};
 
-StoredValues read_values(const nlohmann::json& entry, DType dtype) {
-  if (!entry.contains("values")) return StoredValues::kPlain;
-  const auto found = std::ranges::find(kValueNames, std::string_view(read_text(entry, "values")));
+StoredValues read_values(const JsonValue& entry, DType dtype) {
+  if (entry.find("values") == nullptr) return StoredValues::kPlain;
+  const auto found = std::ranges::find(kValueNames, read_text(entry, "values"));
   if (found == kValueNames.end() || found == kValueNames.begin())
     throw_input("its values are of an unknown kind");
   const auto values = StoredValues(found - kValueNames.begin());
@@ -61,46 +52,46 @@ StoredValues read_values(const nlohmann::json& entry, DType dtype) {
   return values;
 }
 
-ValueRounding read_rounding(const nlohmann::json& entry, StoredValues values) {
-  if (!entry.contains("rounding")) return ValueRounding::kNearest;
+ValueRounding read_rounding(const JsonValue& entry, StoredValues values) {
+  if (entry.find("rounding") == nullptr) return ValueRounding::kNearest;
   if (values != StoredValues::kInt8 || read_text(entry, "rounding") != "calibrated")
     throw_input("its rounding is of an unknown kind");
   return ValueRounding::kCalibrated;
 }
 
 // Absent: 0.
-Index read_scale_group(const nlohmann::json& entry, StoredValues values) {
-  const auto found = entry.find("scale_group");
-  if (found == entry.end()) return 0;
+Index read_scale_group(const JsonValue& entry, StoredValues values) {
+  const JsonValue* found = entry.find("scale_group");
+  if (found == nullptr) return 0;
   if (values != StoredValues::kInt8) throw_input("its scale_group is not of int8 values");
-  if (!found->is_number_unsigned() || !is_scale_group(found->get<uint64_t>()))
+  if (!found->is_unsigned() || !is_scale_group(found->number()))
     throw_input("its scale_group is not a power of two from 32 to 2^20");
-  return Index(found->get<uint64_t>());
+  return Index(found->number());
 }
 
-Pattern read_pattern(const nlohmann::json& entry) {
-  const std::string& text = read_text(entry, "pattern");
+Pattern read_pattern(const JsonValue& entry) {
+  const std::string_view text = read_text(entry, "pattern");
   try {
-    return parse_pattern(text);
+    return parse_pattern(std::string(text));
   } catch (const Error&) {  // its message is for the command line, and holds the text as it is
     throw_input("pattern " + quote_name(text) + " is neither N:M nor RxC");
   }
 }
 
-Index read_steps(const nlohmann::json& entry, const PackedWeight& weight) {
-  const auto found = entry.find("steps");
-  if (found == entry.end() || !found->is_number_unsigned() || found->get<uint64_t>() > kWindowsColumns)
+Index read_steps(const JsonValue& entry, const PackedWeight& weight) {
+  const JsonValue* found = entry.find("steps");
+  if (found == nullptr || !found->is_unsigned() || found->number() > kWindowsColumns)
     throw_input("its steps are not 0 to 32");
   if (weight.in > kMostWindowsColumns) throw_input("its windows have more than 65536 columns");
-  return Index(found->get<uint64_t>());
+  return Index(found->number());
 }
 
 }  // namespace
 
-PackedWeight parse_layout_entry(const std::string& name, const nlohmann::json& entry, size_t shard) {
+PackedWeight parse_layout_entry(const JsonValue& entry, size_t shard) {
   if (!entry.is_object()) throw_input("its entry is not an object");
   PackedWeight weight;
-  weight.tensor = name;
+  weight.tensor = entry.key();
   weight.shard = shard;
   weight.format = read_format(read_text(entry, "format"));
   const auto dtype = parse_dtype(read_text(entry, "dtype"));
@@ -109,14 +100,15 @@ PackedWeight parse_layout_entry(const std::string& name, const nlohmann::json& e
   weight.values = read_values(entry, weight.dtype);
   weight.scale_group = read_scale_group(entry, weight.values);
   weight.rounding = read_rounding(entry, weight.values);
-  const auto shape = entry.find("shape");
-  if (shape == entry.end() || !shape->is_array() || shape->size() != 2)
-    throw_input("its shape is not [out, in]");
-  weight.out = read_extent(shape->at(0));
-  weight.in = read_extent(shape->at(1));
+  const JsonValue* shape = entry.find("shape");
+  if (shape == nullptr || !shape->is_array() || shape->size() != 2) throw_input("its shape is not [out, in]");
+  auto extent = shape->begin();
+  weight.out = read_extent(*extent);
+  weight.in = read_extent(*++extent);
   if (weight.out == 0 || weight.in == 0) throw_input("its shape holds no weights");
   if (weight.out * weight.in > kMostWeights) throw_input("its shape has more than 2^48 weights");
-  const std::string stored = entry.contains("dense_order") ? read_text(entry, "dense_order") : "out_in";
+  const std::string_view stored =
+      entry.find("dense_order") != nullptr ? read_text(entry, "dense_order") : "out_in";
   if (stored != "out_in" && stored != "in_out") throw_input("its dense_order is neither out_in nor in_out");
   weight.orientation = stored == "in_out" ? Orientation::kInOut : Orientation::kOutIn;
   if (weight.format == PackedFormat::kNm || weight.format == PackedFormat::kBsr) {
@@ -179,11 +171,15 @@ std::vector<int64_t> PackedWeight::dense_shape() const {
   return orientation == Orientation::kInOut ? std::vector<int64_t>{in, out} : std::vector<int64_t>{out, in};
 }
 
-std::vector<TensorInfo> packed_tensors(const PackedWeight& w, int64_t stored) {
-  std::vector<TensorInfo> tensors;
-  const auto add = [&](std::string_view suffix, DType dtype, std::vector<int64_t> shape) {
-    tensors.push_back(tensor(w, suffix, dtype, std::move(shape)));
-  };
+void PackedParts::add(std::string_view suffix, DType dtype, std::initializer_list<int64_t> shape) {
+  PackedPart& part = parts_[count_++];
+  part.suffix = suffix;
+  part.dtype = dtype;
+  part.rank = shape.size();
+  std::ranges::copy(shape, part.extents.begin());
+}
+
+PackedParts::PackedParts(const PackedWeight& w, int64_t stored) {
   switch (w.format) {
     case PackedFormat::kNm:
       add("values", w.stored_dtype(), {w.out, w.in / w.nm.group * w.nm.keep});
@@ -213,18 +209,32 @@ std::vector<TensorInfo> packed_tensors(const PackedWeight& w, int64_t stored) {
       break;
     }
   }
-  if (w.values == StoredValues::kInt8) {
-    add("scales", DType::kF32,
-        w.scale_group == 0 ? std::vector<int64_t>{w.out}
-                           : std::vector<int64_t>{w.out, scales_per_row(w.in, w.scale_group)});
+  if (w.values != StoredValues::kInt8) return;
+  if (w.scale_group == 0) {
+    add("scales", DType::kF32, {w.out});
+  } else {
+    add("scales", DType::kF32, {w.out, scales_per_row(w.in, w.scale_group)});
+  }
+}
+
+std::vector<TensorInfo> packed_tensors(const PackedWeight& weight, int64_t stored) {
+  std::vector<TensorInfo> tensors;
+  for (const PackedPart& part : PackedParts(weight, stored)) {
+    TensorInfo& tensor = tensors.emplace_back();
+    tensor.name = weight.tensor + "." + std::string(part.suffix);
+    tensor.dtype = part.dtype;
+    tensor.shape.assign(part.shape().begin(), part.shape().end());
   }
   return tensors;
 }
 
 uint64_t packed_bytes(const PackedWeight& weight, int64_t stored) {
   uint64_t sum = 0;
-  for (const TensorInfo& t : packed_tensors(weight, stored))
-    sum += uint64_t(t.numel()) * uint64_t(bits(t.dtype)) / 8;
+  for (const PackedPart& part : PackedParts(weight, stored)) {
+    uint64_t count = 1;
+    for (const int64_t extent : part.shape()) count *= uint64_t(extent);
+    sum += count * uint64_t(bits(part.dtype)) / 8;
+  }
   return sum;
 }
 

@@ -1,6 +1,9 @@
 // What `prune.layout` in a packed file's metadata says of its weights. docs/formats.md is the specification.
 #pragma once
 
+#include <array>
+#include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +14,7 @@
 #include <prune/pattern.h>
 
 #include "libprune/io/checkpoint.h"
+#include "libprune/io/json_document.h"
 #include "libprune/model/architecture.h"
 
 namespace prune {
@@ -57,8 +61,33 @@ struct PackedWeight {
 // 128 columns share a scale, behind where values are.
 std::string format_in_words(const PackedWeight& weight);
 
-// The tensors that hold a packed weight, in the order of the file. `stored` is the number of values (nm:
-// ignored; windows: empty places among them), or of blocks (bsr).
+// One of the tensors that hold a packed weight.
+struct PackedPart {
+  std::string_view suffix;  // of its name, behind the dense tensor's and a dot
+  DType dtype = DType::kU8;
+  std::array<int64_t, 3> extents = {};
+  size_t rank = 0;
+
+  std::span<const int64_t> shape() const { return std::span(extents).first(rank); }
+};
+
+// Those of a weight, in the order of the file.
+class PackedParts {
+ public:
+  // `stored` is the number of values (nm: ignored; windows: empty places among them), or of blocks (bsr).
+  PackedParts(const PackedWeight& weight, int64_t stored);
+
+  const PackedPart* begin() const { return parts_.data(); }
+  const PackedPart* end() const { return parts_.data() + count_; }
+
+ private:
+  void add(std::string_view suffix, DType dtype, std::initializer_list<int64_t> shape);
+
+  std::array<PackedPart, 5> parts_;
+  size_t count_ = 0;
+};
+
+// The same as tensors of a file.
 std::vector<TensorInfo> packed_tensors(const PackedWeight& weight, int64_t stored);
 // Their bytes together.
 uint64_t packed_bytes(const PackedWeight& weight, int64_t stored);
@@ -68,6 +97,6 @@ int64_t stored_weights(const PackedWeight& weight, int64_t stored);
 nlohmann::json layout_json(const std::vector<PackedWeight>& weights);
 // One entry of a layout, checked as far as it says everything that its format needs, with extents that no
 // product of sizes overflows. Throws Error(kInput), which does not name the tensor.
-PackedWeight parse_layout_entry(const std::string& tensor, const nlohmann::json& entry, size_t shard);
+PackedWeight parse_layout_entry(const JsonValue& entry, size_t shard);
 
 }  // namespace prune

@@ -67,8 +67,8 @@ void Repacking::finish() {
     }
   }
   // As Hugging Face writes it: two spaces, sorted keys, ASCII, a newline at the end.
-  if (checkpoint_.index() != nullptr) {
-    const nlohmann::json index = new_index(*checkpoint_.index(), weight_map_, total_size_, parameters_);
+  if (checkpoint_.has_index()) {
+    const nlohmann::json index = new_index(checkpoint_.index(), weight_map_, total_size_, parameters_);
     write_text(staging_, std::string(kIndexFile), index.dump(2, ' ', true) + '\n');
   }
   check_interrupted();

@@ -17,8 +17,8 @@ void require(bool holds) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
-    const nlohmann::json index = prune::parse_json({reinterpret_cast<const char*>(data), size}, "fuzz");
-    for (const std::string& name : prune::shard_names_of_index(index, "fuzz")) {
+    const prune::JsonDocument index({reinterpret_cast<const char*>(data), size}, "fuzz");
+    for (const std::string& name : prune::shard_names_of_index(index.root(), "fuzz")) {
       const std::filesystem::path path = std::filesystem::path("/model") / name;
       require(path.lexically_normal().parent_path() == "/model" && path.filename() == name);
       require(name.find('\0') == name.npos);

@@ -73,12 +73,12 @@ const TensorInfo& TensorReader::require(const std::string& name, const std::vect
                 (is_packed ? ": 'prune unpack' first: packed is " : ": no tensor ") + quote_name(name));
   }
   const TensorInfo& tensor = checkpoint_.tensor(*ref);
-  const std::string place = place_of(checkpoint_.shards()[ref->shard], tensor);
+  const auto place = [&] { return place_of(checkpoint_.shards()[ref->shard], tensor); };
   if (tensor.shape != shape) {
-    throw_input(place + " is " + in_words(tensor.shape) + ", but config.json asks for " + in_words(shape));
+    throw_input(place() + " is " + in_words(tensor.shape) + ", but config.json asks for " + in_words(shape));
   }
   if (!is_prunable(tensor.dtype)) {
-    throw_input(place + ": type " + std::string(prune::name(tensor.dtype)) + " has no forward pass here");
+    throw_input(place() + ": type " + std::string(prune::name(tensor.dtype)) + " has no forward pass here");
   }
   return tensor;
 }

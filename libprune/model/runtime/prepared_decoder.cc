@@ -1,7 +1,5 @@
 #include "libprune/model/runtime/prepared_decoder.h"
 
-#include <chrono>
-
 #include "libprune/io/staging.h"
 #include "libprune/model/elapsed.h"
 #include "libprune/model/runtime/session.h"
@@ -11,7 +9,6 @@ namespace prune {
 PreparedDecoder::PreparedDecoder(const Checkpoint& checkpoint, const RuntimeOptions& options,
                                  const Progress& progress)
     : decoder_(checkpoint) {
-  const auto start = std::chrono::steady_clock::now();
   LinearProducts products(decoder_.tensors(), options);
   const ProductFactory factory = [&](const auto&... arguments) { return products.make(arguments...); };
   ProgressCounter counter(progress, uint64_t(config().layers));
@@ -24,7 +21,7 @@ PreparedDecoder::PreparedDecoder(const Checkpoint& checkpoint, const RuntimeOpti
   head_ = products.make(decoder_.head_name(), Orientation::kOutIn, config().vocabulary, config().width, {});
   if (config().family->positions == PositionKind::kLearned) positions_ = decoder_.load_positions();
   prepared_ = products.prepared();
-  seconds_ = seconds_since(start);
+  seconds_ = seconds_since(began_);
 }
 
 std::unique_ptr<RunningSequences> PreparedDecoder::start(const std::vector<int64_t>& lengths,

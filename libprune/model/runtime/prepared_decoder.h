@@ -1,6 +1,7 @@
 // A whole decoder ready to run: all layers in memory, rearranged once for this machine.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <span>
 #include <vector>
@@ -35,6 +36,7 @@ class PreparedDecoder final : public ReadyModel {
   void project_to_vocabulary(float* hidden, int64_t n, float* logits) const;
 
  private:
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   Decoder decoder_;
   std::vector<DecoderLayer> layers_;
   FloatMatrix positions_;  // learned ones

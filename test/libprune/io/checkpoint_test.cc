@@ -46,7 +46,7 @@ TEST(Checkpoint, opens_a_single_file) {
   EXPECT_EQ(checkpoint.shard_name(0), "any.name");
   EXPECT_EQ(data_of(checkpoint, "a"), "ab");
   EXPECT_EQ(checkpoint.config(), nullptr);
-  EXPECT_EQ(checkpoint.index(), nullptr);
+  EXPECT_FALSE(checkpoint.has_index());
   EXPECT_THAT(checkpoint.other_files(), IsEmpty());
 }
 
@@ -64,7 +64,7 @@ TEST(Checkpoint, opens_shards_by_their_index) {
   EXPECT_EQ(checkpoint.find("c"), std::nullopt);
   EXPECT_EQ(checkpoint.tensor_bytes(), 3u);
   EXPECT_EQ((*checkpoint.config())["model_type"], "llama");
-  EXPECT_EQ((*checkpoint.index())["metadata"]["total_size"], 3);
+  EXPECT_EQ(checkpoint.index()["metadata"]["total_size"], 3);
 }
 
 TEST(Checkpoint, opens_a_folder_with_one_file_of_either_name) {

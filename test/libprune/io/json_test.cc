@@ -1,10 +1,14 @@
 #include "libprune/io/json.h"
+#include "libprune/io/json_document.h"
 #include "libprune/io/json_edit.h"
+#include "libprune/io/name_table.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <random>
 #include <string>
+#include <vector>
 
 #include "prune/error.h"
 #include "test/libprune/io/files.h"
@@ -61,6 +65,118 @@ TEST(ParseJson, counts_lines_and_columns_from_one) {
 TEST(ParseJson, refuses_a_key_twice_at_any_depth_but_not_in_two_objects) {
   EXPECT_EQ(refusal(R"([{"x":{"k":1,"k":1}}])"), "file: key 'k' appears twice in one object");
   EXPECT_EQ(refusal(R"([{"k":1},{"k":1},{"x":{"k":1}}])"), "accepted");
+}
+
+// Whether a value holds what a tree does.
+bool is_same(const JsonValue& value, const nlohmann::json& tree) {
+  if (value.is_unsigned()) return tree.is_number_unsigned() && value.number() == tree.get<uint64_t>();
+  if (value.is_string()) return tree.is_string() && value.text() == tree.get<std::string>();
+  if (!value.is_array() && !value.is_object()) {
+    const JsonKind kind = tree.is_null()             ? JsonKind::kNull
+                          : tree.is_boolean()        ? JsonKind::kBoolean
+                          : tree.is_number_integer() ? JsonKind::kInteger
+                                                     : JsonKind::kFloat;
+    return tree.is_primitive() && value.kind() == kind;
+  }
+  if (value.is_array() != tree.is_array() || value.size() != tree.size()) return false;
+  size_t place = 0;
+  for (const JsonValue& inner : value) {
+    if (value.is_array() ? !is_same(inner, tree[place++])
+                         : !tree.contains(inner.key()) || !is_same(inner, tree[std::string(inner.key())]))
+      return false;
+  }
+  return true;
+}
+
+// The library's parser is another implementation: what it takes, what it makes of it, and where it stops.
+TEST(ParseJson, agrees_with_the_plain_parser_on_any_text) {
+  const std::string seeds[] = {
+      R"({"a":[1,-2,3.5,true,false,null,"x\u00e9\n",[],{}],"b":{"c":[{"d":[[0]]},18446744073709551615]},"":""})",
+      R"([-0, 0.0, -0.5e-3, 1E+2, 1e400, 1e-400, 18446744073709551616, -9223372036854775808, -9223372036854775809])",
+      R"(["\ud83d\ude00", "\ud83d", "\ude00", "\u0000\/\b\f\r\t\"\\", "\uD83Dx", "\u00e", "é日😀", "\x"])",
+      R"( { "k" : "v" , "long": "0123456789abcdef0123456789abcdef" } )",
+      "01",
+      "-",
+      "1.",
+      "[1,]",
+      "{\"a\" 1}",
+      "nul"};
+  const std::string characters = "{}[]\",:\\u019dDeE+-.tfnb/ \n\x01\x7f";
+  std::mt19937 rng;
+  int taken = 0, refused = 0;
+  for (int i = 0; i < 30000; ++i) {
+    std::string text = seeds[rng() % std::size(seeds)];
+    for (size_t edits = rng() % 4; edits > 0 && !text.empty(); --edits) {
+      const size_t at = rng() % text.size();
+      const char c = characters[rng() % characters.size()];
+      switch (rng() % 4) {
+        case 0:
+          text.erase(at, 1);
+          break;
+        case 1:
+          text.insert(at, 1, c);
+          break;
+        case 2:
+          text.resize(at);
+          break;
+        default:
+          text[at] = c;
+      }
+    }
+    const std::string said = refusal(text);
+    if (said.find("appears twice") != said.npos || said.find("not UTF-8") != said.npos) continue;
+    if (!nlohmann::json::accept(text)) {
+      EXPECT_TRUE(said.starts_with("file: not JSON at line ") || said.starts_with("file: JSON number beyond"))
+          << text;
+      EXPECT_THROW(JsonDocument(text, "file"), Error) << text;
+      ++refused;
+      continue;
+    }
+    const nlohmann::json tree = nlohmann::json::parse(text);
+    ASSERT_EQ(said, "accepted") << text;
+    EXPECT_EQ(parse_json(text, "file"), tree) << text;
+    EXPECT_TRUE(is_same(JsonDocument(text, "file").root(), tree)) << text;
+    ++taken;
+  }
+  EXPECT_GT(taken, 2000);
+  EXPECT_GT(refused, 2000);
+}
+
+TEST(JsonDocument, RefusesWhatTheTreeRefuses) {
+  const auto said = [](const std::string& text) {
+    try {
+      const JsonDocument document(text, "file");
+      return std::string("accepted");
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kInput);
+      return std::string(error.what());
+    }
+  };
+  std::string many = "{";
+  for (int i = 0; i < 100; ++i) many += "\"k" + std::to_string(i) + "\":[" + std::to_string(i) + "],";
+  EXPECT_EQ(said(many + "\"k99\":{}}"), "file: key 'k99' appears twice in one object");
+  EXPECT_EQ(said(R"([{"x":{"k":1,"k":1}}])"), "file: key 'k' appears twice in one object");
+  EXPECT_EQ(said(R"({"\u006b":1,"k":1})"), "file: key 'k' appears twice in one object");
+  EXPECT_EQ(said(R"([{"k":1},{"k":1},{"x":{"k":1}}])"), "accepted");
+  EXPECT_EQ(said(std::string(kMaxJsonDepth, '[') + std::string(kMaxJsonDepth, ']')), "accepted");
+  EXPECT_EQ(said(std::string(kMaxJsonDepth + 1, '[')), "file: JSON nested more than 128 levels deep");
+  EXPECT_EQ(said("{\n  \"a\": 1,\n  \"b\": ]\n}"), "file: not JSON at line 3, column 8 (byte 20)");
+  std::string text = "[0";
+  for (size_t i = 0; i < kMaxJsonValues; ++i) text += ",0";
+  EXPECT_EQ(said(text + "]"), "file: more than 10000000 JSON values");
+}
+
+TEST(NameTable, FindsWhatWasPutIn) {
+  const size_t count = 1000;
+  std::vector<std::string> names;
+  for (size_t i = 0; i < count; ++i) names.push_back("layers." + std::to_string(i) + ".weight");
+  NameTable<size_t> table(3);  // grows
+  for (size_t i = 0; i < count; ++i) EXPECT_EQ(table.insert(names[i], i), nullptr);
+  EXPECT_EQ(*table.insert(names[7], 8), 7U);
+  EXPECT_EQ(table.size(), count);
+  for (size_t i = 0; i < count; ++i) EXPECT_EQ(*table.find(names[i]), i);
+  EXPECT_EQ(table.find("layers.1000.weight"), nullptr);
+  EXPECT_EQ(table.find(""), nullptr);
 }
 
 TEST(ReadJsonFile, names_the_file) {

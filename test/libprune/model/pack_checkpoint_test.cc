@@ -109,7 +109,7 @@ TYPED_TEST(PackCheckpoint, ShardsAndTheirIndexComeBack) {
   const Checkpoint packed(this->folder_ / "packed");  // index and shards agree, or this throws
   EXPECT_EQ(packed.shards().size(), 3u);
   EXPECT_TRUE(packed.find(std::string(kUp) + ".values"));
-  EXPECT_EQ(packed.index()->at("metadata").at("total_size"), packed.tensor_bytes());
+  EXPECT_EQ(packed.index().at("metadata").at("total_size"), packed.tensor_bytes());
   unpack_to(this->folder_ / "packed", this->folder_ / "out");
   EXPECT_EQ(testing::folder_difference(in, this->folder_ / "out"), "");
   static_assert(sizeof(T) > 0);
