@@ -19,6 +19,7 @@ demo:  ## prune, verify, pack and time the bundled model
 	docs/demo.sh build/release/apps/prune/prune build/demo
 
 test: format-check tidy  ## all tests, plain and under ASan+UBSan, the format, clang-tidy
+	cmake --preset release
 	cmake --build --preset release
 	$(CTEST) --preset release
 	@cmake/skipped_tests.sh build/release
@@ -30,7 +31,7 @@ test: format-check tidy  ## all tests, plain and under ASan+UBSan, the format, c
 check: test  ## the long form of test: also clang, TSan, and each fuzz target for 30 s
 	@cmake/packages.sh check
 	$(CTEST) --preset asan-returns
-	@cmake/tidy.sh build/release $(JOBS) "libprune|kernels|apps|bench" all
+	@cmake/tidy.sh build/tidy $(JOBS) "libprune|kernels|apps|bench" all
 	cmake --preset clang
 	cmake --build --preset clang
 	$(CTEST) --preset clang
@@ -65,8 +66,8 @@ format-check:  ## fail where a source is not as .clang-format says
 
 tidy:  ## clang-tidy over what changed lately (cmake/tidy.sh); make check: over all
 	@cmake/packages.sh test
-	cmake --preset release
-	@cmake/tidy.sh build/release $(JOBS)
+	cmake --preset tidy
+	@cmake/tidy.sh build/tidy $(JOBS)
 
 clean:  ## remove everything that was built
 	rm -rf build

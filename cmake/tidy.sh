@@ -25,9 +25,9 @@ if [ "$which" != all ] && git rev-parse --verify -q HEAD >/dev/null 2>&1; then
 fi
 echo "clang-tidy: $log"
 # The compile commands are gcc's; clang refuses to read what tunes gcc alone.
-mkdir -p "$build/tidy"
-sed 's/ \\"-mtune-ctrl=[^"]*"//g' "$build/compile_commands.json" >"$build/tidy/compile_commands.json"
-if ! run-clang-tidy-14 -quiet -j "$jobs" -p "$build/tidy" "^$PWD/$files" >"$log" 2>&1; then
+mkdir -p "$build/commands"
+sed 's/ \\"-mtune-ctrl=[^"]*"//g' "$build/compile_commands.json" >"$build/commands/compile_commands.json"
+if ! run-clang-tidy-14 -quiet -j "$jobs" -p "$build/commands" "^$PWD/$files" >"$log" 2>&1; then
   grep -A 5 -E 'error:|warning:|Error' "$log" >&2 || cat "$log" >&2
   exit 1
 fi

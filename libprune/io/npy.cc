@@ -14,7 +14,7 @@ namespace prune {
 namespace {
 
 constexpr std::string_view kMagic = "\x93NUMPY";
-constexpr size_t kMaxRank = 32;  // NumPy's own limit
+constexpr size_t kMostDimensions = 32;  // NumPy's own limit
 
 constexpr std::array<std::pair<std::string_view, DType>, 8> kElementTypes{{
     {"|i1", DType::kI8},
@@ -100,7 +100,7 @@ class HeaderReader {
     std::vector<int64_t> extents;
     expect('(');
     while (!accept(')')) {
-      if (extents.size() == kMaxRank) throw_input(where_ + ": more than 32 dimensions");
+      if (extents.size() == kMostDimensions) throw_input(where_ + ": more than 32 dimensions");
       extents.push_back(extent());
       if (accept(',')) continue;
       // One element without its comma is no tuple.

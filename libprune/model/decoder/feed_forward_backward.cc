@@ -11,20 +11,20 @@ struct ValueAndSlope {
   float value, slope;
 };
 
-ValueAndSlope gelu(float x) {
+ValueAndSlope gelu_and_slope(float x) {
   const float cumulative = 0.5F * (1 + std::erf(x * 0.70710678F));
   const float density = 0.39894228F * std::exp(-0.5F * x * x);  // 1 / sqrt(2 pi)
   return {x * cumulative, cumulative + x * density};
 }
 
-ValueAndSlope gelu_tanh(float x) {
+ValueAndSlope gelu_tanh_and_slope(float x) {
   constexpr float kScale = 0.79788456F;  // sqrt(2 / pi)
   constexpr float kCubic = 0.044715F;
   const float t = std::tanh(kScale * (x + kCubic * x * x * x));
   return {0.5F * x * (1 + t), 0.5F * (1 + t) + 0.5F * x * (1 - t * t) * kScale * (1 + 3 * kCubic * x * x)};
 }
 
-ValueAndSlope relu(float x) { return x > 0 ? ValueAndSlope{x, 1} : ValueAndSlope{0, 0}; }
+ValueAndSlope relu_and_slope(float x) { return x > 0 ? ValueAndSlope{x, 1} : ValueAndSlope{0, 0}; }
 
 // value[i] and slope[i] of a function of x[i].
 template <class Function>
@@ -81,11 +81,11 @@ void activate_backward(Activation activation, bool is_gated, const FloatMatrix& 
       if (is_gated) return gated_silu_rows(expanded, dinner, dexpanded);
       return activate_rows(kernels::row_math().silu_slope, is_gated, expanded, dinner, dexpanded);
     case Activation::kGelu:
-      return activate_rows(row_of(gelu), is_gated, expanded, dinner, dexpanded);
+      return activate_rows(row_of(gelu_and_slope), is_gated, expanded, dinner, dexpanded);
     case Activation::kGeluTanh:
-      return activate_rows(row_of(gelu_tanh), is_gated, expanded, dinner, dexpanded);
+      return activate_rows(row_of(gelu_tanh_and_slope), is_gated, expanded, dinner, dexpanded);
     case Activation::kRelu:
-      return activate_rows(row_of(relu), is_gated, expanded, dinner, dexpanded);
+      return activate_rows(row_of(relu_and_slope), is_gated, expanded, dinner, dexpanded);
   }
 }
 

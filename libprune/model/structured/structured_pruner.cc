@@ -21,7 +21,7 @@ namespace {
 
 constexpr double kUsualFollow = 0.5;
 constexpr double kUsualDamping = 1e-3;
-constexpr int64_t kTrialShare = 8;  // heads are tried on an eighth of the text at most
+constexpr int64_t kHeadTrialShare = 8;  // heads are tried on an eighth of the text at most
 
 // What a half adds to before a norm that comes after.
 const FloatMatrix& sum_of_attention(const DecoderConfig& config, const LayerActivations& a) {
@@ -291,7 +291,7 @@ void StructuredPruner::choose_heads(Layer& work, const ProjectionMoments& moment
 
 Units StructuredPruner::heads_by_trial(Layer& work, const ProjectionMoments& moments,
                                        const ProjectionTask& heads) {
-  TextTrial trial(decoder_, text_, std::max<int64_t>(1, fit_ / kTrialShare));
+  TextTrial trial(decoder_, text_, std::max<int64_t>(1, fit_ / kHeadTrialShare));
   FloatMatrix hidden(trial.tokens(), decoder_.config().width);
   std::copy_n(pruned_.begin(), hidden.size(), hidden.data());
   Units later;

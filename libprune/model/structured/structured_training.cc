@@ -25,6 +25,7 @@ Mask all_kept(Index rows, Index cols) {
 // both.
 void StructuredPruner::train(Layer& work) {
   if (!dense_.empty()) {
+#pragma omp parallel for
     for (size_t i = 0; i < targets_.size(); ++i) targets_[i] += float(follow_) * (dense_[i] - targets_[i]);
   }
   if (previous_) {
