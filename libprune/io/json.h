@@ -15,7 +15,7 @@ class MappedFile;
 inline constexpr uint64_t kMaxJsonBytes = 100'000'000;
 inline constexpr size_t kMaxJsonDepth = 128;  // far above any model file; serde_json's limit too
 inline constexpr size_t kMaxJsonValues =
-    10'000'000;  // bounds the memory that 100 MB of "[[],[],..." can ask for
+    10'000'000;  // bounds the memory that 100 MB of "[[],[],..." can ask for: 400 MB as a JsonDocument
 
 // Base of the event handlers: turns syntax errors into Error(kInput).
 class JsonEvents {

@@ -1,5 +1,6 @@
 #include "libprune/io/json_document.h"
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
@@ -106,6 +107,9 @@ const JsonValue* JsonValue::find(std::string_view key) const {
 }
 
 JsonDocument::JsonDocument(std::string_view text, const std::string& where) {
+  // A value comes first in the text or in a container, or behind a comma.
+  const auto most = 1 + std::ranges::count_if(text, [](char c) { return c == ',' || c == '[' || c == '{'; });
+  values_.reserve(std::min(static_cast<size_t>(most), kMaxJsonValues));
   JsonDocumentBuilder(text, values_, unescaped_).parse(text, where);
 }
 

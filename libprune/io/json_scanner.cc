@@ -1,9 +1,11 @@
 #include "libprune/io/json_scanner.h"
 
+#include <locale.h>
+#include <stdlib.h>
+
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <cstdlib>
 #include <system_error>
 
 #include "libprune/io/utf8.h"
@@ -26,7 +28,11 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 // False where no double is that large. (What is too small becomes 0, or as near as doubles come.)
 bool parse_double(std::string_view spelled, double& value) {
   const auto [end, fault] = std::from_chars(spelled.data(), spelled.data() + spelled.size(), value);
-  if (fault == std::errc::result_out_of_range) value = std::strtod(std::string(spelled).c_str(), nullptr);
+  if (fault == std::errc::result_out_of_range) {
+    static const locale_t c_locale =
+        newlocale(LC_ALL_MASK, "C", nullptr);  // whatever the program's has for a point
+    value = strtod_l(std::string(spelled).c_str(), nullptr, c_locale);
+  }
   return std::isfinite(value);
 }
 

@@ -4,16 +4,22 @@
 #include <bit>
 #include <cstddef>
 #include <functional>
+#include <string>
 #include <string_view>
 #include <vector>
+
+#include "libprune/io/text.h"
+#include "prune/error.h"
 
 namespace prune {
 
 // One array and no allocation a name, which a file of many tensors feels. The names must outlive the table.
+// They come from files that nobody vouches for: where more of them meet in one place than chance makes of any
+// number of names, insert() throws Error(kInput), so that no file takes time out of proportion to its size.
 template <class Value>
 class NameTable {
  public:
-  explicit NameTable(size_t names = 0) : places_(std::bit_ceil(2 * names + 1)) {}
+  explicit NameTable(size_t names = 0) : places_(std::bit_ceil(2 * names + 2)) {}
   // No copies: whoever copies an owner of names copies these too, and would be left with views of the others.
   NameTable(NameTable&&) noexcept = default;
   NameTable& operator=(NameTable&&) noexcept = default;
@@ -23,8 +29,12 @@ class NameTable {
   // The value that `name` has already, which stays; nullptr when it is new.
   const Value* insert(std::string_view name, const Value& value) {
     if (2 * size_ >= places_.size()) grow();
-    Place& place = places_[index_of(name)];
+    const size_t index = index_of(name);
+    Place& place = places_[index];
     if (place.is_taken) return &place.value;
+    if (((index - hash_of(name)) & (places_.size() - 1)) > kMostSteps)
+      throw_input("more than " + std::to_string(kMostSteps) + " names of one hash, " + quote_name(name) +
+                  " is the last: made for that");
     place = {name, value, true};
     ++size_;
     return nullptr;
@@ -42,9 +52,15 @@ class NameTable {
     bool is_taken = false;
   };
 
+  // From a name's place by its hash to its own. Half of the places are free, so chance makes some 80 of ten
+  // million names.
+  static constexpr size_t kMostSteps = 256;
+
+  static size_t hash_of(std::string_view name) { return std::hash<std::string_view>()(name); }
+
   // Of the place that has the name, or where it belongs. One is always free.
   size_t index_of(std::string_view name) const {
-    size_t i = std::hash<std::string_view>()(name);
+    size_t i = hash_of(name);
     while (true) {
       i &= places_.size() - 1;
       if (!places_[i].is_taken || places_[i].name == name) return i;

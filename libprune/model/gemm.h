@@ -34,10 +34,9 @@ struct GemmOperand {
   const uint16_t* rounded = nullptr;
   int64_t rounded_ld = 0;
 
-  // The same without its first rows and columns.
-  GemmOperand from(int64_t row, int64_t column) const {
-    return {floats + row * ld + column, ld,
-            rounded == nullptr ? nullptr : rounded + row * rounded_ld + column, rounded_ld};
+  // The same without its first columns.
+  GemmOperand from_column(int64_t column) const {
+    return {floats + column, ld, rounded == nullptr ? nullptr : rounded + column, rounded_ld};
   }
 };
 // Whether products of this precision read bf16.

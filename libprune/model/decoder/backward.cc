@@ -42,7 +42,7 @@ void project_backward(std::span<const Linear> linears, const FloatMatrix& x, con
   const GemmOperand slopes = gemm_operand(dy.data(), dy.cols(), dy.rows(), dy.cols(), precision, dy_memory);
   int64_t column = 0;
   for (size_t i = 0; i < linears.size(); ++i) {
-    linear_backward(linears[i], inputs, slopes.from(0, column), x.rows(),
+    linear_backward(linears[i], inputs, slopes.from_column(column), x.rows(),
                     dx == nullptr ? nullptr : dx->data(), x.cols(), i == 0 ? Write::kOver : Write::kAdd,
                     gradients[i]);
     column += linears[i].out;

@@ -10,8 +10,8 @@
 namespace prune {
 namespace {
 
-// The sums over i < n of each of the terms (floats) that term(i) gives. Partial sums side by side: quick, and
-// more exact than one.
+// The sums over i < n of each of the terms (floats) that term(i) gives. Partial sums in float, side by side:
+// quick, and more exact than one sum in float.
 template <class Term>
 auto sums(int64_t n, Term term) {
   constexpr int64_t kLanes = 16;

@@ -59,7 +59,10 @@ void Adam::step(std::span<const Parameter> parameters, double rate, double gradi
       const float own_rate = float(rate) * trust_ratio(w, n, update);
 #pragma omp parallel for simd
       for (int64_t j = 0; j < n; ++j) w[j] -= own_rate * update(j);
-      if (rounded != nullptr) round_rows_to_bf16(w, n, 1, n, rounded);
+      if (rounded == nullptr) continue;
+#pragma omp parallel for schedule(static)
+      for (int64_t first = 0; first < n; first += kChunk)
+        math.round_to_bf16(w + first, rounded + first, std::min(kChunk, n - first));
       continue;
     }
     const kernels::AdamStep step{beta1, beta2, epsilon, scale1, scale2, float(rate), decay, scale};

@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <clocale>
+#include <functional>
 #include <random>
 #include <string>
 #include <vector>
@@ -88,7 +90,7 @@ bool is_same(const JsonValue& value, const nlohmann::json& tree) {
   return true;
 }
 
-// The library's parser is another implementation: what it takes, what it makes of it, and where it stops.
+// The library's parser is another implementation: what it takes, and what it makes of it.
 TEST(ParseJson, agrees_with_the_plain_parser_on_any_text) {
   const std::string seeds[] = {
       R"({"a":[1,-2,3.5,true,false,null,"x\u00e9\n",[],{}],"b":{"c":[{"d":[[0]]},18446744073709551615]},"":""})",
@@ -177,6 +179,41 @@ TEST(NameTable, FindsWhatWasPutIn) {
   for (size_t i = 0; i < count; ++i) EXPECT_EQ(*table.find(names[i]), i);
   EXPECT_EQ(table.find("layers.1000.weight"), nullptr);
   EXPECT_EQ(table.find(""), nullptr);
+}
+
+TEST(NameTable, HasAFreePlaceFromTheFirstNameOn) {
+  NameTable<int> table;
+  EXPECT_EQ(table.find("a"), nullptr);
+  EXPECT_EQ(table.insert("a", 1), nullptr);
+  EXPECT_EQ(table.find("b"), nullptr);
+  EXPECT_EQ(table.insert("b", 2), nullptr);
+  EXPECT_EQ(table.find("c"), nullptr);
+  EXPECT_EQ(*table.find("b"), 2);
+}
+
+// Each would otherwise be looked for behind all before it, and a file may have millions.
+TEST(NameTable, RefusesNamesThatWereMadeToMeet) {
+  const size_t count = 300, mask = 0x3FF;  // a table of 300 names has 1024 places
+  std::vector<std::string> names;
+  for (size_t i = 0; names.size() < count; ++i) {
+    std::string name = std::to_string(i);
+    if ((std::hash<std::string_view>()(name) & mask) == 0) names.push_back(std::move(name));
+  }
+  NameTable<int> table(count);
+  const auto insert_all = [&] {
+    for (const std::string& name : names) table.insert(name, 0);
+  };
+  EXPECT_THROW(insert_all(), Error);
+  EXPECT_GT(table.size(), 200U);
+}
+
+TEST(ParseJson, ReadsNumbersAsTheyAreSpelledInAnyLocale) {
+  if (std::setlocale(LC_NUMERIC, "de_DE.UTF-8") == nullptr) GTEST_SKIP() << "no locale de_DE.UTF-8 here";
+  const std::string said = refusal("[1.5e400]");
+  const nlohmann::json small = parse_json("[1.5e-400]", "file");
+  std::setlocale(LC_NUMERIC, "C");
+  EXPECT_TRUE(said.starts_with("file: JSON number beyond")) << said;
+  EXPECT_EQ(small[0], 0.0);
 }
 
 TEST(ReadJsonFile, names_the_file) {

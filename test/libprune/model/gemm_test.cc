@@ -88,7 +88,7 @@ TEST(GemmTest, TakesOperandsThatWereRoundedBefore) {
     Bf16Memory a_memory, b_memory;
     const GemmOperand wide = gemm_operand(a.data(), kShared + 2, kRows, kShared, precision, a_memory);
     EXPECT_EQ(wide.rounded != nullptr, precision == Precision::kBf16 && has_bf16_products());
-    gemm(g, wide.from(0, kFirst), {b.data(), kDepth}, c.data(), kCols);
+    gemm(g, wide.from_column(kFirst), {b.data(), kDepth}, c.data(), kCols);
     EXPECT_EQ(c, expected);
     gemm(g, {a.data() + kFirst, kShared + 2},
          gemm_operand(b.data(), kDepth, kCols, kDepth, precision, b_memory), c.data(), kCols);
