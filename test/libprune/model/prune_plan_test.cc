@@ -12,8 +12,8 @@ using testing::refusal;
 using testing::TempFolder;
 using testing::tensor_of;
 
-constexpr const char* kUp = "model.layers.0.mlp.up_proj.weight";
-constexpr const char* kDown = "model.layers.0.mlp.down_proj.weight";
+constexpr const char* kUpProjection = "model.layers.0.mlp.up_proj.weight";
+constexpr const char* kDownProjection = "model.layers.0.mlp.down_proj.weight";
 constexpr const char* kOdd = "model.layers.1.mlp.up_proj.weight";
 constexpr const char* kHead = "lm_head.weight";
 
@@ -23,8 +23,8 @@ class PrunePlanTest : public ::testing::Test {
  protected:
   PrunePlanTest() {
     testing::write_model(folder_.path(), "llama",
-                         {tensor_of(kUp, zeros(16, 32)),
-                          tensor_of(kDown, zeros(32, 16)),
+                         {tensor_of(kUpProjection, zeros(16, 32)),
+                          tensor_of(kDownProjection, zeros(32, 16)),
                           tensor_of(kHead, zeros(8, 32)),
                           testing::list_of<float>("model.norm.weight", std::vector<float>(32)),
                           testing::list_of<int64_t>("model.layers.0.ids.weight", {1, 2}),
@@ -33,7 +33,7 @@ class PrunePlanTest : public ::testing::Test {
   // The same with a matrix that takes no 2:4.
   void add_odd() {
     testing::write_model(folder_.path(), "llama",
-                         {tensor_of(kUp, zeros(16, 32)), tensor_of(kOdd, zeros(4, 30))});
+                         {tensor_of(kUpProjection, zeros(16, 32)), tensor_of(kOdd, zeros(4, 30))});
   }
 
   PrunePlan plan(const PruneOptions& options) { return plan_pruning(Checkpoint(folder_.path()), options); }
@@ -63,7 +63,7 @@ TEST_F(PrunePlanTest, DefaultsToTheArchitecture) {
   EXPECT_EQ(made.matrices(), 2);
   EXPECT_EQ(made.weights(), 2 * 16 * 32);
   EXPECT_TRUE(made.notes.empty());
-  EXPECT_THAT(pruned({}), ElementsAre(kUp, kDown));
+  EXPECT_THAT(pruned({}), ElementsAre(kUpProjection, kDownProjection));
   for (const PlannedTensor& t : made.tensors) EXPECT_EQ(t.prune, t.reason.empty());
   EXPECT_EQ(made.tensors[0].out, 16);
   EXPECT_EQ(made.tensors[0].in, 32);
@@ -71,13 +71,14 @@ TEST_F(PrunePlanTest, DefaultsToTheArchitecture) {
 
 TEST_F(PrunePlanTest, IncludeOverridesTheArchitecture) {
   EXPECT_THAT(pruned({.include = {"lm_head"}}), ElementsAre(kHead));
-  EXPECT_THAT(pruned({.include = {"*"}}), ElementsAre(kUp, kDown, kHead));  // matrices of floats alone
-  EXPECT_THAT(pruned({.include = {R"(re:.*\.mlp\.down_proj)"}}), ElementsAre(kDown));
+  EXPECT_THAT(pruned({.include = {"*"}}),
+              ElementsAre(kUpProjection, kDownProjection, kHead));  // matrices of floats alone
+  EXPECT_THAT(pruned({.include = {R"(re:.*\.mlp\.down_proj)"}}), ElementsAre(kDownProjection));
 }
 
 TEST_F(PrunePlanTest, ExcludeWins) {
-  EXPECT_THAT(pruned({.exclude = {"*up_proj*"}}), ElementsAre(kDown));
-  EXPECT_THAT(pruned({.include = {"*"}, .exclude = {"lm_head", "*down*"}}), ElementsAre(kUp));
+  EXPECT_THAT(pruned({.exclude = {"*up_proj*"}}), ElementsAre(kDownProjection));
+  EXPECT_THAT(pruned({.include = {"*"}, .exclude = {"lm_head", "*down*"}}), ElementsAre(kUpProjection));
 }
 
 TEST_F(PrunePlanTest, RefusesToPruneNothing) {
@@ -115,8 +116,8 @@ TEST_F(PrunePlanTest, RefusesATensorThatDoesNotFitByName) {
   EXPECT_EQ(refused(ErrorKind::kInput, "4 rows are not a multiple of 16",
                     {.pattern = Block{16, 2}, .sparsity = 0.5}),
             "");
-  EXPECT_THAT(pruned({.pattern = NM{1, 2}}), ElementsAre(kUp, kOdd));
-  EXPECT_THAT(pruned({.exclude = {"*.1.*"}}), ElementsAre(kUp));
+  EXPECT_THAT(pruned({.pattern = NM{1, 2}}), ElementsAre(kUpProjection, kOdd));
+  EXPECT_THAT(pruned({.exclude = {"*.1.*"}}), ElementsAre(kUpProjection));
 }
 
 TEST_F(PrunePlanTest, SkipUnfitLeavesItDense) {

@@ -9,6 +9,7 @@
 #include <prune/layer_error.h>
 #include <prune/mask.h>
 
+#include "test/libprune/include/calibration.h"
 #include "test/libprune/include/values.h"
 
 namespace prune::testing {
@@ -20,13 +21,6 @@ struct Layer {
 
   LayerTarget target() const { return {view(weights), std::nullopt, 0}; }
 };
-
-inline Matrix<float> normal_matrix(Index rows, Index cols, std::mt19937& rng) {
-  std::normal_distribution<float> normal;
-  Matrix<float> m(rows, cols);
-  for (Index i = 0; i < m.size(); ++i) m.data()[i] = normal(rng);
-  return m;
-}
 
 inline Matrix<float> gram_of(const Matrix<float>& inputs) {
   return (inputs.cast<double>().transpose() * inputs.cast<double>()).cast<float>();

@@ -19,7 +19,7 @@ struct Layer {
   Matrix<float> gram;
 };
 
-Layer random_layer(Index out, Index in, std::mt19937& rng, Index tokens = 0) {
+Layer correlated_layer(Index out, Index in, std::mt19937& rng, Index tokens = 0) {
   Gram gram(in);
   gram.add(testing::correlated_inputs(tokens == 0 ? 2 * in : tokens, in, rng));
   return {testing::normal_matrix(out, in, rng), gram.matrix()};
@@ -152,7 +152,7 @@ class Sparsegpt : public ::testing::Test {
 };
 
 TEST_F(Sparsegpt, IsTheAlgorithmOfThePaper) {
-  const Layer ragged = random_layer(150, 130, rng_);  // more rows than a tile, more columns than a block
+  const Layer ragged = correlated_layer(150, 130, rng_);  // more rows than a tile, more columns than a block
   expect_paper(ragged, Unstructured{}, 0.5);
   expect_paper(ragged, Unstructured{}, 0.7, 50);
   expect_paper(ragged, Unstructured{}, 0.0);
@@ -160,19 +160,19 @@ TEST_F(Sparsegpt, IsTheAlgorithmOfThePaper) {
   expect_paper(ragged, NM{1, 2}, 0.5);
   expect_paper(ragged, Block{6, 13}, 0.3);
   expect_paper(ragged, Block{150, 1}, 0.5, 40);
-  const Layer even = random_layer(32, 264, rng_);
+  const Layer even = correlated_layer(32, 264, rng_);
   expect_paper(even, NM{2, 4}, 0.5);
   expect_paper(even, NM{4, 8}, 0.5);
   expect_paper(even, NM{1, 4}, 0.75);
   expect_paper(even, NM{7, 24}, 1.0 - 7.0 / 24);
-  expect_paper(random_layer(48, 320, rng_), Block{16, 16}, 0.3);
-  expect_paper(random_layer(48, 320, rng_), Block{16, 16}, 0.5, 64);
-  expect_paper(random_layer(3, 64, rng_), NM{30, 32}, 1.0 - 30.0 / 32);
-  expect_paper(random_layer(1, 1, rng_), Unstructured{}, 0.5);
+  expect_paper(correlated_layer(48, 320, rng_), Block{16, 16}, 0.3);
+  expect_paper(correlated_layer(48, 320, rng_), Block{16, 16}, 0.5, 64);
+  expect_paper(correlated_layer(3, 64, rng_), NM{30, 32}, 1.0 - 30.0 / 32);
+  expect_paper(correlated_layer(1, 1, rng_), Unstructured{}, 0.5);
 }
 
 TEST_F(Sparsegpt, CountsAreExactWhateverTheBlock) {
-  const Layer layer = random_layer(7, 131, rng_);
+  const Layer layer = correlated_layer(7, 131, rng_);
   for (const Index block : {1, 3, 64, 100, 200}) {
     for (const double sparsity : {0.0, 0.01, 1.0 / 3, 0.5, 0.7, 0.999}) {
       Matrix<float> w = layer.weights;
@@ -185,7 +185,7 @@ TEST_F(Sparsegpt, CountsAreExactWhateverTheBlock) {
 }
 
 TEST_F(Sparsegpt, LossIsTheDampedErrorOfTheLayer) {
-  const Layer layer = random_layer(40, 200, rng_);
+  const Layer layer = correlated_layer(40, 200, rng_);
   for (const Pattern& pattern : {Pattern(Unstructured{}), Pattern(NM{2, 4}), Pattern(Block{4, 8})}) {
     Matrix<float> w = layer.weights;
     const SparsegptResult result = sparsegpt(w, layer.gram, pattern, 0.5);
@@ -198,7 +198,7 @@ TEST_F(Sparsegpt, LossIsTheDampedErrorOfTheLayer) {
 }
 
 TEST_F(Sparsegpt, AGivenMaskIsKeptAndTheBlockDoesNotMatter) {
-  const Layer layer = random_layer(30, 300, rng_);
+  const Layer layer = correlated_layer(30, 300, rng_);
   const Mask mask = random_mask(30, 300);
   const PaperAlgorithm paper(layer, mask, nullptr, 1000);
   for (const Index block : {1, 16, 37, 128, 1000}) {
@@ -214,7 +214,7 @@ TEST_F(Sparsegpt, AGivenMaskIsKeptAndTheBlockDoesNotMatter) {
 }
 
 TEST_F(Sparsegpt, ChoosingAndThenGivingTheSameMaskIsTheSame) {
-  const Layer layer = random_layer(30, 260, rng_);
+  const Layer layer = correlated_layer(30, 260, rng_);
   Matrix<float> chosen = layer.weights;
   Matrix<float> given = layer.weights;
   const SparsegptResult result = sparsegpt(chosen, layer.gram, Unstructured{}, 0.5);
@@ -223,7 +223,7 @@ TEST_F(Sparsegpt, ChoosingAndThenGivingTheSameMaskIsTheSame) {
 }
 
 TEST_F(Sparsegpt, WeightsOfDeadInputsGoAndDisturbNothing) {
-  Layer layer = random_layer(20, 140, rng_);
+  Layer layer = correlated_layer(20, 140, rng_);
   for (const Index dead : {0, 5, 139}) {
     layer.gram.row(dead).setZero();
     layer.gram.col(dead).setZero();
@@ -238,9 +238,9 @@ TEST_F(Sparsegpt, WeightsOfDeadInputsGoAndDisturbNothing) {
 }
 
 TEST_F(Sparsegpt, TakesAGramMatrixOfRankOneAndOneOfNothing) {
-  expect_paper(random_layer(10, 140, rng_, 1), NM{2, 4}, 0.5);
-  expect_paper(random_layer(10, 140, rng_, 1), Unstructured{}, 0.5);
-  Layer layer = random_layer(4, 8, rng_);
+  expect_paper(correlated_layer(10, 140, rng_, 1), NM{2, 4}, 0.5);
+  expect_paper(correlated_layer(10, 140, rng_, 1), Unstructured{}, 0.5);
+  Layer layer = correlated_layer(4, 8, rng_);
   layer.gram.setZero();
   const SparsegptResult result = sparsegpt(layer.weights, layer.gram, NM{2, 4}, 0.5);
   EXPECT_EQ(layer.weights, Matrix<float>::Zero(4, 8));
@@ -257,7 +257,7 @@ TEST_F(Sparsegpt, SaysWhichDampingItNeeded) {
 
 // Zeros are where they were, more in some blocks of columns than there is to prune.
 TEST_F(Sparsegpt, KeepsZerosAndCountsThem) {
-  Layer layer = random_layer(16, 144, rng_);
+  Layer layer = correlated_layer(16, 144, rng_);
   layer.weights.middleCols(60, 40).setZero();
   layer.weights.row(3).setConstant(-0.0f);
   layer.weights.col(120).head(9).setZero();
@@ -297,7 +297,7 @@ TEST_F(Sparsegpt, KeepsZerosAndCountsThem) {
 }
 
 TEST_F(Sparsegpt, WorksOnPartOfALargerMatrix) {
-  const Layer layer = random_layer(10, 36, rng_);
+  const Layer layer = correlated_layer(10, 36, rng_);
   Matrix<float> alone = layer.weights;
   Matrix<float> large = Matrix<float>::Constant(14, 50, 7.0f);
   Matrix<float> large_gram = Matrix<float>::Constant(40, 60, NAN);
@@ -312,7 +312,7 @@ TEST_F(Sparsegpt, WorksOnPartOfALargerMatrix) {
 }
 
 TEST_F(Sparsegpt, RefusesBeforeItChangesAnything) {
-  Layer layer = random_layer(4, 12, rng_);
+  Layer layer = correlated_layer(4, 12, rng_);
   const auto run = [&](const Pattern& pattern, SparsegptOptions options = {}) {
     return [&, pattern, options] { sparsegpt(layer.weights, layer.gram, pattern, 0.5, options); };
   };
@@ -363,7 +363,7 @@ TEST_F(Sparsegpt, TiesGoToTheLowerRowAndThenTheLowerColumn) {
 }
 
 TEST_F(Sparsegpt, SaysWhenFloatIsTooSmall) {
-  Layer layer = random_layer(4, 12, rng_);
+  Layer layer = correlated_layer(4, 12, rng_);
   layer.weights *= 1e25f;
   for (const Pattern& pattern : {Pattern(Unstructured{}), Pattern(NM{2, 4}), Pattern(Block{2, 2})}) {
     Matrix<float> w = layer.weights;
@@ -414,7 +414,7 @@ double output_error(const Layer& layer, const Matrix<double>& w) {
 TEST(SparsegptRounding, IsGptqUnderTheMask) {
   std::mt19937 rng(testing::test_seed());
   const Index group = 32;
-  const Layer layer = random_layer(9, 80, rng);
+  const Layer layer = correlated_layer(9, 80, rng);
   for (const Pattern& pattern : {Pattern(NM{2, 4}), Pattern(Unstructured{})}) {
     const Mask mask = select_magnitude(layer.weights, pattern, 0.5);
     Layer pruned = layer;
@@ -444,7 +444,7 @@ TEST(SparsegptRounding, IsGptqUnderTheMask) {
 // Choosing, making up for what goes and rounding in one sweep loses less than rounding its result.
 TEST(SparsegptRounding, JointlyWithTheMask) {
   std::mt19937 rng(testing::test_seed());
-  const Layer layer = random_layer(24, 96, rng);
+  const Layer layer = correlated_layer(24, 96, rng);
   Matrix<float> steps = steps_of(layer.weights, 96) * 8;  // coarse, so that rounding counts
   SparsegptOptions options;
   Matrix<float> joint = layer.weights, later = layer.weights;
@@ -466,7 +466,7 @@ TEST(SparsegptRounding, JointlyWithTheMask) {
 
 TEST(SparsegptRounding, StepsOfAnotherShapeAreRefused) {
   std::mt19937 rng(testing::test_seed());
-  Layer layer = random_layer(4, 40, rng);
+  Layer layer = correlated_layer(4, 40, rng);
   const Matrix<float> steps = Matrix<float>::Ones(4, 1);
   SparsegptOptions options;
   options.rounding = {steps.data(), 1, 32};

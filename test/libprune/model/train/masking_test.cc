@@ -22,15 +22,6 @@ MaskGoal goal_of(const Pattern& pattern, double sparsity, Scope scope = Scope::k
           .schedule = {.first = 0, .last = sparsity, .steps = kSteps, .warm_up = 2, .cool_down = 6}};
 }
 
-std::vector<Mask> masks_of(const TrainableModel& model) {
-  std::vector<Mask> masks;
-  for (const DecoderLayer& layer : model.layers) {
-    for (const Linear* linear : layer.linears())
-      masks.push_back(nonzero_mask(view(linear->weight.data(), linear->out, linear->in)));
-  }
-  return masks;
-}
-
 struct Trace {
   std::vector<std::vector<Mask>> masks;  // after each step
   std::vector<TrainingStep> steps;
@@ -48,7 +39,7 @@ Trace train(std::unique_ptr<Masking> masking) {
   Trace run;
   for (int64_t i = 0; i < kSteps; ++i) {
     run.steps.push_back(trainer.step());
-    run.masks.push_back(masks_of(model));
+    run.masks.push_back(testing::masks_of(model));
   }
   return run;
 }

@@ -3,6 +3,9 @@
 
 #include <stdexcept>
 #include <string>
+#include <vector>
+
+#include <prune/mask.h>
 
 #include "libprune/model/train/trainable_model.h"
 #include "test/libprune/model/decoder/tiny_layers.h"
@@ -35,6 +38,16 @@ inline TrainableModel random_model(const DecoderConfig& config, unsigned seed) {
   model.final_norm.weight_name = "final_norm";
   if (!config.ties_embedding) model.head = {"head", random.values(config.vocabulary, config.width, 0.5F)};
   return model;
+}
+
+// Of what is not zero in each linear layer.
+inline std::vector<Mask> masks_of(const TrainableModel& model) {
+  std::vector<Mask> masks;
+  for (const DecoderLayer& layer : model.layers) {
+    for (const Linear* linear : layer.linears())
+      masks.push_back(nonzero_mask(view(linear->weight.data(), linear->out, linear->in)));
+  }
+  return masks;
 }
 
 }  // namespace prune::testing

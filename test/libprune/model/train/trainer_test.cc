@@ -171,15 +171,6 @@ INSTANTIATE_TEST_SUITE_P(Families, ModelGradientTest, ::testing::Values("llama",
 
 // --- training
 
-std::vector<Mask> masks_of(const TrainableModel& model) {
-  std::vector<Mask> masks;
-  for (const DecoderLayer& layer : model.layers) {
-    for (const Linear* linear : layer.linears())
-      masks.push_back(nonzero_mask(view(linear->weight.data(), linear->out, linear->in)));
-  }
-  return masks;
-}
-
 void set_precision(TrainableModel& model, Precision precision) {
   for (DecoderLayer& layer : model.layers) {
     for (Linear* linear : layer.linears()) linear->precision = precision;
@@ -214,10 +205,10 @@ class TrainerTest : public ::testing::Test {
 };
 
 TEST_F(TrainerTest, LearnsUnderTheMask) {
-  const auto masks = masks_of(model_);
+  const auto masks = testing::masks_of(model_);
   const std::vector<double> seen = losses(model_, options_);
   EXPECT_LT(seen.back(), 0.3 * seen.front());
-  EXPECT_EQ(masks_of(model_), masks);
+  EXPECT_EQ(testing::masks_of(model_), masks);
 }
 
 TEST_F(TrainerTest, IsTheSameTwice) {
