@@ -23,8 +23,9 @@ import numpy as np
 
 
 def forget(model):
-    for file in pathlib.Path(model).iterdir():
+    for file in filter(pathlib.Path.is_file, pathlib.Path(model).iterdir()):
         with open(file, "rb") as opened:
+            os.fsync(opened.fileno())  # what is not on the disk yet can't be forgotten
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 

@@ -201,17 +201,17 @@ std::vector<std::string> shard_names_of_index(const JsonValue& index, const std:
   if (metadata != nullptr && !metadata->is_object() && metadata->kind() != JsonKind::kNull) {
     throw_input(where + ": metadata must be a JSON object");
   }
-  std::vector<std::string> names;
+  std::vector<std::string_view> names;  // one for each tensor: too many to copy
   for (const JsonValue& shard : *weight_map) {
     if (!shard.is_string())
       throw_input(where + ": shard of tensor " + quote_name(shard.key()) + " must be a string");
-    if (!names.empty() && names.back() == shard.text()) continue;
-    names.emplace_back(shard.text());
-    check_shard_name(names.back(), where);
+    names.push_back(shard.text());
   }
   std::ranges::sort(names);
   names.erase(std::unique(names.begin(), names.end()), names.end());
-  return names;
+  std::vector<std::string> shards(names.begin(), names.end());
+  for (const std::string& shard : shards) check_shard_name(shard, where);
+  return shards;
 }
 
 }  // namespace prune

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "kernels/sparse/row_math/row_math.h"
-#include "libprune/model/bf16.h"
 
 namespace prune {
 namespace {
