@@ -6,6 +6,7 @@
 #include "libprune/model/calibrated/layer_method.h"
 #include "libprune/model/decoder/config.h"
 #include "libprune/model/decoder/memory.h"
+#include "libprune/model/teams.h"
 
 namespace prune {
 MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& plan) {
@@ -32,7 +33,11 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& pl
     widest = std::max(widest, square(tensor.in));
   }
   estimate.spilled += estimate.pruned;
-  const uint64_t copies = method.reconstructs ? 12 : follows && options.true_sequential ? 2 : 1;
+  const int64_t trained = std::min(options.batch, options.sequences());
+  // Each team of threads has gradients of two layers.
+  const uint64_t copies = method.reconstructs                  ? 10 + 2 * uint64_t(Teams::count_for(trained))
+                          : follows && options.true_sequential ? 2
+                                                               : 1;
   estimate.layers = copies * layer_bytes(config);
   const uint64_t sites = square(config.width) + square(config.context_width()) +
                          uint64_t(config.experts) * (square(config.width) + square(config.inner));
@@ -46,7 +51,6 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& pl
   estimate.batch = (follows ? 2 : 1) * batch;
   if (method.reconstructs) {
     // Kept by two layers, and the gradients of one.
-    const int64_t trained = std::min(options.batch, options.sequences());
     estimate.batch += 3 * batch * uint64_t(trained) / uint64_t(batch_sequences(length));
   }
   estimate.solver = method.damping > 0 ? 6 * largest + 3 * widest : 4 * largest;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,7 +13,9 @@
 
 #include "libprune/model/decoder/backward.h"
 #include "libprune/model/decoder/forward.h"
+#include "libprune/model/parallel.h"
 #include "libprune/model/shuffle.h"
+#include "libprune/model/teams.h"
 #include "libprune/model/train/adam.h"
 
 namespace prune {
@@ -21,7 +24,7 @@ namespace {
 constexpr int64_t kTestSequences = 8;  // that tell whether training helped
 constexpr double kSecondDecay = 0.95;  // of Adam's squares: runs are short
 
-// The linear layers' products in a precision, while it lives.
+// The linear layers' products in a precision, with weights that may be rounded, while it lives.
 class PrecisionOfLinears {
  public:
   PrecisionOfLinears(std::span<const ReconstructedLayer> layers, Precision precision) {
@@ -31,7 +34,10 @@ class PrecisionOfLinears {
     for (const auto& [linear, before] : before_) linear->precision = precision;
   }
   ~PrecisionOfLinears() {
-    for (const auto& [linear, before] : before_) linear->precision = before;
+    for (const auto& [linear, before] : before_) {
+      linear->precision = before;
+      linear->rounded = {};
+    }
   }
   PrecisionOfLinears(const PrecisionOfLinears&) = delete;
   PrecisionOfLinears& operator=(const PrecisionOfLinears&) = delete;
@@ -40,129 +46,104 @@ class PrecisionOfLinears {
   std::vector<std::pair<Linear*, Precision>> before_;
 };
 
-// One of the layers that are trained, with what its passes need.
-struct TrainedLayer {
-  explicit TrainedLayer(const ReconstructedLayer& trained)
-      : layer(trained.layer), masks(trained.masks), gradients(layer) {}
-
-  void apply_masks() {
-    const std::vector<LinearGradient*> linears = gradients.linears();
-    for (size_t i = 0; i < linears.size(); ++i) {
-      if (masks[i].size() == 0) continue;
-      FloatMatrix& weight = linears[i]->weight;
-      apply(masks[i], view(weight.data(), weight.rows(), weight.cols()));
-    }
+bool is_trained(const ReconstructedLayer& trained, const Parameter& parameter,
+                const ReconstructionOptions& options) {
+  const DecoderLayer& layer = trained.layer;
+  const float* values = parameter.values.data();
+  if (values == layer.router.weight.data()) return false;
+  for (const Norm* norm : {&layer.attention_norm, &layer.q_norm, &layer.k_norm, &layer.feed_forward_norm}) {
+    if (values == norm->weight.data() || values == norm->bias.data()) return options.trains_norms;
   }
-
-  bool is_trained(const Parameter& parameter, const ReconstructionOptions& options) const {
-    const float* values = parameter.values.data();
-    if (values == layer.router.weight.data()) return false;
-    for (const Norm* norm : {&layer.attention_norm, &layer.q_norm, &layer.k_norm, &layer.feed_forward_norm}) {
-      if (values == norm->weight.data() || values == norm->bias.data()) return options.trains_norms;
-    }
-    const std::vector<Linear*> linears = layer.linears();
-    for (size_t i = 0; i < linears.size(); ++i) {
-      if (values == linears[i]->bias.data()) return options.trains_biases && masks[i].size() > 0;
-      if (values == linears[i]->weight.data()) return masks[i].size() > 0;
-    }
-    return true;
+  const std::vector<const Linear*> linears = layer.linears();
+  for (size_t i = 0; i < linears.size(); ++i) {
+    if (values == linears[i]->bias.data()) return options.trains_biases && trained.masks[i].size() > 0;
+    if (values == linears[i]->weight.data()) return trained.masks[i].size() > 0;
   }
+  return true;
+}
 
-  DecoderLayer& layer;
-  std::span<const Mask> masks;
-  LayerGradients gradients;
-  LayerActivations activations;
-  FloatMatrix outputs;
+struct Loss {
+  double error = 0;  // sum |y - t|^2
+  double scale = 0;  // sum |t - x|^2
+
+  void add(const Loss& other) {
+    error += other.error;
+    scale += other.scale;
+  }
 };
 
-class Reconstruction {
+// The layers on the sequences of one team of threads: what it writes is its own.
+class LayersPass {
  public:
-  Reconstruction(std::span<const ReconstructedLayer> layers, const RopeTable& rope,
-                 const ReconstructionData& data, const ReconstructionOptions& options)
-      : precision_(layers, options.precision),
-        layers_(layers.begin(), layers.end()),
-        rope_(rope),
-        data_(data),
-        options_(options),
-        adam_({.beta2 = kSecondDecay}),
-        shuffle_(data.count, options.seed) {
-    options_.batch = std::min(options_.batch, data.count);
-    for (TrainedLayer& each : layers_) {
-      for (Parameter& parameter : parameters(each.layer, each.gradients)) {
-        if (each.is_trained(parameter, options_)) trained_.push_back(std::move(parameter));
+  LayersPass(std::span<const ReconstructedLayer> layers, const RopeTable& rope,
+             const ReconstructionData& data, const ReconstructionOptions& options)
+      : rope_(rope), data_(data) {
+    for (const ReconstructedLayer& each : layers) stages_.emplace_back(each.layer);
+    for (size_t i = 0; i < layers.size(); ++i) {
+      for (Parameter& parameter : parameters(layers[i].layer, stages_[i].gradients)) {
+        if (is_trained(layers[i], parameter, options)) trained_.push_back(std::move(parameter));
       }
     }
   }
 
-  ReconstructionResult run(const std::function<void(int64_t)>& progress) {
-    const std::vector<std::vector<float>> start = values();
-    ReconstructionResult result{.error_before = test(), .steps = options_.steps};
-    for (int64_t step = 0; step < options_.steps; ++step) {
-      train(step);
-      if (progress) progress(step + 1);
+  // With the gradients of this pass.
+  std::vector<Parameter>& trained() { return trained_; }
+  LayerGradients& gradients(size_t layer) { return stages_[layer].gradients; }
+
+  // The layers' outputs y, and from them y - t: the gradient of half of the error.
+  Loss forward(std::span<const int64_t> sequences) {
+    read(sequences);
+    const float* x = x_.data();
+    for (Stage& stage : stages_) {
+      stage.outputs.resize(x_.rows(), x_.cols());
+      forward_layer(stage.layer, rope_, batch(), x, stage.outputs.data(), stage.activations);
+      x = stage.outputs.data();
     }
-    result.error_after = test();
-    if (!(result.error_after < result.error_before)) {
-      for (size_t i = 0; i < trained_.size(); ++i) std::ranges::copy(start[i], trained_[i].values.begin());
-      result.error_after = result.error_before;
+    return take_difference();
+  }
+
+  // Of `factor` times half of the error.
+  void backward(float factor) {
+    FloatMatrix& difference = stages_.back().outputs;
+#pragma omp parallel for
+    for (int64_t i = 0; i < difference.size(); ++i) difference.data()[i] *= factor;
+    for (size_t i = stages_.size(); i-- > 0;) {
+      Stage& stage = stages_[i];
+      const bool is_first = i == 0;
+      const float* x = is_first ? x_.data() : stages_[i - 1].outputs.data();
+      if (!is_first) slope_.resize(x_.rows(), x_.cols());
+      stage.gradients.restart();
+      backward_layer(stage.layer, rope_, batch(), x, stage.activations, stage.outputs.data(),
+                     is_first ? nullptr : slope_.data(), buffers_, stage.gradients);
+      if (!is_first) std::swap(stages_[i - 1].outputs, slope_);
     }
-    return result;
   }
 
  private:
-  std::vector<std::vector<float>> values() const {
-    std::vector<std::vector<float>> copies;
-    for (const Parameter& p : trained_) copies.emplace_back(p.values.begin(), p.values.end());
-    return copies;
-  }
+  struct Stage {
+    explicit Stage(DecoderLayer& trained) : layer(trained), gradients(trained) {}
 
-  // Fills x_ and target_ with `count` sequences.
-  template <class Next>
-  void read(int64_t count, Next next) {
-    const int64_t width = layers_[0].layer.config->width;
-    x_.resize(count * data_.length, width);
-    target_.resize(count * data_.length, width);
-    for (int64_t i = 0; i < count; ++i)
-      data_.read(next(), x_.row(i * data_.length), target_.row(i * data_.length));
-  }
-
-  FloatMatrix& outputs() { return layers_.back().outputs; }
-
-  void forward() {
-    const Sequences sequences(x_.rows() / data_.length, data_.length);
-    const float* x = x_.data();
-    for (TrainedLayer& each : layers_) {
-      each.outputs.resize(x_.rows(), x_.cols());
-      forward_layer(each.layer, rope_, sequences, x, each.outputs.data(), each.activations);
-      x = each.outputs.data();
-    }
-  }
-
-  // From the gradient of the last layer's outputs, which lies in their place.
-  void backward() {
-    const Sequences sequences(x_.rows() / data_.length, data_.length);
-    for (size_t i = layers_.size(); i-- > 0;) {
-      TrainedLayer& each = layers_[i];
-      const bool is_first = i == 0;
-      const float* x = is_first ? x_.data() : layers_[i - 1].outputs.data();
-      if (!is_first) slope_.resize(x_.rows(), x_.cols());
-      each.gradients.restart();
-      backward_layer(each.layer, rope_, sequences, x, each.activations, each.outputs.data(),
-                     is_first ? nullptr : slope_.data(), buffers_, each.gradients);
-      each.apply_masks();
-      if (!is_first) std::swap(layers_[i - 1].outputs, slope_);
-    }
-  }
-
-  struct Loss {
-    double error = 0;  // sum |y - t|^2
-    double scale = 0;  // sum |t - x|^2
+    DecoderLayer& layer;
+    LayerGradients gradients;
+    LayerActivations activations;
+    FloatMatrix outputs;
   };
 
-  // Also turns the outputs y into the gradient of the sum of squares, halved: y - t.
+  Sequences batch() const { return {x_.rows() / data_.length, data_.length}; }
+
+  void read(std::span<const int64_t> sequences) {
+    const int64_t rows = int64_t(sequences.size()) * data_.length, width = stages_[0].layer.config->width;
+    x_.resize(rows, width);
+    target_.resize(rows, width);
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      const int64_t row = int64_t(i) * data_.length;
+      data_.read(sequences[i], x_.row(row), target_.row(row));
+    }
+  }
+
   Loss take_difference() {
     double error = 0, scale = 0;
-    FloatMatrix& outputs = this->outputs();
+    FloatMatrix& outputs = stages_.back().outputs;
 #pragma omp parallel for reduction(+ : error, scale) schedule(static)
     for (int64_t i = 0; i < outputs.rows(); ++i) {
       float *y = outputs.row(i), row_error = 0, row_scale = 0;
@@ -176,47 +157,133 @@ class Reconstruction {
       error += double(row_error);
       scale += double(row_scale);
     }
-    if (!std::isfinite(error)) {
+    return {error, scale};
+  }
+
+  const RopeTable& rope_;
+  const ReconstructionData& data_;
+  std::vector<Stage> stages_;
+  std::vector<Parameter> trained_;
+  FloatMatrix x_, target_, slope_;
+  BackwardBuffers buffers_;
+};
+
+class Reconstruction {
+ public:
+  Reconstruction(std::span<const ReconstructedLayer> layers, const RopeTable& rope,
+                 const ReconstructionData& data, const ReconstructionOptions& options)
+      : precision_(layers, options.precision),
+        layers_(layers),
+        data_(data),
+        options_(options),
+        teams_(std::min(options.batch, data.count)),
+        adam_({.beta2 = kSecondDecay}),
+        shuffle_(data.count, options.seed) {
+    options_.batch = std::min(options_.batch, data.count);
+    passes_.reserve(size_t(teams_.count()));  // parameters point into them
+    for (int64_t team = 0; team < teams_.count(); ++team) passes_.emplace_back(layers, rope, data, options_);
+    for (size_t layer = 0; layer < layers.size(); ++layer) {
+      const std::vector<Linear*> linears = layers[layer].layer.linears();
+      const std::vector<LinearGradient*> gradients = passes_[0].gradients(layer).linears();
+      for (size_t i = 0; i < linears.size(); ++i) {
+        round(*linears[i]);
+        const Mask& mask = layers[layer].masks[i];
+        if (mask.count() < mask.size())
+          masked_.push_back({&mask, view(gradients[i]->weight.data(), mask.rows(), mask.cols())});
+      }
+    }
+  }
+
+  ReconstructionResult run(const std::function<void(int64_t)>& progress) {
+    const std::vector<std::vector<float>> start = values();
+    ReconstructionResult result{.error_before = test(), .steps = options_.steps};
+    for (int64_t step = 0; step < options_.steps; ++step) {
+      train(step);
+      if (progress) progress(step + 1);
+    }
+    result.error_after = test();
+    if (!(result.error_after < result.error_before)) {
+      for (size_t i = 0; i < trained().size(); ++i) std::ranges::copy(start[i], trained()[i].values.begin());
+      result.error_after = result.error_before;
+    }
+    return result;
+  }
+
+ private:
+  // Their gradients are those of the first team, to which those of the others are added.
+  std::vector<Parameter>& trained() { return passes_[0].trained(); }
+
+  // For the products of all passes; from then on Adam does, where it moves the weight.
+  void round(Linear& linear) {
+    linear.round_weight();
+    const auto own = std::ranges::find(trained(), linear.weight.data(),
+                                       [](const Parameter& p) { return p.values.data(); });
+    if (own != trained().end()) own->rounded = linear.rounded;
+  }
+
+  std::vector<std::vector<float>> values() {
+    std::vector<std::vector<float>> copies;
+    for (const Parameter& p : trained()) copies.emplace_back(p.values.begin(), p.values.end());
+    return copies;
+  }
+
+  // Each team its share of the sequences, `at_once` of them at a time.
+  Loss forward(std::span<const int64_t> sequences, int64_t at_once) {
+    std::vector<Loss> losses(size_t(teams_.count()));
+    teams_.run([&](int64_t team) {
+      const auto count = int64_t(sequences.size()), last = teams_.first(team + 1, count);
+      for (int64_t s = teams_.first(team, count); s < last; s += at_once)
+        losses[size_t(team)].add(
+            passes_[size_t(team)].forward(sequences.subspan(size_t(s), size_t(std::min(at_once, last - s)))));
+    });
+    Loss sum;
+    for (const Loss& loss : losses) sum.add(loss);
+    if (!std::isfinite(sum.error)) {
       throw_input("layer " + std::to_string(layers_.back().layer.index) +
                   ": its reconstruction diverged: use a smaller learning rate or fewer steps");
     }
-    return {error, std::max(scale, 1e-30)};
+    sum.scale = std::max(sum.scale, 1e-30);
+    return sum;
   }
 
   double test() {
-    Loss sum;
-    for (int64_t s = 0; s < std::min(kTestSequences, data_.count); ++s) {
-      read(1, [&] { return s; });
-      forward();
-      const Loss loss = take_difference();
-      sum.error += loss.error;
-      sum.scale += loss.scale;
-    }
-    return sum.error / sum.scale;
+    std::vector<int64_t> sequences(size_t(std::min(kTestSequences, data_.count)));
+    std::iota(sequences.begin(), sequences.end(), int64_t(0));
+    const Loss loss = forward(sequences, 1);
+    return loss.error / loss.scale;
   }
 
   void train(int64_t step) {
-    read(options_.batch, [&] { return shuffle_.next(); });
-    forward();
-    const auto factor = float(2 / take_difference().scale);
-    FloatMatrix& slope = outputs();
-#pragma omp parallel for
-    for (int64_t i = 0; i < slope.size(); ++i) slope.data()[i] *= factor;
-    backward();
+    std::vector<int64_t> sequences(size_t(options_.batch));
+    std::ranges::generate(sequences, [&] { return shuffle_.next(); });
+    const auto factor = float(2 / forward(sequences, options_.batch).scale);
+    teams_.run([&](int64_t team) { passes_[size_t(team)].backward(factor); });
+    std::vector<std::span<const Parameter>> others;
+    for (size_t team = 1; team < passes_.size(); ++team) others.push_back(passes_[team].trained());
+    add_gradients(others, trained());
+    apply_masks();
     const double progress = double(step) / double(options_.steps);
-    adam_.step(trained_, options_.learning_rate * 0.5 * (1 + std::cos(std::numbers::pi * progress)));
+    adam_.step(trained(), options_.learning_rate * 0.5 * (1 + std::cos(std::numbers::pi * progress)));
   }
 
+  void apply_masks() {
+    parallel_for(masked_.size(), 0, [&](size_t i) { apply(*masked_[i].mask, masked_[i].slope); });
+  }
+
+  struct MaskedSlope {
+    const Mask* mask;
+    View<float> slope;
+  };
+
   PrecisionOfLinears precision_;
-  std::vector<TrainedLayer> layers_;
-  const RopeTable& rope_;
+  std::span<const ReconstructedLayer> layers_;
   const ReconstructionData& data_;
   ReconstructionOptions options_;
-  std::vector<Parameter> trained_;
+  Teams teams_;
+  std::vector<LayersPass> passes_;   // of each team
+  std::vector<MaskedSlope> masked_;  // of the first pass, where a mask prunes anything
   Adam adam_;
   Shuffle shuffle_;
-  FloatMatrix x_, target_, slope_;
-  BackwardBuffers buffers_;
 };
 
 void check(const ReconstructedLayer& trained) {

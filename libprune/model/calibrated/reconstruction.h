@@ -5,7 +5,8 @@
 //
 // by Adam, over calibration sequences x and their targets t. Least squares on one weight matrix at a time
 // cannot see that the matrices of a layer make up for each other, nor one layer for the one before; this can.
-// No loss of the language model is involved, so these layers are all that is in memory. Compare BRECQ (Li et
+// No loss of the language model is involved, so these layers are all that is in memory. Each sequence of a
+// step goes through them with a team of threads of its own, as far as there are threads. Compare BRECQ (Li et
 // al., arXiv:2102.05426), which does so for quantisation.
 #pragma once
 
@@ -38,7 +39,7 @@ struct ReconstructionResult {
 };
 
 // The calibration sequences: `count` of `length` tokens. read(s, x, t) fills x and t, both [length, width],
-// for sequence s; it is called from one thread.
+// for sequence s; it is called from several threads at once.
 struct ReconstructionData {
   int64_t count = 0;
   int64_t length = 0;

@@ -1,5 +1,7 @@
 #include <algorithm>
 
+#include <omp.h>
+
 #include "kernels/sparse/row_math/row_math.h"
 #include "libprune/model/decoder/attention_block.h"
 #include "libprune/model/decoder/backward.h"
@@ -8,8 +10,18 @@
 namespace prune {
 namespace {
 
-// The gradients of one key and value head of one sequence, and of the query heads that read it: nobody else
-// writes to these columns. Probabilities are computed again, block by block.
+// Where the gradients of one key and value head of one sequence are summed.
+struct KeyValueSums {
+  float *dk, *dv;  // of the sequence's first token
+  int64_t ld;
+
+  float* key(int64_t token) const { return dk + token * ld; }
+  float* value(int64_t token) const { return dv + token * ld; }
+};
+
+// One part of `parts` of the work on one key and value head of one sequence: all blocks of the query heads
+// that read it are dealt out in turn. Nobody else writes to the columns of these queries' blocks, nor to the
+// sums of this part. Probabilities are computed again, block by block.
 class HeadBackward {
  public:
   // Of one thread, for one block after another: probabilities, and their slopes.
@@ -21,32 +33,25 @@ class HeadBackward {
                float* dqkv, Memory& memory)
       : shape_(shape), qkv_(qkv), dcontext_(dcontext), dqkv_(dqkv), m_(memory) {}
 
-  void run(int64_t first_row, int64_t length, int64_t kv_head) {
+  void run(int64_t first_row, int64_t length, int64_t kv_head, int64_t part, int64_t parts,
+           const KeyValueSums& sums) {
+    for (int64_t i = 0; i < length; ++i) {
+      std::fill_n(sums.key(i), shape_.head_dim, 0.0F);
+      std::fill_n(sums.value(i), shape_.head_dim, 0.0F);
+    }
     const int64_t group = shape_.heads / shape_.kv_heads;
-    begin_sums(first_row, length, head_places(shape_, kv_head * group));
-    for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-      for (int64_t first = 0; first < length;) {
-        const QueryBlock block = query_block(shape_, first, length);
-        block_backward(first_row, head, block);
-        first = block.last;
+    int64_t turn = 0;
+    for (int64_t first = 0; first < length;) {
+      const QueryBlock block = query_block(shape_, first, length);
+      for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+        if (turn++ % parts == part) block_backward(first_row, head, block, sums);
       }
+      first = block.last;
     }
   }
 
  private:
-  float* at(int64_t row, int64_t place) const {
-    return dqkv_ + row * shape_.qkv_width() + place * shape_.head_dim;
-  }
-
-  // Keys and values sum over heads and blocks.
-  void begin_sums(int64_t first_row, int64_t length, const HeadPlaces& places) {
-    for (int64_t i = first_row; i < first_row + length; ++i) {
-      std::fill_n(at(i, places.k), shape_.head_dim, 0.0F);
-      std::fill_n(at(i, places.v), shape_.head_dim, 0.0F);
-    }
-  }
-
-  void block_backward(int64_t first_row, int64_t head, const QueryBlock& block) {
+  void block_backward(int64_t first_row, int64_t head, const QueryBlock& block, const KeyValueSums& sums) {
     const int64_t ld = shape_.qkv_width(), dim = shape_.head_dim;
     const int64_t queries = block.queries(), keys = block.keys();
     const int64_t first_query = first_row + block.first, first_key = first_row + block.key_first;
@@ -61,12 +66,12 @@ class HeadBackward {
          dcontext, qkv_.of(places.v, first_key), m_.dp.floats.data(), keys);
     Gemm to_keys{.m = keys, .n = dim, .k = queries, .transpose_a = Transpose::kYes, .beta = 1};
     to_keys.precision = precision;
-    gemm(to_keys, m_.p.operand(), dcontext, at(first_key, places.v), ld);
+    gemm(to_keys, m_.p.operand(), dcontext, sums.value(block.key_first), sums.ld);
     softmax_backward(block);
     const GemmOperand slopes = m_.dp.operand();
-    gemm({.m = queries, .n = dim, .k = keys, .precision = precision}, slopes, k, at(first_query, places.q),
-         ld);
-    gemm(to_keys, slopes, q, at(first_key, places.k), ld);
+    gemm({.m = queries, .n = dim, .k = keys, .precision = precision}, slopes, k,
+         dqkv_ + first_query * ld + places.q * dim, ld);
+    gemm(to_keys, slopes, q, sums.key(block.key_first), sums.ld);
   }
 
   // dS = scale P * (dP - rowsum(P * dP)) in place of dP: the gradient of what is multiplied by scale to be
@@ -89,6 +94,68 @@ class HeadBackward {
   Memory& m_;
 };
 
+// The gradients of all heads. Where there are more threads than heads of keys and values, several threads
+// share one: the first sums where the result belongs, the others in memory of their own, which is added in
+// turn.
+class AttentionBackward {
+ public:
+  AttentionBackward(const AttentionShape& shape, const Sequences& sequences, float* dqkv)
+      : shape_(shape), sequences_(sequences), dqkv_(dqkv), heads_(sequences.count() * shape.kv_heads) {
+    const int64_t blocks = (longest() + kQueryBlock - 1) / kQueryBlock * (shape.heads / shape.kv_heads);
+    parts_ = std::clamp<int64_t>(omp_get_max_threads() / std::max<int64_t>(1, heads_), 1, blocks);
+    sums_.resize((parts_ - 1) * heads_ * longest(), 2 * shape.head_dim);
+  }
+
+  void run(const HeadOperands& qkv, const HeadOperands& dcontext) {
+    parallel_for(size_t(heads_ * parts_), 0, [&](size_t t) {
+      thread_local HeadBackward::Memory memory;
+      const int64_t head = int64_t(t) % heads_, part = int64_t(t) / heads_, s = head / shape_.kv_heads;
+      HeadBackward(shape_, qkv, dcontext, dqkv_, memory)
+          .run(sequences_.begin(s), sequences_.length(s), head % shape_.kv_heads, part, parts_,
+               sums(head, part));
+    });
+    if (parts_ > 1) parallel_for(size_t(heads_), 0, [&](size_t head) { add_parts(int64_t(head)); });
+  }
+
+ private:
+  int64_t longest() const {
+    int64_t longest = 1;
+    for (int64_t s = 0; s < sequences_.count(); ++s) longest = std::max(longest, sequences_.length(s));
+    return longest;
+  }
+
+  KeyValueSums sums(int64_t head, int64_t part) {
+    const int64_t dim = shape_.head_dim, ld = shape_.qkv_width();
+    if (part > 0) {
+      float* own = sums_.row(((part - 1) * heads_ + head) * longest());
+      return {own, own + dim, 2 * dim};
+    }
+    const HeadPlaces places = head_places(shape_, head % shape_.kv_heads * (shape_.heads / shape_.kv_heads));
+    float* first = dqkv_ + sequences_.begin(head / shape_.kv_heads) * ld;
+    return {first + places.k * dim, first + places.v * dim, ld};
+  }
+
+  void add_parts(int64_t head) {
+    const KeyValueSums to = sums(head, 0);
+    for (int64_t part = 1; part < parts_; ++part) {
+      const KeyValueSums from = sums(head, part);
+      for (int64_t i = 0; i < sequences_.length(head / shape_.kv_heads); ++i) {
+        for (int64_t c = 0; c < shape_.head_dim; ++c) {
+          to.key(i)[c] += from.key(i)[c];
+          to.value(i)[c] += from.value(i)[c];
+        }
+      }
+    }
+  }
+
+  const AttentionShape& shape_;
+  const Sequences& sequences_;
+  float* dqkv_;
+  int64_t heads_;      // of keys and values, of all sequences
+  int64_t parts_ = 1;  // of the work on each
+  FloatMatrix sums_;   // of all parts but the first, [part, head, token] of dk and dv
+};
+
 }  // namespace
 
 void attend_backward(const AttentionShape& shape, const Sequences& sequences, const float* qkv,
@@ -97,12 +164,7 @@ void attend_backward(const AttentionShape& shape, const Sequences& sequences, co
   const HeadOperands heads = qkv_operands(shape, qkv, sequences.tokens(), qkv_memory);
   const HeadOperands slopes(dcontext, shape.heads, shape.head_dim, sequences.tokens(), shape.precision,
                             dcontext_memory);
-  parallel_for(size_t(sequences.count() * shape.kv_heads), 0, [&](size_t t) {
-    thread_local HeadBackward::Memory memory;
-    const int64_t s = int64_t(t) / shape.kv_heads;
-    HeadBackward(shape, heads, slopes, dqkv, memory)
-        .run(sequences.begin(s), sequences.length(s), int64_t(t) % shape.kv_heads);
-  });
+  AttentionBackward(shape, sequences, dqkv).run(heads, slopes);
 }
 
 }  // namespace prune

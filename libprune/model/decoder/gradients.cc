@@ -110,6 +110,23 @@ std::vector<LinearGradient*> LayerGradients::linears() {
   return list;
 }
 
+void add_gradients(std::span<const std::span<const Parameter>> others, std::span<const Parameter> sums) {
+  constexpr int64_t kChunk = 4096;  // stays in the first-level cache for all of them
+  if (others.empty()) return;
+  for (size_t p = 0; p < sums.size(); ++p) {
+    const auto n = static_cast<int64_t>(sums[p].gradient.size());
+#pragma omp parallel for schedule(static)
+    for (int64_t first = 0; first < n; first += kChunk) {
+      const int64_t last = std::min(first + kChunk, n);
+      float* sum = sums[p].gradient.data();
+      for (const std::span<const Parameter> other : others) {
+        const float* own = other[p].gradient.data();
+        for (int64_t i = first; i < last; ++i) sum[i] += own[i];
+      }
+    }
+  }
+}
+
 std::string bias_name(const std::string& weight_name) {
   constexpr std::string_view kWeight = "weight";
   const bool has_suffix = weight_name.ends_with(kWeight);

@@ -54,6 +54,9 @@ struct Parameter {
   std::span<uint16_t> rounded = {};  // the values as bf16, for whoever moves them to write; may be empty
 };
 
+// Adds the gradients of the same parameters that others hold, on all OpenMP threads.
+void add_gradients(std::span<const std::span<const Parameter>> others, std::span<const Parameter> sums);
+
 // The tensor of the bias that belongs to a weight: "<module>.bias" to "<module>.weight".
 std::string bias_name(const std::string& weight_name);
 

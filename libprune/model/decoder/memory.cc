@@ -10,11 +10,15 @@
 namespace prune {
 namespace {
 
-constexpr int64_t kBatchTokens = 1024;
+// Fewer, and threads wait for each other more than they compute.
+constexpr int64_t kBatchTokens = 1024, kTokensOfThread = 256;
 
 }  // namespace
 
-int64_t batch_sequences(int64_t seqlen) { return std::max<int64_t>(1, kBatchTokens / seqlen); }
+int64_t batch_sequences(int64_t seqlen) {
+  const int64_t tokens = std::max(kBatchTokens, kTokensOfThread * omp_get_max_threads());
+  return std::max<int64_t>(1, tokens / seqlen);
+}
 
 size_t layer_bytes(const DecoderConfig& config) {
   const int64_t attention = config.width * (config.qkv_width() + config.context_width());

@@ -4,6 +4,7 @@
 
 #include "libprune/model/calibrated/calibration_text.h"
 #include "libprune/model/decoder/memory.h"
+#include "libprune/model/teams.h"
 
 namespace prune {
 namespace {
@@ -61,8 +62,11 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const StructuredOpt
     stream <= left ? left -= stream : estimate.spilled += stream;
   estimate.pruned = changed_bytes(checkpoint, config, method, shape, follows);
   estimate.spilled += estimate.pruned;
-  // Dense and as it is left. Of two that are trained also gradients, two moments and the weights before.
-  estimate.layers = (method.reconstructs ? 12 : 2) * layer_bytes(config);
+  // Dense and as it is left. Of two that are trained also two moments and the weights before, and for each
+  // team of threads gradients.
+  const int64_t trained = std::min(calibration.batch, calibration.sequences());
+  estimate.layers =
+      (method.reconstructs ? 10 + 2 * uint64_t(Teams::count_for(trained)) : 2) * layer_bytes(config);
 
   const bool chooses = method.score == UnitScore::kLoss && shape.size.channels < config.inner;
   const auto attention = projection_bytes(config.width, config.context_width(), 1, follows, false);
@@ -74,7 +78,6 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const StructuredOpt
       method.score == UnitScore::kLoss && (shape.size.heads < config.heads || shape.layers < config.layers);
   estimate.batch = (1 + uint64_t(follows) + (tries ? 2 : 0)) * batch;
   if (method.reconstructs) {  // kept by two layers, and the gradients of one
-    const int64_t trained = std::min(calibration.batch, calibration.sequences());
     estimate.batch += 3 * batch * uint64_t(trained) / uint64_t(batch_sequences(length));
   }
   estimate.program = uint64_t(40) << 20;

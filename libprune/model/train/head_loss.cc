@@ -104,7 +104,8 @@ HeadLoss head_loss(const HeadInput& student, const HeadInput* teacher, std::span
   const auto n = static_cast<int64_t>(targets.size());
   const int64_t vocabulary = student.head->rows(), width = student.head->cols();
   HeadLoss total{.predictions = std::ranges::count_if(targets, [](int32_t target) { return target >= 0; })};
-  const double scale = 1 / double(std::max<int64_t>(1, total.predictions));
+  const int64_t shared = options.predictions > 0 ? options.predictions : total.predictions;
+  const double scale = 1 / double(std::max<int64_t>(1, shared));
   const TokenGradient gradient(options, scale);
   if (dnormed != nullptr) dnormed->resize(n, width);
   FloatMatrix &logits = buffers.logits, &teacher_logits = buffers.teacher_logits;

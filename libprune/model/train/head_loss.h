@@ -26,6 +26,7 @@ struct HeadLossOptions {
   double distillation = 0;                // a; 0: no teacher
   double temperature = 1;                 // T
   Precision precision = Precision::kF32;  // of the products with the head
+  int64_t predictions = 0;                // what the means are taken over; 0: those of these targets
 };
 
 struct HeadLoss {

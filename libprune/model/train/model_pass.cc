@@ -40,25 +40,35 @@ void embed_backward(const TrainableModel& model, const TokenBatch& batch, const 
   }
 }
 
-// Adds the gradient of weight |h - t|^2 / |t|^2 to dh, and returns its value.
-double add_hidden_loss(const FloatMatrix& h, const FloatMatrix& t, double weight, FloatMatrix& dh) {
-  double difference = 0, scale = 0;
-#pragma omp parallel for reduction(+ : difference, scale) schedule(static)
+// Adds the gradient of factor |h - t|^2 to dh, and returns its value.
+double add_hidden_loss(const FloatMatrix& h, const FloatMatrix& t, double factor, FloatMatrix& dh) {
+  double squares = 0;
+  const auto slope = float(2 * factor);
+#pragma omp parallel for reduction(+ : squares) schedule(static)
   for (int64_t i = 0; i < h.rows(); ++i) {
-    float row_difference = 0, row_scale = 0;
     const float *a = h.row(i), *b = t.row(i);
+    float *to = dh.row(i), sum = 0;
+#pragma omp simd reduction(+ : sum)
     for (int64_t c = 0; c < h.cols(); ++c) {
-      row_difference += (a[c] - b[c]) * (a[c] - b[c]);
-      row_scale += b[c] * b[c];
+      const float difference = a[c] - b[c];
+      to[c] += slope * difference;
+      sum += difference * difference;
     }
-    difference += double(row_difference);
-    scale += double(row_scale);
+    squares += double(sum);
   }
-  scale = std::max(scale, 1e-30);
-  const auto factor = float(2 * weight / scale);
-#pragma omp parallel for
-  for (int64_t i = 0; i < h.size(); ++i) dh.data()[i] += factor * (h.data()[i] - t.data()[i]);
-  return weight * difference / scale;
+  return factor * squares;
+}
+
+double squares_of(const FloatMatrix& x) {
+  double squares = 0;
+#pragma omp parallel for reduction(+ : squares) schedule(static)
+  for (int64_t i = 0; i < x.rows(); ++i) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t c = 0; c < x.cols(); ++c) sum += x.row(i)[c] * x.row(i)[c];
+    squares += double(sum);
+  }
+  return squares;
 }
 
 void check_ids(const TrainableModel& model, const TokenBatch& batch) {
@@ -91,6 +101,12 @@ void forward_model(const TrainableModel& model, const RopeTable& rope, const Tok
   }
 }
 
+std::vector<double> hidden_scales_of(const ModelActivations& teacher) {
+  std::vector<double> scales;
+  for (size_t i = 1; i < teacher.hidden.size(); ++i) scales.push_back(squares_of(teacher.hidden[i]));
+  return scales;
+}
+
 double backward_model(const TrainableModel& model, const RopeTable& rope, const TokenBatch& batch,
                       ModelActivations& activations, const FloatMatrix& dnormed, const HiddenTarget& target,
                       BackwardBuffers& buffers, ModelGradients& gradients) {
@@ -103,8 +119,8 @@ double backward_model(const TrainableModel& model, const RopeTable& rope, const 
   for (size_t i = model.layers.size(); i-- > 0;) {
     const float* x = activations.hidden[i].data();
     if (target.teacher != nullptr && target.weight > 0) {
-      hidden_loss +=
-          add_hidden_loss(activations.hidden[i + 1], target.teacher->hidden[i + 1], target.weight, slope);
+      const double factor = target.weight / std::max(target.scales[i], 1e-30);
+      hidden_loss += add_hidden_loss(activations.hidden[i + 1], target.teacher->hidden[i + 1], factor, slope);
     }
     LayerActivations& own = activations.layers[activations.keeps_layers ? i : 0];
     const bool is_there = activations.keeps_layers || i + 1 == model.layers.size();

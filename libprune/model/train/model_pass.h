@@ -38,7 +38,10 @@ void forward_model(const TrainableModel& model, const RopeTable& rope, const Tok
 struct HiddenTarget {
   const ModelActivations* teacher = nullptr;
   double weight = 0;
+  std::span<const double> scales;  // |t_l|^2, of all sequences of the step
 };
+// Those of these sequences.
+std::vector<double> hidden_scales_of(const ModelActivations& teacher);
 
 // From dnormed, the gradient with respect to activations.normed, to those of all parameters, which are added
 // to. Returns the loss of the hidden target, 0 without one.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -9,10 +10,10 @@
 
 #include <prune/error.h>
 
+#include "libprune/model/teams.h"
 #include "libprune/model/train/adam.h"
+#include "libprune/model/train/batch_pass.h"
 #include "libprune/model/train/batches.h"
-#include "libprune/model/train/head_loss.h"
-#include "libprune/model/train/model_pass.h"
 
 namespace prune {
 namespace {
@@ -86,15 +87,13 @@ struct Trainer::State {
              .steps = options.steps,
              .warm_up = options.warm_up,
              .decay = options.decay},
-        student_rope(student.config().rope, options.seqlen),
-        teacher_rope((teacher == nullptr ? student : *teacher).config().rope, options.seqlen),
         batches(text, options.seqlen, options.batch, options.seed),
-        gradients(student),
+        teams(options.batch / options.accumulate),
         masking(std::move(mask_rule)),
         adam(AdamOptions{.weight_decay = options.weight_decay,
                          .is_lamb = options.optimizer == OptimizerKind::kLamb}) {
-    activations.keeps_layers = options.keeps_activations;
-    teacher_activations.keeps_layers = false;
+    passes.reserve(size_t(teams.count()));  // parameters point into them
+    for (int64_t team = 0; team < teams.count(); ++team) passes.emplace_back(student, teacher, options);
     student.round_weights();
     begin_masking();
   }
@@ -106,11 +105,11 @@ struct Trainer::State {
     std::vector<MaskedLinear> linears;
     for (size_t i = 0; i < student.layers.size(); ++i) {
       const std::vector<Linear*> own = student.layers[i].linears();
-      const std::vector<LinearGradient*> slopes = gradients.layers[i].linears();
+      const std::vector<LinearGradient*> slopes = passes[0].gradients().layers[i].linears();
       for (size_t j = 0; j < own.size(); ++j) linears.push_back({own[j], slopes[j]});
     }
     masking->begin(linears);
-    slopes = trained = parameters(student, gradients);
+    trained = passes[0].slopes();
     std::vector<Parameter> moved;
     for (const MaskedLinear& masked : linears) {
       const auto own = std::ranges::find(trained, static_cast<const float*>(masked.linear->weight.data()),
@@ -133,11 +132,14 @@ struct Trainer::State {
     if (!adam_rounds()) student.round_weights();
     if (!counted_sparsity || !masking->is_fixed()) counted_sparsity = sparsity();
     result.sparsity = *counted_sparsity;
-    gradients.restart();
+    teams.run([&](int64_t team) { passes[size_t(team)].gradients().restart(); });
     const Batch& batch = batches.next();
-    for (int64_t part = 0; part < options.accumulate; ++part) accumulate(batch, part, result);
+    BatchLoss loss;
+    for (int64_t part = 0; part < options.accumulate; ++part)
+      loss.add(pass(batch, part), 1 / double(options.accumulate));
+    describe(loss, result);
     check_loss(result);
-    if (options.accumulate > 1) scale_gradients(slopes, 1 / double(options.accumulate));
+    sum_gradients();
     result.penalty = masking->after_backward(t);
     result.gradient_norm = norm_of(trained);
     const bool is_clipped = options.clip > 0 && result.gradient_norm > options.clip;
@@ -146,33 +148,50 @@ struct Trainer::State {
     return result;
   }
 
-  // One part of the batch, through both models and back.
-  void accumulate(const Batch& whole, int64_t part, TrainingStep& result) {
+  // One part of the batch through both models and back, each team with its share of the sequences.
+  BatchLoss pass(const Batch& whole, int64_t part) {
     const int64_t sequences = options.batch / options.accumulate;
-    const auto tokens = size_t(sequences * options.seqlen), begin = size_t(part) * tokens;
-    const TokenBatch batch{std::span(whole.ids).subspan(begin, tokens), Sequences(sequences, options.seqlen)};
-    HeadInput teacher_head;
-    if (teacher != nullptr) {
-      forward_model(*teacher, teacher_rope, batch, teacher_activations);
-      teacher_head = {&teacher_activations.normed, &teacher->head_matrix()};
-    }
-    forward_model(student, student_rope, batch, activations);
-    const HeadLossOptions loss_options{.distillation = teacher == nullptr ? 0 : options.distillation,
-                                       .temperature = options.temperature,
-                                       .precision = options.precision};
-    const HeadLoss loss =
-        head_loss({&activations.normed, &student.head_matrix()}, teacher == nullptr ? nullptr : &teacher_head,
-                  std::span(whole.targets).subspan(begin, tokens), loss_options, head_buffers, &dnormed,
-                  &gradients.head_matrix());
-    const HiddenTarget hidden{teacher == nullptr ? nullptr : &teacher_activations, options.hidden_weight};
-    const double hidden_loss =
-        backward_model(student, student_rope, batch, activations, dnormed, hidden, buffers, gradients);
-    const double share = 1 / double(options.accumulate);
-    result.hidden_loss += share * hidden_loss;
-    result.cross_entropy += share * loss.cross_entropy;
-    result.divergence += share * loss.divergence;
-    result.loss += share * ((1 - loss_options.distillation) * loss.cross_entropy +
-                            loss_options.distillation * loss.divergence + hidden_loss);
+    const auto of_team = [&](int64_t team, const std::vector<int32_t>& values) {
+      const int64_t first = teams.first(team, sequences), last = teams.first(team + 1, sequences);
+      return std::span(values).subspan(size_t((part * sequences + first) * options.seqlen),
+                                       size_t((last - first) * options.seqlen));
+    };
+    const auto batch_of = [&](int64_t team) {
+      const std::span<const int32_t> ids = of_team(team, whole.ids);
+      return TokenBatch{ids, Sequences(int64_t(ids.size()) / options.seqlen, options.seqlen)};
+    };
+    const std::span<const int32_t> targets =
+        std::span(whole.targets)
+            .subspan(size_t(part * sequences * options.seqlen), size_t(sequences * options.seqlen));
+    const int64_t predictions = std::ranges::count_if(targets, [](int32_t target) { return target >= 0; });
+    teams.run([&](int64_t team) {
+      passes[size_t(team)].forward(batch_of(team), of_team(team, whole.targets), predictions);
+    });
+    std::vector<double> scales = passes[0].hidden_scales();
+    for (size_t team = 1; team < passes.size(); ++team)
+      std::ranges::transform(scales, passes[team].hidden_scales(), scales.begin(), std::plus());
+    std::vector<BatchLoss> losses(passes.size());
+    teams.run(
+        [&](int64_t team) { losses[size_t(team)] = passes[size_t(team)].backward(batch_of(team), scales); });
+    BatchLoss sum;
+    for (const BatchLoss& loss : losses) sum.add(loss, 1);
+    return sum;
+  }
+
+  void describe(const BatchLoss& loss, TrainingStep& result) const {
+    const double distillation = teacher == nullptr ? 0 : options.distillation;
+    result.cross_entropy = loss.cross_entropy;
+    result.divergence = loss.divergence;
+    result.hidden_loss = loss.hidden;
+    result.loss = (1 - distillation) * loss.cross_entropy + distillation * loss.divergence + loss.hidden;
+  }
+
+  // To those of the first team.
+  void sum_gradients() {
+    std::vector<std::span<const Parameter>> others;
+    for (size_t team = 1; team < passes.size(); ++team) others.push_back(passes[team].slopes());
+    add_gradients(others, passes[0].slopes());
+    if (options.accumulate > 1) scale_gradients(passes[0].slopes(), 1 / double(options.accumulate));
   }
 
   void check_loss(const TrainingStep& result) {
@@ -203,19 +222,14 @@ struct Trainer::State {
   const TrainableModel* teacher;
   TrainingOptions options;
   LearningRate rate;
-  RopeTable student_rope, teacher_rope;
   Batches batches;
-  ModelGradients gradients;
+  Teams teams;
+  std::vector<BatchPass> passes;  // of each team
   std::unique_ptr<Masking> masking;
-  std::vector<Parameter> slopes;  // of all weights, before masking makes of them those of what it moves
-  std::vector<Parameter> trained;
+  std::vector<Parameter> trained;  // with what masking makes of the gradients of the first team
   Adam adam;
   double first_loss = 0;
   std::optional<double> counted_sparsity;  // as it was counted last
-  ModelActivations activations, teacher_activations;
-  BackwardBuffers buffers;
-  HeadLossBuffers head_buffers;
-  FloatMatrix dnormed;
 };
 
 Trainer::Trainer(TrainableModel& student, const TrainableModel* teacher, std::unique_ptr<Masking> masking,

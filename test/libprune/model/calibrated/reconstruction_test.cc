@@ -1,11 +1,13 @@
 #include "libprune/model/calibrated/reconstruction.h"
 
+#include <cmath>
 #include <limits>
 
 #include <gmock/gmock.h>
 #include <prune/prune.h>
 
 #include "libprune/model/decoder/forward.h"
+#include "libprune/model/parallel.h"
 #include "test/libprune/model/decoder/tiny_layers.h"
 
 namespace prune {
@@ -94,6 +96,35 @@ TEST_F(ReconstructionTest, SaysWhereTheTargetsAreNotFinite) {
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr("layer 0"));
   }
+}
+
+// Three sequences for one team of threads, or one, one and two for three of them.
+TEST_F(ReconstructionTest, IsTheSameWithTeams) {
+  const ReconstructionOptions options{
+      .steps = 5, .batch = 4, .learning_rate = 1e-2, .trains_biases = true, .precision = Precision::kF32};
+  const auto weights_with = [&](int count, double& error) {
+    DecoderLayer layer = testing::RandomLayer(config_, 11).make();  // layer_ again
+    for (size_t i = 0; i < masks_.size(); ++i) {
+      Linear& linear = *layer.linears()[i];
+      apply(masks_[i], view(linear.weight.data(), linear.out, linear.in));
+    }
+    const ThreadCount threads(count);
+    const ReconstructedLayer trained{.layer = layer, .masks = masks_};
+    error = reconstruct_layers({&trained, 1}, rope_, data_, options).error_after;
+    std::vector<float> values;
+    for (const Linear* linear : layer.linears())
+      values.insert(values.end(), linear->weight.data(), linear->weight.data() + linear->weight.size());
+    return values;
+  };
+  double error_of_one = 0, error_of_three = 0;
+  const std::vector<float> one = weights_with(1, error_of_one), three = weights_with(3, error_of_three);
+  EXPECT_NEAR(error_of_three, error_of_one, 1e-3 * error_of_one);
+  double difference = 0, squares = 0;
+  for (size_t i = 0; i < one.size(); ++i) {
+    difference += std::pow(double(one[i]) - double(three[i]), 2);
+    squares += double(one[i]) * double(one[i]);
+  }
+  EXPECT_LT(std::sqrt(difference / squares), 1e-3);
 }
 
 // The target is what two dense layers give. Training the second alone can't do as well as both.

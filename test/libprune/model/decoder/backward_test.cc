@@ -1,11 +1,14 @@
 // Gradients against central differences of a forward pass in double precision.
 #include "libprune/model/decoder/backward.h"
 
+#include <algorithm>
 #include <cmath>
+#include <random>
 
 #include <gmock/gmock.h>
 
 #include "libprune/model/bf16.h"
+#include "libprune/model/parallel.h"
 #include "test/libprune/model/decoder/reference_layer.h"
 #include "test/libprune/model/decoder/tiny_layers.h"
 
@@ -184,6 +187,30 @@ INSTANTIATE_TEST_SUITE_P(Families, LayerBackwardTest, ::testing::ValuesIn(testin
                                name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; });
                            return name;
                          });
+
+// Keys and values are summed in parts where there are more threads than their heads.
+TEST(AttendBackward, IsTheSameWithManyThreads) {
+  for (const int64_t window : {0, 100}) {
+    const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = 8, .scale = 0.4F, .window = window};
+    const Sequences sequences(std::vector<int64_t>{5, 300});
+    std::mt19937 rng(3);
+    std::normal_distribution<float> normal;
+    FloatMatrix qkv(sequences.tokens(), shape.qkv_width()), dcontext(sequences.tokens(), 4 * 8);
+    std::generate_n(qkv.data(), qkv.size(), [&] { return normal(rng); });
+    std::generate_n(dcontext.data(), dcontext.size(), [&] { return normal(rng); });
+    const auto slopes_with = [&](int count) {
+      const ThreadCount threads(count);
+      FloatMatrix dqkv(sequences.tokens(), shape.qkv_width());
+      attend_backward(shape, sequences, qkv.data(), dcontext.data(), dqkv.data());
+      return dqkv;
+    };
+    const FloatMatrix one = slopes_with(1);
+    for (const int threads : {9, 32}) {
+      const FloatMatrix many = slopes_with(threads);
+      for (int64_t i = 0; i < one.size(); ++i) ASSERT_NEAR(many.data()[i], one.data()[i], 1e-4) << i;
+    }
+  }
+}
 
 }  // namespace
 }  // namespace prune

@@ -6,6 +6,7 @@
 #include <prune/prune.h>
 
 #include "libprune/model/bf16.h"
+#include "libprune/model/parallel.h"
 #include "libprune/model/train/head_loss.h"
 #include "libprune/model/train/lora_masking.h"
 #include "libprune/model/train/model_pass.h"
@@ -127,8 +128,9 @@ class ModelGradientTest : public ::testing::TestWithParam<std::string> {
         head_loss({&activations.normed, &model_.head_matrix()}, has_teacher ? &taught : nullptr, targets_,
                   weights.head, head_buffers, &dnormed, &gradients.head_matrix());
     BackwardBuffers buffers;
-    const double hidden = backward_model(model_, rope, batch, activations, dnormed, {&seen, weights.hidden},
-                                         buffers, gradients);
+    const std::vector<double> scales = hidden_scales_of(seen);
+    const double hidden = backward_model(model_, rope, batch, activations, dnormed,
+                                         {&seen, weights.hidden, scales}, buffers, gradients);
 
     const ReferencePass expected_teacher = reference_pass(teacher_, ids_, kLength);
     const ReferencePass* reference = has_teacher ? &expected_teacher : nullptr;
@@ -228,6 +230,29 @@ TEST_F(TrainerTest, PartsOfABatchAddUp) {
   options_.accumulate = 1;
   const std::vector<double> at_once = losses(whole, options_);
   for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(in_parts[i], at_once[i], 1e-4);
+}
+
+TEST_F(TrainerTest, IsTheSameWithTeams) {
+  options_.steps = 3;
+  options_.warm_up = 1;
+  options_.batch = 5;
+  options_.hidden_weight = 0.1;
+  const TrainableModel teacher = random_model(config_, 7);
+  const auto steps_with = [&](int count) {
+    const ThreadCount threads(count);
+    TrainableModel model = random_model(config_, 5);
+    Trainer trainer(model, &teacher, fixed_masking(), ids_, options_);
+    std::vector<TrainingStep> steps;
+    for (int64_t i = 0; i < options_.steps; ++i) steps.push_back(trainer.step());
+    return steps;
+  };
+  const std::vector<TrainingStep> one = steps_with(1), three = steps_with(3);
+  for (size_t i = 0; i < one.size(); ++i) {
+    EXPECT_NEAR(three[i].cross_entropy, one[i].cross_entropy, 1e-4);
+    EXPECT_NEAR(three[i].divergence, one[i].divergence, 1e-4);
+    EXPECT_NEAR(three[i].hidden_loss, one[i].hidden_loss, 1e-4 * one[i].hidden_loss);
+    EXPECT_NEAR(three[i].gradient_norm, one[i].gradient_norm, 1e-3 * one[i].gradient_norm);
+  }
 }
 
 TEST_F(TrainerTest, LearnsWithLamb) {
