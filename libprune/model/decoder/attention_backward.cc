@@ -102,7 +102,10 @@ class AttentionBackward {
   AttentionBackward(const AttentionShape& shape, const Sequences& sequences, float* dqkv)
       : shape_(shape), sequences_(sequences), dqkv_(dqkv), heads_(sequences.count() * shape.kv_heads) {
     const int64_t blocks = (longest() + kQueryBlock - 1) / kQueryBlock * (shape.heads / shape.kv_heads);
-    parts_ = std::clamp<int64_t>(omp_get_max_threads() / std::max<int64_t>(1, heads_), 1, blocks);
+    const int64_t threads = omp_get_max_threads();
+    // Enough for threads to end together; heads that do so by themselves need no sums of parts.
+    if (heads_ > 0 && heads_ % threads != 0)
+      parts_ = std::clamp<int64_t>((4 * threads + heads_ - 1) / heads_, 1, blocks);
     sums_.resize((parts_ - 1) * heads_ * longest(), 2 * shape.head_dim);
   }
 
