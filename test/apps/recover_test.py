@@ -30,7 +30,7 @@ class Recover(ProgramTest):
 
     def test_learns_and_keeps_zeros(self):
         pruned = self.pruned("--pattern", "2:4")
-        run = self.recover(pruned, self.ids(640, 4096), "--steps", 6, "--teacher", MODEL, "--distillation", 0.2, "--json")
+        run = self.recover(pruned, self.ids(640, 4096), "--steps", 6, "--teacher", MODEL, "--distillation", 0.2, "--threads", 2, "--json")
         result = json.loads(run.stdout)
         steps = result["training"]["steps"]
         self.assertLess(steps[-1]["cross_entropy"], 0.8 * steps[0]["cross_entropy"])
@@ -67,10 +67,10 @@ class Recover(ProgramTest):
 
     def test_is_the_same_twice(self):
         text = self.ids(640, 4096)
-        self.recover(MODEL, text, "--steps", 2, "--seed", 5)
+        self.recover(MODEL, text, "--steps", 2, "--seed", 5, "--threads", 2)
         first = self.folder / "first"
         shutil.move(self.folder / "out", first)
-        self.recover(MODEL, text, "--steps", 2, "--seed", 5)
+        self.recover(MODEL, text, "--steps", 2, "--seed", 5, "--threads", 2)
         for name, tensor in tensors_of(first).items():
             np.testing.assert_array_equal(tensors_of(self.folder / "out")[name].values(), tensor.values())
 

@@ -256,8 +256,8 @@ class Structured(ProgramTest):
 
     def test_training_each_layer_helps(self):
         text = ("--calib", self.folder / "calib.npy", "--samples", 16, "--seqlen", 64)
-        for units in (("layers", "--sparsity", 0.25), ("heads", "--sparsity", 0.125)):
-            _, report = self.cut("--pattern", *units, *text, "--method", "best", "--steps", 80)
+        for units in (("layers", "--sparsity", 0.25), ("heads", "--sparsity", 0.125, "--threads", 2)):
+            _, report = self.cut("--pattern", *units, *text, "--method", "best", "--steps", 60)
             left = [layer for layer in report["layers"] if layer["stays"]]
             for layer in left:
                 self.assertLessEqual(layer["loss_after_training"], layer["loss_before_training"])
