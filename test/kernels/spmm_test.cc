@@ -1,6 +1,7 @@
 // Every kernel of every kernels.inc against a product in double precision.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <string>
@@ -422,7 +423,7 @@ class AnyKernelTest : public KernelTest {
   TestMatrix matrix(int sixteenths, int64_t rows, int64_t cols, const Sparsity& unit) {
     Sparsity sparsity = unit;
     sparsity.density = sixteenths / 16.0;
-    TestMatrix m = random_matrix(rows, cols, types_of(GetParam().name)[0], sparsity, rng_);
+    TestMatrix m = random_matrix(rows, cols, type_, sparsity, rng_);
     if (unit.block_rows > 1 || unit.group > 0) return m;
     // Rows without and with all weights, beside others.
     for (int64_t k = 0; k < cols; ++k) {
@@ -507,22 +508,63 @@ class AnyKernelTest : public KernelTest {
     for (const int64_t n : batches)
       ASSERT_NO_FATAL_FAILURE(check(plan, m, n, bound_of(GetParam().name), rng_));
   }
+
+  WeightType type_ = WeightType::kF32;
 };
 
-// All densities by sixteenths and all batches up to 70, over sizes around every tile.
-TEST_P(AnyKernelTest, EveryDensityAndBatch) {
+// A size, a density, and the batches that meet there.
+struct GridPoint {
+  int64_t rows, cols;
+  int sixteenths;
+  std::vector<int64_t> batches;
+};
+
+// PRUNE_TEST_GRID=full: every size with every density and every batch of 1 to 70 rows, and every type that a
+// kernel takes; an hour at most, best with OMP_NUM_THREADS=1. Otherwise each size, density and batch comes once.
+bool is_grid_full() {
+  const char* grid = std::getenv("PRUNE_TEST_GRID");
+  return grid != nullptr && std::string_view(grid) == "full";
+}
+
+std::vector<GridPoint> grid() {
+  constexpr int kMostRows = 70, kDensities = 17;  // by sixteenths
   constexpr std::pair<int64_t, int64_t> kSizes[] = {
       {1, 1},   {3, 5},    {4, 15},  {5, 16},   {7, 17},  {8, 33},  {9, 63},  {12, 64}, {15, 65},
       {16, 96}, {17, 127}, {31, 60}, {32, 128}, {33, 20}, {48, 36}, {63, 31}, {65, 129}};
-  for (const bool in_place : ways_to_hold()) {
-    for (int i = 0; i <= 16; ++i) {
-      options_.in_place = in_place;
-      std::vector<int64_t> batches;
-      for (int64_t n = i + 1; n <= 70; n += 17) batches.push_back(n);
-      // A small share stays of a large matrix as well as of a small one.
-      const auto& [rows, cols] = kSizes[i * 5 % 17];
-      SCOPED_TRACE(testing::Message() << i << " of 16 stay");
-      ASSERT_NO_FATAL_FAILURE(check_size(i, rows, cols, batches));
+  // Around blocks of inputs and chunks of rows.
+  constexpr std::pair<int64_t, int64_t> kLargerSizes[] = {
+      {2, 191},  {5, 225},  {6, 257},  {3, 319},   {4, 449},  {9, 515}, {2, 641},
+      {5, 1025}, {129, 36}, {257, 20}, {259, 100}, {513, 12}, {519, 65}};
+  std::vector<GridPoint> points;
+  for (int i = 0; i < kDensities; ++i) {
+    const auto add = [&](const std::pair<int64_t, int64_t>& size, int64_t first, int64_t step) {
+      points.push_back({size.first, size.second, i, {}});
+      for (int64_t n = first; n <= kMostRows; n += step) points.back().batches.push_back(n);
+    };
+    // A small share stays of a large matrix as well as of a small one.
+    if (!is_grid_full()) {
+      add(kSizes[i * 5 % std::size(kSizes)], i + 1, kDensities);
+      continue;
+    }
+    for (const auto& size : kSizes) add(size, 1, 1);
+    for (const auto& size : kLargerSizes) add(size, 1, 1);
+  }
+  return points;
+}
+
+TEST_P(AnyKernelTest, EveryDensityAndBatch) {
+  std::vector<WeightType> types = types_of(GetParam().name);
+  // What a kernel takes beside its own type is widened on the way in.
+  if (!is_grid_full()) types.resize(1);
+  const std::vector<GridPoint> points = grid();
+  for (const WeightType type : types) {
+    for (const bool in_place : ways_to_hold()) {
+      for (const GridPoint& point : points) {
+        type_ = type;
+        options_.in_place = in_place;
+        SCOPED_TRACE(testing::Message() << point.sixteenths << " of 16 stay");
+        ASSERT_NO_FATAL_FAILURE(check_size(point.sixteenths, point.rows, point.cols, point.batches));
+      }
     }
   }
 }
