@@ -77,20 +77,23 @@ void add_one(const std::string& name, const Effort& effort) {
   add_random(*c, *operation, effort);
 }
 
-void add_checkpoint(const Options& options, const Effort& effort) {
-  for (LayerMask& mask : masks_of_checkpoint(options.checkpoint)) {
-    const auto shared = std::make_shared<LayerMask>(std::move(mask));
-    for (const Operation& operation : all_operations()) {
-      Case c{operation.name, shared->type, shared->places.shape, 1, shared->percent, shared->layer};
-      if (operation.adopt == nullptr || !operation.takes(c) || !operation.adopt(shared->places)) continue;
+// A layer's mask, in every operation and type that takes it.
+void add_mask(const std::shared_ptr<const LayerMask>& mask, const Options& options, const Effort& effort) {
+  for (const Operation& operation : all_operations()) {
+    if (operation.adopt == nullptr || !operation.adopt(mask->places)) continue;
+    for (const WeightType type : operation.types) {
+      Case c{operation.name, type, mask->places.shape, 1, mask->percent, mask->layer};
+      const auto weights = [mask, type, &operation] {
+        return with_random_values(*operation.adopt(mask->places), type);
+      };
       for (const int64_t n : rows_of(options)) {
         c.n = n;
-        add(
-            c, operation,
-            [shared, &operation] {
-              return with_random_values(*operation.adopt(shared->places), shared->type);
-            },
-            effort);
+        if (operation.takes(c)) add(c, operation, weights, effort);
+      }
+      c.mask.clear();
+      for (const int64_t n : options.has_random_masks ? rows_of(options) : std::vector<int64_t>()) {
+        c.n = n;
+        add_random(c, operation, effort);
       }
     }
   }
@@ -103,7 +106,8 @@ void add_cases(const Options& options, Roof* roof) {
   if (!options.cases.empty()) {
     for (const std::string& name : options.cases) add_one(name, effort);
   } else if (!options.checkpoint.empty()) {
-    add_checkpoint(options, effort);
+    for (LayerMask& mask : masks_of_checkpoint(options.checkpoint))
+      add_mask(std::make_shared<const LayerMask>(std::move(mask)), options, effort);
   } else {
     add_shapes(options, effort);
   }

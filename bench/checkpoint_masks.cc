@@ -28,8 +28,7 @@ class MaskReader {
     const auto percent = int(std::lround(100 * (1 - double(places.count()) / all)));
     const std::string layer =
         tensor.ends_with(".weight") ? tensor.substr(0, tensor.size() - sizeof(".weight") + 1) : tensor;
-    masks_.push_back(
-        {layer, std::is_same_v<T, bf16> ? WeightType::kBf16 : WeightType::kF32, std::move(places), percent});
+    masks_.push_back({layer, std::move(places), percent});
   }
   // Whether a layer of this shape is still wanted.
   bool wants(Index out, Index in) { return seen_.emplace(out, in).second; }

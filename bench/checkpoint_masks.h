@@ -10,7 +10,6 @@ namespace prune::bench {
 
 struct LayerMask {
   std::string layer;  // "model.layers.0.mlp.up_proj"
-  WeightType type;    // bf16 of a bf16 weight, else f32
   Places places;
   int percent = 0;  // of zeros, rounded
 };

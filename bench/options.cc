@@ -24,7 +24,8 @@ po::options_description descriptions() {
       "case", po::value<Texts>()->composing()->value_name("NAME"),
       "one case by its name, any shape and sparsity: spmm_nm/bf16/m:3072/k:768/n:5/sparsity:50")(
       "checkpoint", po::value<std::string>()->value_name("DIR"),
-      "the shapes of this pruned or packed checkpoint, with the masks of its layers")(
+      "the shapes of this pruned or packed checkpoint, with the masks of its layers, in every type")(
+      "random-masks", po::bool_switch(), "after each mask of --checkpoint a random one of as many zeros")(
       "seconds", po::value<double>()->value_name("S"),
       "for a case at most; less where the median's interval is below 3% before (default: 2, quick 0.5)")(
       "slow-down", po::value<double>()->default_value(1)->value_name("RATIO"),
@@ -57,6 +58,8 @@ void check(const Options& options) {
   if (!(options.slow_down >= 1)) throw std::runtime_error("--slow-down must be at least 1");
   if (!options.checkpoint.empty() && !options.shapes.empty())
     throw std::runtime_error("--checkpoint has shapes of its own: it goes without --shapes");
+  if (options.has_random_masks && options.checkpoint.empty())
+    throw std::runtime_error("--random-masks goes with --checkpoint");
   if (!options.cases.empty() &&
       !(options.shapes.empty() && options.rows.empty() && options.checkpoint.empty()))
     throw std::runtime_error("--case says everything: it goes without --shapes, --rows and --checkpoint");
@@ -90,6 +93,7 @@ Options read_options(int argc, char** argv) {
   if (values.count("checkpoint")) options.checkpoint = values["checkpoint"].as<std::string>();
   if (values.count("seconds")) options.seconds = values["seconds"].as<double>();
   options.slow_down = values["slow-down"].as<double>();
+  options.has_random_masks = values["random-masks"].as<bool>();
   options.has_roof = !values["no-roof"].as<bool>();
   options.is_pinned = !values["no-pin"].as<bool>();
   check(options);

@@ -13,6 +13,7 @@ struct Options {
   std::vector<int64_t> rows;        // of X; empty: the mode's
   std::vector<std::string> cases;   // full names of cases; empty: all
   std::string checkpoint;
+  bool has_random_masks = false;  // beside those of the checkpoint
   std::optional<double> seconds;
   double slow_down = 1;
   bool is_pinned = true;

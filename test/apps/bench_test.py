@@ -61,11 +61,16 @@ class Bench(ProgramTest):
         for form in ("dense", "packed"):
             if form == "packed":
                 self.expect(DONE, "pack", pruned, "-o", self.folder / "packed")
-            rows = self.measured("--checkpoint", pruned if form == "dense" else self.folder / "packed", "--rows", 3, "--no-roof")
+            rows = self.measured("--checkpoint", pruned if form == "dense" else self.folder / "packed", "--rows", 3, "--no-roof",
+                                 "--benchmark_filter=^(spmm_nm|spmm_nm_4of8|spmm_bitmask|spmm_csr)/(bf16|i8)")  # fmt: skip
             operations = {row["name"].split("/")[0] for row in rows if "error_message" not in row}
-            self.assertGreaterEqual(operations, {"spmm_nm", "spmm_nm_4of8", "spmm_bitmask", "spmm_csr"})
+            self.assertEqual(operations, {"spmm_nm", "spmm_nm_4of8", "spmm_bitmask", "spmm_csr"})
             self.assertTrue(all("sparsity:50/mask:model.layers.0." in row["name"] for row in rows))
             self.assertEqual(len({row["name"].split("/m:")[1].split("/n:")[0] for row in rows}), 4)
+        rows = self.measured("--checkpoint", pruned, "--random-masks", "--rows", 3, "--no-roof", "--benchmark_filter=^spmm_nm/")
+        masked, random = ([row["name"] for row in rows if ("/mask:" in row["name"]) == is_masked] for is_masked in (True, False))
+        self.assertEqual(sorted(name.split("/mask:")[0] for name in masked), sorted(name.removesuffix("/manual_time") for name in random))
+        self.assertEqual(len(masked), 4 * 4)  # shapes by types
         self.assertIn("no weight is pruned", self.bench("--checkpoint", MODEL, code=USAGE).stderr)
 
     def test_passes_and_a_model_are_timed_by_their_own_program(self):
@@ -83,7 +88,7 @@ class Bench(ProgramTest):
         for arguments in (("--shapes", "llama-9b"), ("--shapes", "4x"), ("--rows", 0), ("--mode", "slow"), ("--nonsense",),
                           ("--case", "spmm_nm/f32"), ("--case", "spmm/f32/m:8/k:8"), ("--case", "spmm_nm/f32/m:8/k:9"),
                           ("--case", ONE, "--rows", 1), ("--slow-down", 0.5), ("--seconds", 0),
-                          ("--checkpoint", self.folder / "none")):  # fmt: skip
+                          ("--checkpoint", self.folder / "none"), ("--random-masks",)):  # fmt: skip
             self.assert_one_line(self.bench(*arguments, code=USAGE).stderr, "spmm_bench: ")
         listed = self.bench("--shapes", "bert-base", "--rows", 2, "--benchmark_list_tests", "--no-roof").stdout
         self.assertIn("spmm_nm/bf16", listed)
