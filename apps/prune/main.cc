@@ -58,7 +58,8 @@ int complain(std::string_view message, int code) {
 
 void check_environment() {
   const std::string_view isa = kernels::isa::rejected_override();
-  if (!isa.empty()) throw_usage(fmt::format("PRUNE_ISA={}: expected generic, avx2, avx512 or neon", isa));
+  if (!isa.empty())
+    throw_usage(fmt::format("PRUNE_ISA={}: expected generic, avx2, avx512, avx512bf16 or neon", isa));
 }
 
 // Refuses a first argument that is no path here and looks like a mistyped command.

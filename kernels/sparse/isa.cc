@@ -82,13 +82,15 @@ uint32_t limit(uint32_t flags, std::string_view level, bool* known) {
   if (level == "generic") return kGeneric;
   if (level == "avx2") return flags & kAvx2;
   if (level == "neon") return flags & kNeon;
-  *known = level == "avx512";
+  if (level == "avx512") return flags & (kAvx2 | kAvx512);
+  *known = level == "avx512bf16";
   return flags;
 }
 
 const char* level_name(uint32_t flags) {
   if (flags & kNeon) return "neon";
-  if (flags & ~uint32_t{kAvx2}) return "avx512";
+  if (flags & kAvx512Bf16) return "avx512bf16";
+  if (flags & kAvx512) return "avx512";
   return flags == kAvx2 ? "avx2" : "generic";
 }
 

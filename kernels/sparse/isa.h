@@ -23,8 +23,8 @@ uint32_t detected();
 // does: then what a product needs of other ports weighs half, and transposing twice as much.
 bool works_in_halves();
 
-// detected(), lowered by the environment variable PRUNE_ISA=generic|avx2|avx512|neon. Read once, at the first
-// call.
+// detected(), lowered by the environment variable PRUNE_ISA=generic|avx2|avx512|avx512bf16|neon. Read
+// once, at the first call.
 uint32_t supported();
 
 // The value of PRUNE_ISA when it names no known level, else empty. supported() ignores such a value, so a
@@ -34,7 +34,7 @@ std::string_view rejected_override();
 // What a PRUNE_ISA of `level` leaves of `flags`; sets *known to whether the level is a known one.
 uint32_t limit(uint32_t flags, std::string_view level, bool* known);
 
-// "generic", "avx2", "avx512" or "neon": the level that contains `flags`, as benchmark names spell it.
+// The level that contains `flags`, as PRUNE_ISA and the names of benchmarks spell it.
 const char* level_name(uint32_t flags);
 
 // Whether a kernel that needs `needs` runs where `have` is present.

@@ -13,12 +13,14 @@ TEST(Isa, LevelsLimit) {
   EXPECT_TRUE(known);
   EXPECT_EQ(limit(kAll, "avx2", &known), kAvx2);
   EXPECT_TRUE(known);
-  EXPECT_EQ(limit(kAll, "avx512", &known), kAll);
+  EXPECT_EQ(limit(kAll, "avx512", &known), kAvx2 | kAvx512);
+  EXPECT_TRUE(known);
+  EXPECT_EQ(limit(kAll, "avx512bf16", &known), kAll);
   EXPECT_TRUE(known);
   EXPECT_EQ(limit(kNeon, "neon", &known), kNeon);
   EXPECT_TRUE(known);
   // A level never adds what the processor lacks.
-  EXPECT_EQ(limit(kAvx2, "avx512", &known), kAvx2);
+  EXPECT_EQ(limit(kAvx2, "avx512bf16", &known), kAvx2);
   EXPECT_EQ(limit(kGeneric, "avx2", &known), kGeneric);
   EXPECT_EQ(limit(kAll, "neon", &known), kGeneric);
 }
@@ -42,7 +44,8 @@ TEST(Isa, HalvesAreOf512Bits) { EXPECT_LE(works_in_halves(), runs_on(kAvx512, de
 TEST(Isa, LevelNames) {
   EXPECT_STREQ(level_name(kGeneric), "generic");
   EXPECT_STREQ(level_name(kAvx2), "avx2");
-  EXPECT_STREQ(level_name(kAll), "avx512");
+  EXPECT_STREQ(level_name(kAvx2 | kAvx512), "avx512");
+  EXPECT_STREQ(level_name(kAll), "avx512bf16");
   EXPECT_STREQ(level_name(kNeon), "neon");
 }
 
