@@ -73,6 +73,7 @@ struct Nm24 : Values {
   using Value = typename Values::Value;
   static constexpr int kHalves = Values::kHalves;
   static constexpr int64_t kChunk = 64 * kHalves;
+  static constexpr bool kAsksByLevels = kHalves == 1;
 
   // Inputs that may be multiplied before a load reaches beyond the array.
   static int64_t safe(const PackedRow&, int64_t cols) { return cols; }
@@ -113,6 +114,7 @@ struct Bitmask : Values {
   using Value = typename Values::Value;
   static constexpr int kHalves = Values::kHalves;
   static constexpr int64_t kChunk = 32 * kHalves;
+  static constexpr bool kAsksByLevels = false;
 
   // A load takes as many values as a chunk has weights.
   static int64_t safe(const PackedRow& row, int64_t cols) {
@@ -151,6 +153,7 @@ void multiply_batch(const PackedRow& row, int64_t cols, const uint16_t* x, int64
   constexpr int kSets = 4 / B;
   constexpr int64_t kChunk = Format::kChunk, kStep = kSets * kChunk, kMarks = kChunk / 8;
   const Format format;
+  const AheadByLevels<Format::kAsksByLevels && B <= 2> ahead;
   const ColumnScales scales(row.scales, cols);
   const auto* values = static_cast<const typename Format::Value*>(row.values);
   const uint8_t* marks = row.marks;
@@ -162,10 +165,10 @@ void multiply_batch(const PackedRow& row, int64_t cols, const uint16_t* x, int64
   }
   int64_t k = 0;
   for (const int64_t safe = Format::safe(row, cols); k + kStep <= safe; k += kStep, x += kStep) {
-    prefetch_ahead(marks);
+    ahead.ask_for(marks);
 #pragma GCC unroll 4
     for (int s = 0; s < kSets; ++s, marks += kMarks) {
-      prefetch_ahead(values);
+      ahead.ask_for(values);
       format.template add<kScaled, B>(Format::load(values), marks, x + s * kChunk, x_stride, scales,
                                       k + s * kChunk, acc[s]);
       values += Format::taken(marks, kChunk);

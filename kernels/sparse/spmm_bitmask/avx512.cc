@@ -29,6 +29,7 @@ struct Batch {
 
   template <int B>
   static void multiply(const BitmaskStream& stream, const float* x, int64_t n, float* sums) {
+    const AheadByLevels<true> ahead;
     __m512 acc[B][kRows];
     const T* values = static_cast<const T*>(stream.values);
     const uint32_t* masks = stream.masks;
@@ -38,7 +39,7 @@ struct Batch {
       for (int i = 0; i < B; ++i) acc[i][r] = _mm512_setzero_ps();
     }
     for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk, masks += kRows) {
-      prefetch_ahead(masks);
+      ahead.ask_for(masks);
       int64_t next = 0;  // so that one addition alone joins a chunk to the one before
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
@@ -46,7 +47,7 @@ struct Batch {
         for (int h = 0; h < 2; ++h) {
           const __mmask16 mask = static_cast<__mmask16>(masks[r] >> 16 * h);
           const __m512 w = expand(values + next, mask);
-          if (h == 0) prefetch_ahead(values + next);
+          if (h == 0) ahead.ask_for(values + next);
           next += __builtin_popcount(mask);
 #pragma GCC unroll 4
           for (int i = 0; i < B; ++i) {

@@ -43,6 +43,7 @@ template <class Values, int B>
 void multiply_batch(const BitmaskStream& stream, const uint16_t* x, int64_t n, float* sums) {
   constexpr int kHalves = Values::kHalves, kChunk = 32 * kHalves;
   const Values decoder;
+  const AheadByLevels<kHalves == 1> ahead;
   const auto* values = static_cast<const typename Values::Value*>(stream.values);
   const uint32_t* masks = stream.masks;
   __m512 acc[B][kRows];
@@ -52,12 +53,12 @@ void multiply_batch(const BitmaskStream& stream, const uint16_t* x, int64_t n, f
     for (int r = 0; r < kRows; ++r) acc[i][r] = _mm512_setzero_ps();
   }
   for (int64_t c = 0; c < stream.chunks; ++c, x += n * kChunk) {
-    prefetch_ahead(masks);
+    ahead.ask_for(masks);
     int64_t next = 0;  // so that one addition alone joins a chunk to the one before
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r, masks += kHalves) {
       __m512i w[kHalves];
-      if (r % 2 == 0) prefetch_ahead(values + next);  // two rows of half their weights are a line
+      if (r % 2 == 0) ahead.ask_for(values + next);  // two rows of half their weights are a line
       next += decoder.expand(values + next, masks, w);
 #pragma GCC unroll 4
       for (int i = 0; i < B; ++i) {

@@ -20,10 +20,11 @@ struct Step {
     const __m512i shifts = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const __m512i groups = _mm512_setr_epi32(0, 0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24, 24, 28, 28);
     const __m512i three = _mm512_set1_epi32(3);
+    const AheadByLevels<(B > 2)> ahead;
     __m512 acc[B][kRows];
     load_sums<B>(lanes, stride, acc);
     for (int64_t c = 0; c < chunks; ++c, x += n * kChunk) {
-      prefetch_ahead(indices);
+      ahead.ask_for(indices);
       __m512 x0[B], x1[B];
 #pragma GCC unroll 4
       for (int i = 0; i < B; ++i) {
@@ -33,7 +34,7 @@ struct Step {
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r, values += kChunk / 2) {
         const __m512 w = Avx512F32::widen(values);
-        prefetch_ahead(values);
+        ahead.ask_for(values);
         __m512i lane = _mm512_srlv_epi32(_mm512_set1_epi32(static_cast<int>(*indices++)), shifts);
         lane = _mm512_ternarylogic_epi32(lane, three, groups, 0xea);  // (lane & 3) | group
 #pragma GCC unroll 4

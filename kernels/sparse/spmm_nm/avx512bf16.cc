@@ -52,15 +52,16 @@ struct Step {
                        int64_t n, float* lanes, int64_t stride) {
     const __m512i shifts = word_ramp(1, 2), groups = word_ramp(2, 4), three = _mm512_set1_epi16(3);
     const Values decoder;
+    const AheadByLevels<(kHalves == 1 ? B > 1 : B <= 2)> ahead;
     __m512 acc[B][kRows];
     load_sums<B>(lanes, stride, acc);
     for (int64_t c = 0; c < chunks; ++c, x += n * kChunk) {
-      prefetch_ahead(words);
+      ahead.ask_for(words);
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r, values += kChunk / 2) {
         __m512i w[kHalves];
         decoder.widen(values, w);
-        prefetch_ahead(values);
+        ahead.ask_for(values);
 #pragma GCC unroll 2
         for (int h = 0; h < kHalves; ++h, words += 2) {
           const __m512i indices =
