@@ -73,7 +73,7 @@ struct Nm24 : Values {
   using Value = typename Values::Value;
   static constexpr int kHalves = Values::kHalves;
   static constexpr int64_t kChunk = 64 * kHalves;
-  static constexpr bool kAsksByLevels = kHalves == 1;
+  static constexpr bool kAsksByLevels = true;
 
   // Inputs that may be multiplied before a load reaches beyond the array.
   static int64_t safe(const PackedRow&, int64_t cols) { return cols; }
