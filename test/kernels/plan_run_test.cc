@@ -123,6 +123,7 @@ TEST_P(PlanRun, ThreadsShareAPlan) {
     for (const int64_t n : kBatches) {
       std::vector<Product> products(3, Product(n));
       std::vector<std::thread> threads;
+      threads.reserve(products.size());
       for (Product& product : products) threads.emplace_back([&] { plan.run(product.view()); });
       for (std::thread& thread : threads) thread.join();
       Product alone(n);

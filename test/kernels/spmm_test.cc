@@ -520,7 +520,8 @@ struct GridPoint {
 };
 
 // PRUNE_TEST_GRID=full: every size with every density and every batch of 1 to 70 rows, and every type that a
-// kernel takes; an hour at most, best with OMP_NUM_THREADS=1. Otherwise each size, density and batch comes once.
+// kernel takes; an hour at most, best with OMP_NUM_THREADS=1. Otherwise each size, density and batch comes
+// once.
 bool is_grid_full() {
   const char* grid = std::getenv("PRUNE_TEST_GRID");
   return grid != nullptr && std::string_view(grid) == "full";
