@@ -7,9 +7,12 @@
 
 namespace prune {
 
-int64_t Teams::count_for(int64_t parts) { return std::clamp<int64_t>(parts, 1, omp_get_max_threads()); }
+int64_t Teams::count_for(int64_t parts, uint64_t bytes) {
+  const auto affordable = int64_t(1 + kMostBytes / std::max<uint64_t>(1, bytes));
+  return std::clamp<int64_t>(parts, 1, std::min<int64_t>(affordable, omp_get_max_threads()));
+}
 
-Teams::Teams(int64_t parts) : count_(count_for(parts)) {
+Teams::Teams(int64_t parts, uint64_t bytes) : count_(count_for(parts, bytes)) {
   if (count_ == 1) return;
   const int64_t threads = omp_get_max_threads();
   for (int64_t team = 0; team < count_; ++team) {

@@ -19,10 +19,12 @@ namespace prune {
 
 class Teams {
  public:
-  // One for each part, at most one for each of the caller's OpenMP threads, which they share out evenly.
-  explicit Teams(int64_t parts);
+  // One for each part, at most one for each of the caller's OpenMP threads, which they share out evenly. Each
+  // team is to hold `bytes` of its own; all but the first together take kMostBytes at most.
+  Teams(int64_t parts, uint64_t bytes);
+  static constexpr uint64_t kMostBytes = uint64_t(2) << 30;
   // So many are made of these parts.
-  static int64_t count_for(int64_t parts);
+  static int64_t count_for(int64_t parts, uint64_t bytes);
   Teams(const Teams&) = delete;
   Teams& operator=(const Teams&) = delete;
 

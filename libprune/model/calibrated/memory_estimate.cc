@@ -34,8 +34,9 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& pl
   }
   estimate.spilled += estimate.pruned;
   const int64_t trained = std::min(options.batch, options.sequences());
-  // Each team of threads has gradients of two layers.
-  const uint64_t copies = method.reconstructs                  ? 10 + 2 * uint64_t(Teams::count_for(trained))
+  // Each team of threads has gradients of two layers; weights are there rounded, too.
+  const uint64_t copies = method.reconstructs
+                              ? 11 + 2 * uint64_t(Teams::count_for(trained, 2 * layer_bytes(config)))
                           : follows && options.true_sequential ? 2
                                                                : 1;
   estimate.layers = copies * layer_bytes(config);

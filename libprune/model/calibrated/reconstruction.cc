@@ -13,6 +13,7 @@
 
 #include "libprune/model/decoder/backward.h"
 #include "libprune/model/decoder/forward.h"
+#include "libprune/model/decoder/memory.h"
 #include "libprune/model/parallel.h"
 #include "libprune/model/shuffle.h"
 #include "libprune/model/teams.h"
@@ -168,6 +169,12 @@ class LayersPass {
   BackwardBuffers buffers_;
 };
 
+uint64_t gradient_bytes(std::span<const ReconstructedLayer> layers) {
+  uint64_t bytes = 0;
+  for (const ReconstructedLayer& each : layers) bytes += layer_bytes(*each.layer.config);
+  return bytes;
+}
+
 class Reconstruction {
  public:
   Reconstruction(std::span<const ReconstructedLayer> layers, const RopeTable& rope,
@@ -176,7 +183,7 @@ class Reconstruction {
         layers_(layers),
         data_(data),
         options_(options),
-        teams_(std::min(options.batch, data.count)),
+        teams_(std::min(options.batch, data.count), gradient_bytes(layers)),
         adam_({.beta2 = kSecondDecay}),
         shuffle_(data.count, options.seed) {
     options_.batch = std::min(options_.batch, data.count);

@@ -94,13 +94,18 @@ class HeadBackward {
   Memory& m_;
 };
 
-// The gradients of all heads. Where there are more threads than heads of keys and values, several threads
-// share one: the first sums where the result belongs, the others in memory of their own, which is added in
-// turn.
+// The gradients of all heads. Where heads of keys and values do not share out evenly among the threads, the
+// work on each is cut in parts: the first sums where the result belongs, the others in memory of their own,
+// which is added in turn.
 class AttentionBackward {
  public:
-  AttentionBackward(const AttentionShape& shape, const Sequences& sequences, float* dqkv)
-      : shape_(shape), sequences_(sequences), dqkv_(dqkv), heads_(sequences.count() * shape.kv_heads) {
+  // `sums` is memory that the next batch uses again.
+  AttentionBackward(const AttentionShape& shape, const Sequences& sequences, float* dqkv, FloatMatrix& sums)
+      : shape_(shape),
+        sequences_(sequences),
+        dqkv_(dqkv),
+        heads_(sequences.count() * shape.kv_heads),
+        sums_(sums) {
     const int64_t blocks = (longest() + kQueryBlock - 1) / kQueryBlock * (shape.heads / shape.kv_heads);
     const int64_t threads = omp_get_max_threads();
     // Enough for threads to end together; heads that do so by themselves need no sums of parts.
@@ -156,7 +161,7 @@ class AttentionBackward {
   float* dqkv_;
   int64_t heads_;      // of keys and values, of all sequences
   int64_t parts_ = 1;  // of the work on each
-  FloatMatrix sums_;   // of all parts but the first, [part, head, token] of dk and dv
+  FloatMatrix& sums_;  // of all parts but the first, [part, head, token] of dk and dv
 };
 
 }  // namespace
@@ -167,7 +172,8 @@ void attend_backward(const AttentionShape& shape, const Sequences& sequences, co
   const HeadOperands heads = qkv_operands(shape, qkv, sequences.tokens(), qkv_memory);
   const HeadOperands slopes(dcontext, shape.heads, shape.head_dim, sequences.tokens(), shape.precision,
                             dcontext_memory);
-  AttentionBackward(shape, sequences, dqkv).run(heads, slopes);
+  thread_local FloatMatrix sums;
+  AttentionBackward(shape, sequences, dqkv, sums).run(heads, slopes);
 }
 
 }  // namespace prune

@@ -227,10 +227,14 @@ class LayerBackward {
 
 void linear_backward(const Linear& linear, const GemmOperand& x, const GemmOperand& dy, int64_t n, float* dx,
                      int64_t lddx, Write write, LinearGradient& gradient) {
-  // An expert may have no token: nothing would be written over.
-  if (n == 0 && gradient.is_stale) std::fill_n(gradient.weight.data(), gradient.weight.size(), 0.0F);
+  const bool is_stale = std::exchange(gradient.is_stale, false);
+  // An expert may have no token: nothing would be written over, and its inputs may never have had memory.
+  if (n == 0) {
+    if (is_stale) std::fill_n(gradient.weight.data(), gradient.weight.size(), 0.0F);
+    return;
+  }
   Gemm shape{.m = linear.out, .n = linear.in, .k = n, .transpose_a = Transpose::kYes};
-  shape.beta = std::exchange(gradient.is_stale, false) && n > 0 ? 0.0F : 1.0F;
+  shape.beta = is_stale ? 0.0F : 1.0F;
   shape.precision = linear.precision;
   gemm(shape, dy, x, gradient.weight.data(), linear.in);
   if (!gradient.bias.empty()) add_column_sums(dy.floats, dy.ld, n, gradient.bias);

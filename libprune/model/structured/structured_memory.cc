@@ -62,11 +62,12 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const StructuredOpt
     stream <= left ? left -= stream : estimate.spilled += stream;
   estimate.pruned = changed_bytes(checkpoint, config, method, shape, follows);
   estimate.spilled += estimate.pruned;
-  // Dense and as it is left. Of two that are trained also two moments and the weights before, and for each
-  // team of threads gradients.
+  // Dense and as it is left. Of two that are trained also two moments, the weights before, and rounded, and
+  // for each team of threads gradients.
   const int64_t trained = std::min(calibration.batch, calibration.sequences());
   estimate.layers =
-      (method.reconstructs ? 10 + 2 * uint64_t(Teams::count_for(trained)) : 2) * layer_bytes(config);
+      (method.reconstructs ? 11 + 2 * uint64_t(Teams::count_for(trained, 2 * layer_bytes(config))) : 2) *
+      layer_bytes(config);
 
   const bool chooses = method.score == UnitScore::kLoss && shape.size.channels < config.inner;
   const auto attention = projection_bytes(config.width, config.context_width(), 1, follows, false);

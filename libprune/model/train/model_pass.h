@@ -18,9 +18,8 @@ struct TokenBatch {
 };
 
 // What a forward pass leaves. A layer's own activations are kept for the backward pass, or computed once more
-// by it
-// ("activation checkpointing", Chen et al., arXiv:1604.06174): a third more work, for memory of one layer
-// instead of all.
+// by it ("activation checkpointing", Chen et al., arXiv:1604.06174): a third more work, for memory of one
+// layer instead of all.
 struct ModelActivations {
   bool keeps_layers = true;
 

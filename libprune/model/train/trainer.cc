@@ -10,6 +10,7 @@
 
 #include <prune/error.h>
 
+#include "libprune/model/decoder/memory.h"
 #include "libprune/model/teams.h"
 #include "libprune/model/train/adam.h"
 #include "libprune/model/train/batch_pass.h"
@@ -74,6 +75,13 @@ void scale_gradients(std::span<const Parameter> parameters, double factor) {
   }
 }
 
+uint64_t gradient_bytes(const TrainableModel& model) {
+  const DecoderConfig& config = model.config();
+  const int64_t tables =
+      model.embedding.matrix.size() + model.positions.matrix.size() + model.head.matrix.size();
+  return uint64_t(config.layers) * layer_bytes(config) + uint64_t(tables) * sizeof(float);
+}
+
 }  // namespace
 
 struct Trainer::State {
@@ -88,7 +96,7 @@ struct Trainer::State {
              .warm_up = options.warm_up,
              .decay = options.decay},
         batches(text, options.seqlen, options.batch, options.seed),
-        teams(options.batch / options.accumulate),
+        teams(options.batch / options.accumulate, gradient_bytes(student)),
         masking(std::move(mask_rule)),
         adam(AdamOptions{.weight_decay = options.weight_decay,
                          .is_lamb = options.optimizer == OptimizerKind::kLamb}) {

@@ -98,7 +98,7 @@ TEST_F(ReconstructionTest, SaysWhereTheTargetsAreNotFinite) {
   }
 }
 
-// Three sequences for one team of threads, or one, one and two for three of them.
+// Four sequences a step for one team of threads, or one, one and two for three of them.
 TEST_F(ReconstructionTest, IsTheSameWithTeams) {
   const ReconstructionOptions options{
       .steps = 5, .batch = 4, .learning_rate = 1e-2, .trains_biases = true, .precision = Precision::kF32};

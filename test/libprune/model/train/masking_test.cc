@@ -1,5 +1,6 @@
 #include "libprune/model/train/masking.h"
 
+#include <cmath>
 #include <functional>
 
 #include <gmock/gmock.h>
@@ -27,20 +28,39 @@ struct Trace {
   std::vector<TrainingStep> steps;
 };
 
+// Products of the last step read what its weights were: masked as they are now, and no older than a step.
+void expect_rounded_of_last_step(const TrainableModel& model, Precision precision) {
+  for (const DecoderLayer& layer : model.layers) {
+    for (const Linear* linear : layer.linears()) {
+      ASSERT_EQ(linear->rounded.empty(), !reads_bf16(precision));
+      for (size_t i = 0; i < linear->rounded.size(); ++i) {
+        const float w = linear->weight.data()[i];
+        const auto rounded = float(Eigen::numext::bit_cast<Eigen::bfloat16>(linear->rounded[i]));
+        ASSERT_EQ(rounded == 0, w == 0) << linear->weight_name;
+        ASSERT_NEAR(rounded, w, 0.03F + std::abs(w) / 128) << linear->weight_name;
+      }
+    }
+  }
+}
+
 // Trains a small model on a text that repeats itself.
-Trace train(std::unique_ptr<Masking> masking) {
+Trace train(std::unique_ptr<Masking> masking, Precision precision = Precision::kF32) {
   const DecoderConfig config = testing::tiny_config("llama");
   TrainableModel model = testing::random_model(config, 5);
   std::vector<int32_t> ids;
   for (int i = 0; i < 96; ++i) ids.push_back(int32_t(i * i % 7));
+  for (DecoderLayer& layer : model.layers) {
+    for (Linear* linear : layer.linears()) linear->precision = precision;
+  }
   const TrainingOptions options{
-      .steps = kSteps, .batch = 4, .seqlen = 8, .warm_up = 2, .learning_rate = 1e-2};
+      .steps = kSteps, .batch = 4, .seqlen = 8, .warm_up = 2, .learning_rate = 1e-2, .precision = precision};
   Trainer trainer(model, nullptr, std::move(masking), ids, options);
   Trace run;
   for (int64_t i = 0; i < kSteps; ++i) {
     run.steps.push_back(trainer.step());
     run.masks.push_back(testing::masks_of(model));
   }
+  expect_rounded_of_last_step(model, precision);
   return run;
 }
 
@@ -117,6 +137,19 @@ TEST(MaskingTest, EveryWayEndsAtItsPatternWithItsCount) {
       EXPECT_LT(run.steps.back().cross_entropy, run.steps.front().cross_entropy);
       // In the end masks stay, and weights learn under them.
       EXPECT_EQ(run.masks[kSteps - 5], run.masks.back());
+    }
+  }
+}
+
+TEST(MaskingTest, EveryWayEndsAtItsPatternInBf16) {
+  for (const Way& way : kWays) {
+    for (const Pattern& pattern : {Pattern(Unstructured{}), Pattern(NM{2, 4})}) {
+      if (std::holds_alternative<NM>(pattern) && !way.takes_nm) continue;
+      SCOPED_TRACE(std::string(way.name) + " " + to_string(pattern));
+      const Trace run = train(way.make(goal_of(pattern, 0.5)), Precision::kBf16);
+      for (const Mask& mask : run.masks.back()) EXPECT_TRUE(satisfies(mask, pattern));
+      EXPECT_EQ(kept(run.masks.back()), size_of(run.masks.back()) / 2);
+      EXPECT_LT(run.steps.back().cross_entropy, run.steps.front().cross_entropy);
     }
   }
 }

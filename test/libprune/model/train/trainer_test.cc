@@ -1,5 +1,6 @@
 #include "libprune/model/train/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <gmock/gmock.h>
@@ -235,23 +236,37 @@ TEST_F(TrainerTest, PartsOfABatchAddUp) {
 TEST_F(TrainerTest, IsTheSameWithTeams) {
   options_.steps = 3;
   options_.warm_up = 1;
-  options_.batch = 5;
+  options_.batch = 10;
+  options_.accumulate = 2;
   options_.hidden_weight = 0.1;
   const TrainableModel teacher = random_model(config_, 7);
-  const auto steps_with = [&](int count) {
+  for (const bool adapts : {false, true}) {
+    const auto steps_with = [&](int count) {
+      const ThreadCount threads(count);
+      TrainableModel model = random_model(config_, 5);
+      Trainer trainer(model, &teacher, adapts ? lora_masking(2, 1) : fixed_masking(), ids_, options_);
+      std::vector<TrainingStep> steps;
+      for (int64_t i = 0; i < options_.steps; ++i) steps.push_back(trainer.step());
+      return steps;
+    };
+    const std::vector<TrainingStep> one = steps_with(1), three = steps_with(3);
+    for (size_t i = 0; i < one.size(); ++i) {
+      EXPECT_NEAR(three[i].cross_entropy, one[i].cross_entropy, 1e-4);
+      EXPECT_NEAR(three[i].divergence, one[i].divergence, 1e-4);
+      EXPECT_NEAR(three[i].hidden_loss, one[i].hidden_loss, 1e-4 * one[i].hidden_loss);
+      EXPECT_NEAR(three[i].gradient_norm, one[i].gradient_norm, 1e-3 * one[i].gradient_norm);
+    }
+  }
+}
+
+// A team whose sequence sends no token to an expert has nothing to multiply.
+TEST_F(TrainerTest, TrainsExpertsThatGetNoToken) {
+  DecoderConfig config = tiny_config("mixtral");
+  options_ = {.steps = 3, .batch = 3, .seqlen = 2, .warm_up = 1, .learning_rate = 1e-2};
+  for (const int count : {1, 3}) {
     const ThreadCount threads(count);
-    TrainableModel model = random_model(config_, 5);
-    Trainer trainer(model, &teacher, fixed_masking(), ids_, options_);
-    std::vector<TrainingStep> steps;
-    for (int64_t i = 0; i < options_.steps; ++i) steps.push_back(trainer.step());
-    return steps;
-  };
-  const std::vector<TrainingStep> one = steps_with(1), three = steps_with(3);
-  for (size_t i = 0; i < one.size(); ++i) {
-    EXPECT_NEAR(three[i].cross_entropy, one[i].cross_entropy, 1e-4);
-    EXPECT_NEAR(three[i].divergence, one[i].divergence, 1e-4);
-    EXPECT_NEAR(three[i].hidden_loss, one[i].hidden_loss, 1e-4 * one[i].hidden_loss);
-    EXPECT_NEAR(three[i].gradient_norm, one[i].gradient_norm, 1e-3 * one[i].gradient_norm);
+    TrainableModel model = random_model(config, 5);
+    for (const double loss : losses(model, options_)) EXPECT_TRUE(std::isfinite(loss));
   }
 }
 
@@ -318,6 +333,54 @@ TEST_F(TrainerTest, ReadsNoWeightsOfTheStepBefore) {
   double last = 0;
   for (int64_t i = 1; i < options_.steps; ++i) last = trainer.step().cross_entropy;
   EXPECT_LT(last, 0.8 * first);
+}
+
+// Keeps all pieces of a state in their order, or puts them back: layers of random models share their names.
+class Snapshot : public StateVisitor {
+ public:
+  void bytes(const std::string& name, std::span<std::byte> values) override {
+    if (!puts_back) {
+      pieces_.emplace_back(values.begin(), values.end());
+      return;
+    }
+    const std::vector<std::byte>& kept = pieces_.at(next_++);
+    ASSERT_EQ(kept.size(), values.size()) << name;
+    std::ranges::copy(kept, values.begin());
+  }
+  bool puts_back = false;
+
+ private:
+  std::vector<std::vector<std::byte>> pieces_;
+  size_t next_ = 0;
+};
+
+TEST_F(TrainerTest, GoesOnAfterItWasRestoredAsIfNothingHadHappened) {
+  options_.steps = 8;
+  options_.warm_up = 1;
+  for (const Precision precision : {Precision::kF32, Precision::kBf16}) {
+    options_.precision = precision;
+    TrainableModel whole = random_model(config_, 5), resumed = random_model(config_, 9);
+    set_precision(whole, precision);
+    set_precision(resumed, precision);
+    Trainer first(whole, nullptr, fixed_masking(), ids_, options_);
+    for (int i = 0; i < 3; ++i) first.step();
+    Snapshot snapshot;
+    first.visit(snapshot);
+    Trainer second(resumed, nullptr, fixed_masking(), ids_, options_);
+    snapshot.puts_back = true;
+    second.visit(snapshot);
+    second.restored();
+    EXPECT_EQ(second.steps_done(), 3);
+    for (int i = 3; i < options_.steps; ++i) EXPECT_EQ(second.step().loss, first.step().loss) << i;
+    for (size_t l = 0; l < whole.layers.size(); ++l) {
+      const std::vector<Linear*> expected = whole.layers[l].linears(), found = resumed.layers[l].linears();
+      for (size_t i = 0; i < found.size(); ++i) {
+        const float* weights = expected[i]->weight.data();
+        EXPECT_TRUE(std::equal(weights, weights + expected[i]->weight.size(), found[i]->weight.data()));
+        EXPECT_EQ(found[i]->rounded, expected[i]->rounded) << found[i]->weight_name;
+      }
+    }
+  }
 }
 
 TEST_F(TrainerTest, SaysWhenItDiverges) {
