@@ -71,8 +71,8 @@ std::string cut_config_text(std::string_view text, const DecoderConfig& dense, c
   const DecoderConfig smaller = cut_config(dense, cut);
   const std::string type(dense.family->model_type);
   if (smaller.heads != dense.heads && dense.family->derives_head_dim) {
-    throw_usage("pattern heads: a " + type +
-                " config has no head_dim, its heads share the width: they can't be removed");
+    throw_usage("pattern heads: the config.json of " + type +
+                " has no head_dim: its heads share the width and can't be removed");
   }
   const JsonEdits edits = edits_of(parse_json(text, "config.json"), dense, smaller, cut);
   std::string edited = edit_json(text, edits, "config.json");

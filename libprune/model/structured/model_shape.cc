@@ -48,8 +48,8 @@ std::vector<ModelShape> channel_shapes(const DecoderConfig& config, const ModelS
 
 void require_heads(const DecoderConfig& config) {
   if (!config.family->derives_head_dim) return;
-  throw_usage("pattern heads: a " + std::string(config.family->model_type) +
-              " config has no head_dim, its heads share the width: they can't be removed");
+  throw_usage("pattern heads: the config.json of " + std::string(config.family->model_type) +
+              " has no head_dim: its heads share the width and can't be removed");
 }
 
 void require_layers(const DecoderConfig& config) {
