@@ -76,7 +76,7 @@ double run_chains(uint32_t isa_flags) {
 
 // Sums lines of the cache, each asked for 4 KiB ahead, on so many streams.
 template <int kStreams>
-uint64_t sum_lines(const uint64_t* p, int64_t lines) {
+uint64_t sum_streams(const uint64_t* p, int64_t lines) {
   constexpr int64_t kLine = 8, kAhead = 64 * kLine;
   uint64_t sums[kLine] = {};  // one chain of additions would be slower than memory
   const int64_t share = lines / kStreams * kLine;
@@ -99,7 +99,7 @@ double read_once(const kernels::Buffer& data) {
 #pragma omp parallel reduction(+ : total)
   {
     const auto lines = static_cast<int64_t>(data.size()) / 64 / omp_get_num_threads();
-    total += sum_lines<kStreams>(data.as<uint64_t>() + omp_get_thread_num() * lines * 8, lines);
+    total += sum_streams<kStreams>(data.as<uint64_t>() + omp_get_thread_num() * lines * 8, lines);
   }
   const double seconds = seconds_since(start);
   return total > 0 ? static_cast<double>(data.size()) / seconds : 0.0;
@@ -122,6 +122,8 @@ void Roof::look_again() {
   done += run_chains(kernels::isa::supported());
   fma_peak_ = std::max(fma_peak_, done / seconds_since(start));
 }
+
+uint64_t sum_lines(const uint64_t* p, int64_t lines) { return sum_streams<1>(p, lines); }
 
 int64_t last_level_cache() {
   const int64_t reported = std::max(sysconf(_SC_LEVEL3_CACHE_SIZE), sysconf(_SC_LEVEL2_CACHE_SIZE));

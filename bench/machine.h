@@ -24,6 +24,9 @@ class Roof {
   double fma_peak_ = 0;
 };
 
+// The sum of so many lines of 64 bytes, read as Roof reads one stream.
+uint64_t sum_lines(const uint64_t* p, int64_t lines);
+
 // Bytes of the last-level cache, at least 8 MiB where the system does not say.
 int64_t last_level_cache();
 

@@ -3,14 +3,16 @@
 //
 //   build/release/bench/pass_bench [MODEL] [--benchmark_out=FILE] [--benchmark_repetitions=N]
 //
-// Without a model: calibrated methods on one matrix of 2048 x 2048 with 2:4. With one: magnitude pruning of
-// the checkpoint to 2:4, packing, loading, a prompt of 128 tokens, and tokens one by one, from a temporary
-// folder.
+// Without a model: magnitude 2:4 selection beside a plain read of the same weights, in a cache (64 x 8192)
+// and from memory (8192 x 8192); calibrated methods on one matrix of 2048 x 2048 with 2:4. With one:
+// magnitude pruning of the checkpoint to 2:4, packing, loading, a prompt of 128 tokens, and tokens one by
+// one, from a temporary folder.
 #include <benchmark/benchmark.h>
 
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <random>
 #include <span>
 #include <vector>
@@ -23,6 +25,7 @@
 #include "libprune/model/magnitude_pass.h"
 #include "libprune/model/pack_checkpoint.h"
 #include "libprune/model/runtime/session.h"
+#include "libprune/model/select24.h"
 
 namespace prune::bench {
 namespace {
@@ -67,6 +70,47 @@ void add_methods() {
                                  })
         ->UseRealTime()
         ->Unit(benchmark::kMillisecond);
+  }
+}
+
+// Calls use(stripe) for stripes of a matrix, whose masks stay in a cache, on all threads.
+template <class T, class Use>
+void visit_stripes(benchmark::State& state, const Matrix<T>& weights, Use&& use) {
+  constexpr Index kRows = 32;
+  for (auto _ : state) {
+#pragma omp parallel for
+    for (Index top = 0; top < weights.rows(); top += kRows)
+      use(view(weights.row(top).data(), kRows, weights.cols()));
+  }
+  set_bytes(state, double(weights.size()) * sizeof(T));
+}
+
+template <class T>
+void add_selection(const std::string& type, Index rows) {
+  const auto weights = std::make_shared<Matrix<T>>(normal(rows, 4 * kSide, 3).template cast<T>());
+  const auto add = [&](const std::string& what, auto use) {
+    const std::string name =
+        what + "/" + type + "/m:" + std::to_string(rows) + "/k:" + std::to_string(4 * kSide);
+    benchmark::RegisterBenchmark(name.c_str(),
+                                 [=](benchmark::State& state) { visit_stripes(state, *weights, use); })
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+  };
+  add("read", [](ConstView<T> w) {
+    const auto* data = reinterpret_cast<const uint64_t*>(w.data());
+    benchmark::DoNotOptimize(sum_lines(data, w.size() * Index{sizeof(T)} / 64));
+  });
+  add("select24", [](ConstView<T> w) { benchmark::DoNotOptimize(select24_magnitude(w).row(0).data()); });
+  add("select24_portable", [](ConstView<T> w) {
+    benchmark::DoNotOptimize(select_magnitude(w, NM{2, 4}, 0.5).row(0).data());
+  });
+}
+
+// 64 rows stay in a cache of the second or third level, 8192 in none.
+void add_selections() {
+  for (const Index rows : {Index{64}, 4 * kSide}) {
+    add_selection<float>("f32", rows);
+    add_selection<bf16>("bf16", rows);
   }
 }
 
@@ -163,6 +207,7 @@ int main(int argc, char** argv) try {
     stages.emplace(argv[1]);
     prune::bench::add_model(*stages);
   } else {
+    prune::bench::add_selections();
     prune::bench::add_methods();
   }
   return benchmark::RunSpecifiedBenchmarks() == 0 ? 2 : 0;

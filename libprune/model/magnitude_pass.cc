@@ -10,6 +10,7 @@
 #include "libprune/model/checkpoint_rewrite.h"
 #include "libprune/model/elapsed.h"
 #include "libprune/model/parallel.h"
+#include "libprune/model/select24.h"
 #include "libprune/model/tensor_error.h"
 #include "libprune/model/tensor_visit.h"
 
@@ -225,6 +226,7 @@ class MagnitudePruner {
   Mask choose(const PlannedTensor& planned, ConstView<T> weights) const {
     if (global_) return global_->mask<T>(planned, weights);
     const PruneOptions& options = plan_.options;
+    if (options.pattern == Pattern(NM{2, 4})) return select24_magnitude(weights);
     return select_magnitude(weights, options.pattern, plan_.sparsity, options.scope, options.block_norm);
   }
 

@@ -80,8 +80,8 @@ BlockScores block_magnitude(const M& weights, Block block, BlockNorm norm = Bloc
 
 }  // namespace score
 
-// select(score::magnitude(W), ...), or of block_magnitude for blocks, without storing the scores: at the
-// speed of memory for N:M. Same masks, same errors.
+// select(score::magnitude(W), ...), or of block_magnitude for blocks, without storing the scores. Same
+// masks, same errors.
 template <RowMajorMatrix M>
 Mask select_magnitude(const M& weights, const Pattern& pattern, double sparsity, Scope scope = Scope::kLayer,
                       BlockNorm norm = BlockNorm::kL2) {
