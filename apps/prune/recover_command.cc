@@ -24,9 +24,8 @@ CommandLine make_line() {
   CommandLine line(
       "prune recover [MODEL] [-o OUT] --train FILE [options]",
       "Trains a pruned checkpoint on text so that it recovers: AdamW in float32, weights that are 0 stay 0.\n"
-      "The whole model is held in memory, with gradients and moments: 16 bytes a parameter, and up to 2 GB "
-      "more\n"
-      "for sequences of a step that go through it side by side, each with a team of threads of its own.",
+      "The whole model is held in memory, with gradients and moments: 16 bytes a parameter, and up to 2 GB\n"
+      "more for sequences of a step that go through it side by side, each with threads of its own.",
       "Examples:\n"
       "  prune recover Llama-2of4 --teacher Llama --train text.jsonl --steps 300\n"
       "  prune recover Llama-2of4 --train text.jsonl --learning-rate 1e-4 --batch 4 --seqlen 1024\n"

@@ -39,7 +39,8 @@ Choice choose(Bytes& bytes, const Sparsity& s) {
   return {random_matrix(rows, cols, type, s, rng), n, (ways & 1) != 0, (ways & 2) != 0};
 }
 
-// What a row of X that kernels in bytes round to 255 steps may be off by, in each element.
+// What each element of a row of X may be off by in kernels that round it to whole 127ths of the largest: half
+// of one, and a little for the division.
 double largest_rounding(const float* x, int64_t cols) {
   double largest = 0;
   for (int64_t k = 0; k < cols; ++k) largest = std::max<double>(largest, std::abs(x[k]));

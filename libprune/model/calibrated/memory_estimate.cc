@@ -52,7 +52,8 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const PrunePlan& pl
   estimate.batch = (follows ? 2 : 1) * batch;
   if (method.reconstructs) {
     // Kept by two layers, and the gradients of one.
-    estimate.batch += 3 * batch * uint64_t(trained) / uint64_t(batch_sequences(length));
+    estimate.batch += 3 * batch * uint64_t(trained) / uint64_t(batch_sequences(length)) +
+                      backward_sum_bytes(config, length);
   }
   estimate.solver = method.damping > 0 ? 6 * largest + 3 * widest : 4 * largest;
   estimate.program = uint64_t(40) << 20;

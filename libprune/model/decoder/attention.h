@@ -8,7 +8,8 @@
 
 namespace prune {
 
-inline constexpr int64_t kQueryBlock = 128;  // queries whose probabilities are held together
+inline constexpr int64_t kQueryBlock = 128;   // queries whose probabilities are held together
+inline constexpr int64_t kPartsOfThread = 4;  // that the backward pass deals out where heads do not share out
 
 struct AttentionShape {
   int64_t heads = 0;

@@ -110,7 +110,7 @@ class AttentionBackward {
     const int64_t threads = omp_get_max_threads();
     // Enough for threads to end together; heads that do so by themselves need no sums of parts.
     if (heads_ > 0 && heads_ % threads != 0)
-      parts_ = std::clamp<int64_t>((4 * threads + heads_ - 1) / heads_, 1, blocks);
+      parts_ = std::clamp<int64_t>((kPartsOfThread * threads + heads_ - 1) / heads_, 1, blocks);
     sums_.resize((parts_ - 1) * heads_ * longest(), 2 * shape.head_dim);
   }
 

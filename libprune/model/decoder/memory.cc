@@ -35,6 +35,10 @@ size_t activation_bytes(const DecoderConfig& config, int64_t seqlen) {
   return size_t(tokens * a_token + probabilities) * sizeof(float);
 }
 
+size_t backward_sum_bytes(const DecoderConfig& config, int64_t seqlen) {
+  return size_t(kPartsOfThread * omp_get_max_threads() * seqlen * 2 * config.head_dim) * sizeof(float);
+}
+
 int64_t windows_in(size_t memory, const DecoderConfig& config, int64_t seqlen) {
   const size_t beside = std::max(layer_bytes(config) + activation_bytes(config, seqlen), head_bytes(config));
   const size_t window = size_t(seqlen * config.width) * sizeof(float);

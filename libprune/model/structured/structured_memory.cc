@@ -79,7 +79,8 @@ MemoryEstimate estimate_memory(const Checkpoint& checkpoint, const StructuredOpt
       method.score == UnitScore::kLoss && (shape.size.heads < config.heads || shape.layers < config.layers);
   estimate.batch = (1 + uint64_t(follows) + (tries ? 2 : 0)) * batch;
   if (method.reconstructs) {  // kept by two layers, and the gradients of one
-    estimate.batch += 3 * batch * uint64_t(trained) / uint64_t(batch_sequences(length));
+    estimate.batch += 3 * batch * uint64_t(trained) / uint64_t(batch_sequences(length)) +
+                      backward_sum_bytes(config, length);
   }
   estimate.program = uint64_t(40) << 20;
   return estimate;
