@@ -201,6 +201,7 @@ class RowLists final : public ManyRows {
     return pairs_.size() + offsets_.size() + values_.size() + starts_.size() * sizeof(ChunkStart) +
            frame_bytes();
   }
+  std::span<float> float_values() { return {values_.as<float>(), values_.size() / sizeof(float)}; }
 
  private:
   struct ChunkStart {
@@ -252,6 +253,12 @@ const RowListsKernel* choose_row_lists_kernel(const RowSource& source, const Pre
 
 std::unique_ptr<const Layout> make_row_lists(const RowSource& source, const RowListsKernel& kernel) {
   return std::make_unique<RowLists>(source, kernel);
+}
+
+FloatLists make_float_lists(const RowSource& source, const RowListsKernel& kernel) {
+  auto lists = std::make_unique<RowLists>(source, kernel);
+  const std::span<float> values = lists->float_values();
+  return {std::move(lists), values};
 }
 
 }  // namespace prune::kernels

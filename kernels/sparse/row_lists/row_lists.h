@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "kernels/sparse/plan.h"
 #include "kernels/sparse/row_lists/kernel.h"
@@ -14,5 +15,12 @@ namespace prune::kernels {
 const RowListsKernel* choose_row_lists_kernel(const RowSource& source, const PrepareOptions& options);
 
 std::unique_ptr<const Layout> make_row_lists(const RowSource& source, const RowListsKernel& kernel);
+
+// The same with a kernel in float, and the values as it holds them, in its order, for the caller to change.
+struct FloatLists {
+  std::unique_ptr<const Layout> layout;
+  std::span<float> values;
+};
+FloatLists make_float_lists(const RowSource& source, const RowListsKernel& kernel);
 
 }  // namespace prune::kernels

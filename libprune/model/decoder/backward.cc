@@ -239,9 +239,7 @@ void linear_backward(const Linear& linear, const GemmOperand& x, const GemmOpera
   gemm(shape, dy, x, gradient.weight.data(), linear.in);
   if (!gradient.bias.empty()) add_column_sums(dy.floats, dy.ld, n, gradient.bias);
   if (dx == nullptr) return;
-  shape = {.m = n, .n = linear.in, .k = linear.out, .beta = write == Write::kAdd ? 1.0F : 0.0F};
-  shape.precision = linear.precision;
-  gemm(shape, dy, linear.operand(), dx, lddx);
+  linear.backward(dy, dx, lddx, n, write == Write::kAdd);
 }
 
 void backward_layer(const DecoderLayer& layer, const RopeTable& rope, const Sequences& sequences,

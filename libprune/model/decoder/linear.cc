@@ -3,8 +3,40 @@
 #include <algorithm>
 
 namespace prune {
+namespace {
+
+// Y [n, cols] += X [n, cols], rows of Y ldy apart.
+void add(const FloatMatrix& x, float* y, int64_t ldy) {
+#pragma omp parallel for
+  for (int64_t i = 0; i < x.rows(); ++i) {
+    const float* from = x.row(i);
+    float* to = y + i * ldy;
+    for (int64_t c = 0; c < x.cols(); ++c) to[c] += from[c];
+  }
+}
+
+}  // namespace
 
 void Linear::round_weight() { gemm_operand(weight.data(), in, out, in, precision, rounded); }
+
+void Linear::leave_out(const Mask& mask) {
+  constexpr int64_t kMostWeights = int64_t(1) << 30;
+  masked = nullptr;
+  if (reads_bf16(precision) || 1 - mask.sparsity() > kernels::MaskedPlan::densest() ||
+      out * in >= kMostWeights)
+    return;
+  const kernels::MaskBits bits{out, in, mask.row(0).data(), int64_t(mask.row(0).size())};
+  using enum kernels::Direction;
+  masked = std::make_unique<MaskedProducts>(kernels::MaskedPlan(bits, kForward),
+                                            kernels::MaskedPlan(bits, kBackward));
+  refresh_masked();
+}
+
+void Linear::refresh_masked() {
+  if (masked == nullptr) return;
+  masked->forward.refresh(weight.data());
+  masked->backward.refresh(weight.data());
+}
 
 void Linear::forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const {
   if (product) return product->run(x, ldx, y, ldy, n);
@@ -12,6 +44,8 @@ void Linear::forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t
 }
 
 void Linear::forward(const GemmOperand& x, float* y, int64_t ldy, int64_t n) const {
+  if (leaves_out(n))
+    return masked->forward.run({x.floats, x.ld, y, ldy, n, bias.empty() ? nullptr : bias.data()});
   Gemm shape{.m = n, .n = out, .k = in, .transpose_b = Transpose::kYes, .precision = precision};
   if (!bias.empty()) {
     shape.beta = 1;
@@ -19,6 +53,18 @@ void Linear::forward(const GemmOperand& x, float* y, int64_t ldy, int64_t n) con
     for (int64_t i = 0; i < n; ++i) std::copy(bias.begin(), bias.end(), y + i * ldy);
   }
   gemm(shape, x, operand(), y, ldy);
+}
+
+void Linear::backward(const GemmOperand& dy, float* dx, int64_t lddx, int64_t n, bool adds) const {
+  if (!leaves_out(n)) {
+    const Gemm shape{.m = n, .n = in, .k = out, .beta = adds ? 1.0F : 0.0F, .precision = precision};
+    return gemm(shape, dy, operand(), dx, lddx);
+  }
+  if (!adds) return masked->backward.run({dy.floats, dy.ld, dx, lddx, n});
+  thread_local FloatMatrix summand;
+  summand.resize(n, in);
+  masked->backward.run({dy.floats, dy.ld, summand.data(), in, n});
+  add(summand, dx, lddx);
 }
 
 }  // namespace prune

@@ -47,10 +47,11 @@ class LoraMasking : public Masking {
 
   bool trains_linears_only() const override { return true; }
   bool is_fixed() const override { return true; }
+  const Mask* mask_of(const Linear& linear) const override { return &adapted(linear).mask; }
 
   std::span<float> moved(const Linear& linear) const override {
-    const auto own = std::ranges::find(adapted_, &linear, [](const Adapted& a) { return a.linear.linear; });
-    return {const_cast<float*>(own->factors.data()), own->factors.size()};
+    const std::vector<float>& factors = adapted(linear).factors;
+    return {const_cast<float*>(factors.data()), factors.size()};
   }
 
   void before_forward(int64_t) override {}
@@ -87,6 +88,10 @@ class LoraMasking : public Masking {
   void visit(StateVisitor&) override {}
 
  private:
+  const Adapted& adapted(const Linear& linear) const {
+    return *std::ranges::find(adapted_, &linear, [](const Adapted& a) { return a.linear.linear; });
+  }
+
   // Uniform with the variance 1 / (3 in), from the bits of the generator: the same with every library.
   void draw(std::span<float> values, int64_t in) {
     const double bound = 1 / std::sqrt(double(in));

@@ -1,5 +1,6 @@
 #include "libprune/model/train/masking.h"
 
+#include <algorithm>
 #include <limits>
 
 #include <prune/error.h>
@@ -19,6 +20,10 @@ class FixedMasking : public Masking {
     restored();
   }
   bool is_fixed() const override { return true; }
+  const Mask* mask_of(const Linear& linear) const override {
+    const auto own = std::ranges::find(linears_, &linear, &MaskedLinear::linear);
+    return own == linears_.end() ? nullptr : &masks_[size_t(own - linears_.begin())];
+  }
   void before_forward(int64_t) override {}
   double after_backward(int64_t) override {
     parallel_for(masking_.size(), 0,

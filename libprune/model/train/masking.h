@@ -49,6 +49,8 @@ class Masking {
   virtual bool trains_linears_only() const { return false; }
   // True where the weights that are 0 are so from the first step to the last.
   virtual bool is_fixed() const { return false; }
+  // The mask of a linear where it is_fixed(), once begun.
+  virtual const Mask* mask_of(const Linear& /*linear*/) const { return nullptr; }
   // After the optimizer has moved them: the model's weights become W o M_t again.
   virtual void after_update() = 0;
   // What is learned, and part of a training's state.

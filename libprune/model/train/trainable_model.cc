@@ -45,6 +45,18 @@ void TrainableModel::forget_rounded() {
   }
 }
 
+void TrainableModel::refresh_masked() {
+  for (DecoderLayer& layer : layers) {
+    for (Linear* linear : layer.linears()) linear->refresh_masked();
+  }
+}
+
+void TrainableModel::forget_masked() {
+  for (DecoderLayer& layer : layers) {
+    for (Linear* linear : layer.linears()) linear->masked = nullptr;
+  }
+}
+
 ModelGradients::ModelGradients(const TrainableModel& model)
     : embedding(zeros_like(model.embedding.matrix)),
       positions(zeros_like(model.positions.matrix)),

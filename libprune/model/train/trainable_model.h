@@ -28,6 +28,9 @@ class TrainableModel {
   // Linear::round_weight() of all linear layers; and as if that had never been called.
   void round_weights();
   void forget_rounded();
+  // Linear::refresh_masked() of all linear layers; and as if nothing had ever been left out.
+  void refresh_masked();
+  void forget_masked();
   // The head's matrix [vocabulary, width]: its own, or the embedding.
   const FloatMatrix& head_matrix() const { return head.matrix.empty() ? embedding.matrix : head.matrix; }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 #include <prune/error.h>
 
 #include "libprune/model/decoder/memory.h"
+#include "libprune/model/parallel.h"
 #include "libprune/model/teams.h"
 #include "libprune/model/train/adam.h"
 #include "libprune/model/train/batch_pass.h"
@@ -105,7 +107,10 @@ struct Trainer::State {
     student.round_weights();
     begin_masking();
   }
-  ~State() { student.forget_rounded(); }
+  ~State() {
+    student.forget_rounded();
+    student.forget_masked();
+  }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
@@ -128,6 +133,17 @@ struct Trainer::State {
       moved.push_back(*own);
     }
     if (masking->trains_linears_only()) trained = std::move(moved);
+    leave_out_zeros();
+  }
+
+  // What masks prune for good is never multiplied.
+  void leave_out_zeros() {
+    std::vector<Linear*> linears;
+    for (DecoderLayer& layer : student.layers)
+      std::ranges::copy(layer.linears(), std::back_inserter(linears));
+    parallel_for(linears.size(), 0, [&](size_t i) {
+      if (const Mask* mask = masking->mask_of(*linears[i])) linears[i]->leave_out(*mask);
+    });
   }
 
   // Whether the weights that products read are those that the optimizer leaves.
@@ -138,6 +154,7 @@ struct Trainer::State {
     TrainingStep result{.step = t + 1, .learning_rate = rate.at(t)};
     masking->before_forward(t);
     if (!adam_rounds()) student.round_weights();
+    student.refresh_masked();
     if (!counted_sparsity || !masking->is_fixed()) counted_sparsity = sparsity();
     result.sparsity = *counted_sparsity;
     teams.run([&](int64_t team) { passes[size_t(team)].gradients().restart(); });
@@ -263,6 +280,7 @@ void Trainer::visit(StateVisitor& state) {
 void Trainer::restored() {
   state_->masking->restored();
   state_->student.round_weights();
+  state_->leave_out_zeros();
   state_->batches.skip(state_->adam.steps());
 }
 

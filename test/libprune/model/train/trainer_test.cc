@@ -180,17 +180,21 @@ void set_precision(TrainableModel& model, Precision precision) {
   }
 }
 
+void prune_linears(TrainableModel& model) {
+  for (DecoderLayer& layer : model.layers) {
+    for (Linear* linear : layer.linears()) {
+      View<float> w = view(linear->weight.data(), linear->out, linear->in);
+      apply(select_magnitude(w, NM{2, 4}, 0.5), w);
+    }
+  }
+}
+
 class TrainerTest : public ::testing::Test {
  protected:
   TrainerTest() {
     // A text that repeats itself is easy to learn.
     for (int i = 0; i < 96; ++i) ids_.push_back(int32_t(i * i % 7));
-    for (DecoderLayer& layer : model_.layers) {
-      for (Linear* linear : layer.linears()) {
-        View<float> w = view(linear->weight.data(), linear->out, linear->in);
-        apply(select_magnitude(w, NM{2, 4}, 0.5), w);
-      }
-    }
+    prune_linears(model_);
   }
 
   std::vector<double> losses(TrainableModel& model, const TrainingOptions& options,
@@ -335,6 +339,55 @@ TEST_F(TrainerTest, ReadsNoWeightsOfTheStepBefore) {
   EXPECT_LT(last, 0.8 * first);
 }
 
+// A fixed mask of which nobody is told: all products are dense.
+class SilentMasking : public Masking {
+ public:
+  void begin(std::span<const MaskedLinear> linears) override { fixed_->begin(linears); }
+  bool is_fixed() const override { return true; }
+  void before_forward(int64_t step) override { fixed_->before_forward(step); }
+  double after_backward(int64_t step) override { return fixed_->after_backward(step); }
+  void after_update() override { fixed_->after_update(); }
+  void visit(StateVisitor& state) override { fixed_->visit(state); }
+
+ private:
+  std::unique_ptr<Masking> fixed_ = fixed_masking();
+};
+
+TEST_F(TrainerTest, LeavesOutWhatMasksPrune) {
+  if (kernels::MaskedPlan::densest() < 0.5) GTEST_SKIP() << "this processor has no such kernels";
+  options_.steps = 5;
+  options_.warm_up = 1;
+  options_.seqlen = 32;
+  for (const char* family : {"llama", "qwen2", "gpt2", "mixtral"}) {
+    SCOPED_TRACE(family);
+    const DecoderConfig config = tiny_config(family);
+    TrainableModel sparse = random_model(config, 5), dense = random_model(config, 5);
+    for (TrainableModel* model : {&sparse, &dense}) prune_linears(*model);
+    Trainer leaving(sparse, nullptr, fixed_masking(), ids_, options_);
+    Trainer whole(dense, nullptr, std::make_unique<SilentMasking>(), ids_, options_);
+    for (int64_t i = 0; i < options_.steps; ++i) {
+      const TrainingStep found = leaving.step(), expected = whole.step();
+      EXPECT_NEAR(found.loss, expected.loss, 1e-4 * expected.loss) << "step " << i;
+      EXPECT_NEAR(found.gradient_norm, expected.gradient_norm, 2e-3 * expected.gradient_norm) << "step " << i;
+    }
+    for (size_t l = 0; l < sparse.layers.size(); ++l) {
+      EXPECT_TRUE(sparse.layers[l].qkv[0].leaves_out(32));
+      EXPECT_FALSE(dense.layers[l].qkv[0].leaves_out(32));
+    }
+    EXPECT_EQ(testing::masks_of(sparse), testing::masks_of(dense));
+  }
+}
+
+TEST_F(TrainerTest, LeavesOutNothingAfterwards) {
+  {
+    Trainer trainer(model_, nullptr, fixed_masking(), ids_, options_);
+    trainer.step();
+  }
+  for (DecoderLayer& layer : model_.layers) {
+    for (const Linear* linear : layer.linears()) EXPECT_EQ(linear->masked, nullptr);
+  }
+}
+
 // Keeps all pieces of a state in their order, or puts them back: layers of random models share their names.
 class Snapshot : public StateVisitor {
  public:
@@ -357,11 +410,13 @@ class Snapshot : public StateVisitor {
 TEST_F(TrainerTest, GoesOnAfterItWasRestoredAsIfNothingHadHappened) {
   options_.steps = 8;
   options_.warm_up = 1;
+  options_.seqlen = 24;
   for (const Precision precision : {Precision::kF32, Precision::kBf16}) {
     options_.precision = precision;
     TrainableModel whole = random_model(config_, 5), resumed = random_model(config_, 9);
     set_precision(whole, precision);
     set_precision(resumed, precision);
+    prune_linears(whole);
     Trainer first(whole, nullptr, fixed_masking(), ids_, options_);
     for (int i = 0; i < 3; ++i) first.step();
     Snapshot snapshot;
