@@ -4,9 +4,9 @@
 //   build/release/bench/pass_bench [MODEL] [--benchmark_out=FILE] [--benchmark_repetitions=N]
 //
 // Without a model: magnitude 2:4 selection beside a plain read of the same weights, in a cache (64 x 8192)
-// and from memory (8192 x 8192); calibrated methods on one matrix of 2048 x 2048 with 2:4. With one:
-// magnitude pruning of the checkpoint to 2:4, packing, loading, a prompt of 128 tokens, and tokens one by
-// one, from a temporary folder.
+// and from memory (8192 x 8192); packing of the same weights, and back; calibrated methods on one matrix of
+// 2048 x 2048 with 2:4. With one: magnitude pruning of the checkpoint to 2:4, packing, loading, a prompt of
+// 128 tokens, and tokens one by one, from a temporary folder.
 #include <benchmark/benchmark.h>
 
 #include <cstdio>
@@ -23,6 +23,7 @@
 #include "libprune/model/calibrated/update_products.h"
 #include "libprune/model/gemm.h"
 #include "libprune/model/magnitude_pass.h"
+#include "libprune/model/pack24.h"
 #include "libprune/model/pack_checkpoint.h"
 #include "libprune/model/runtime/session.h"
 #include "libprune/model/select24.h"
@@ -104,6 +105,51 @@ void add_selection(const std::string& type, Index rows) {
   add("select24_portable", [](ConstView<T> w) {
     benchmark::DoNotOptimize(select_magnitude(w, NM{2, 4}, 0.5).row(0).data());
   });
+}
+
+// Packing of a pruned matrix in one piece, as the program does a tensor, with its memory, and unpacking.
+template <class T>
+void add_packing(const std::string& type) {
+  const auto add = [&](const std::string& what, const Pattern& pattern, double sparsity, auto use) {
+    const auto weights = std::make_shared<Matrix<T>>(normal(kSide, 2 * kSide, 3).template cast<T>());
+    apply(select_magnitude(*weights, pattern, sparsity), *weights);
+    const std::string name =
+        what + "/" + type + "/m:" + std::to_string(kSide) + "/k:" + std::to_string(2 * kSide);
+    benchmark::RegisterBenchmark(name.c_str(),
+                                 [=](benchmark::State& state) {
+                                   use(state, view(*weights));
+                                   set_bytes(state, double(weights->size()) * sizeof(T));
+                                 })
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+  };
+  const auto time = [](auto pack) {
+    return [=](benchmark::State& state, ConstView<T> w) {
+      for (auto _ : state) benchmark::DoNotOptimize(pack(w));
+    };
+  };
+  const auto time_back = [](auto pack) {
+    return [=](benchmark::State& state, ConstView<T> w) {
+      const auto packed = pack(w);
+      for (auto _ : state) benchmark::DoNotOptimize(unpack(packed));
+    };
+  };
+  const auto nm = [](ConstView<T> w) { return pack_nm(w, NM{2, 4}); };
+  const auto bitmask = [](ConstView<T> w) { return pack_bitmask(w); };
+  const auto bsr = [](ConstView<T> w) { return pack_bsr(w, Block{16, 16}); };
+  add("pack24", NM{2, 4}, 0.5, time([](ConstView<T> w) { return pack24(w); }));
+  add("pack24_portable", NM{2, 4}, 0.5, time(nm));
+  add("unpack24", NM{2, 4}, 0.5, time_back(nm));
+  add("pack_bitmask", Unstructured{}, 0.7, time(bitmask));
+  add("unpack_bitmask", Unstructured{}, 0.7, time_back(bitmask));
+  add("pack_csr", Unstructured{}, 0.9, time([](ConstView<T> w) { return pack_csr(w); }));
+  add("pack_bsr", Block{16, 16}, 0.5, time(bsr));
+  add("unpack_bsr", Block{16, 16}, 0.5, time_back(bsr));
+}
+
+void add_packings() {
+  add_packing<float>("f32");
+  add_packing<bf16>("bf16");
 }
 
 // 64 rows stay in a cache of the second or third level, 8192 in none.
@@ -208,6 +254,7 @@ int main(int argc, char** argv) try {
     prune::bench::add_model(*stages);
   } else {
     prune::bench::add_selections();
+    prune::bench::add_packings();
     prune::bench::add_methods();
   }
   return benchmark::RunSpecifiedBenchmarks() == 0 ? 2 : 0;

@@ -3,6 +3,7 @@
 
 #include <prune/packed.h>
 
+#include "libprune/model/pack24.h"
 #include "libprune/model/packed_layout.h"
 
 namespace prune {
@@ -14,7 +15,7 @@ template <class T, class F>
 auto pack_dense(const PackedWeight& form, const ConstView<T>& dense, const F& f) {
   switch (form.format) {
     case PackedFormat::kNm:
-      return f(pack_nm(dense, form.nm));
+      return f(form.nm == NM{2, 4} ? pack24(dense) : pack_nm(dense, form.nm));
     case PackedFormat::kCsr:
       return f(pack_csr(dense));
     case PackedFormat::kBsr:

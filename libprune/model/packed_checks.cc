@@ -56,10 +56,11 @@ void check_nm_row(const PackedWeight& weight, const uint8_t* row, Index i) {
   const auto [keep, group] = weight.nm;
   const int width = index_bits(group);
   const Index kept = weight.in / group * keep;
+  detail::BitReader indices(row);
   int previous = -1;
   for (Index t = 0; t < kept; ++t) {
     if (t % keep == 0) previous = -1;
-    const int index = int(detail::get_bits(row, t * width, width));
+    const int index = int(indices.get(width));
     if (index <= previous || index >= group) {
       throw_input("row " + std::to_string(i) + ", group " + std::to_string(t / keep) + ": index " +
                   std::to_string(index) + (index >= group ? " is outside the group" : " does not ascend"));

@@ -24,13 +24,13 @@ inline constexpr float kLargestInt8 = 127;
 template <class T, class Visit>
 void for_each_value(const NmPacked<T>& packed, Visit&& visit) {
   const auto [keep, group] = packed.pattern;
-  const Index kept = packed.cols / group * keep, row_bytes = index_bytes_per_row(packed.pattern, packed.cols);
+  const Index row_bytes = index_bytes_per_row(packed.pattern, packed.cols);
   const int width = index_bits(group);
+  size_t i = 0;
   for (Index row = 0; row < packed.rows; ++row) {
-    const uint8_t* indices = packed.indices.data() + row * row_bytes;
-    for (Index t = 0; t < kept; ++t) {
-      const Index in_group = Index(detail::get_bits(indices, t * width, width));
-      visit(row, t / keep * group + in_group, size_t(row * kept + t));
+    detail::BitReader indices(packed.indices.data() + row * row_bytes);
+    for (Index left = 0; left < packed.cols; left += group) {
+      for (int t = 0; t < keep; ++t) visit(row, left + Index(indices.get(width)), i++);
     }
   }
 }

@@ -2,9 +2,6 @@
 // sorted magnitudes.
 #include "kernels/sparse/select24/select24.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <cstring>
 #include <iterator>
 #include <random>
@@ -15,6 +12,7 @@
 #include <prune/prune.h>
 
 #include "kernels/sparse/select24/kernel.h"
+#include "test/kernels/fenced_bytes.h"
 
 namespace prune::kernels {
 namespace {
@@ -27,27 +25,6 @@ std::vector<const Select24*> implementations() {
 #undef PRUNE_SELECT24_KERNEL
   return list;
 }
-
-// Bytes whose end lies before a page that must not be read, or whose beginning lies behind one.
-class FencedBytes {
- public:
-  FencedBytes() {
-    void* pages = mmap(nullptr, 4 * page_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (pages == MAP_FAILED) throw std::bad_alloc();
-    pages_ = static_cast<std::byte*>(pages);
-    mprotect(pages_ + page_, 2 * page_, PROT_READ | PROT_WRITE);
-  }
-  FencedBytes(const FencedBytes&) = delete;
-  FencedBytes& operator=(const FencedBytes&) = delete;
-  ~FencedBytes() { munmap(pages_, 4 * page_); }
-
-  std::byte* first() { return pages_ + page_; }
-  std::byte* last(size_t bytes) { return pages_ + 3 * page_ - bytes; }
-
- private:
-  const size_t page_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  std::byte* pages_ = nullptr;
-};
 
 template <class T>
 class Select24Test : public ::testing::Test {

@@ -6,6 +6,7 @@
 // be mistaken for a dense one. docs/formats.md has each with an example. CSR and BSR use SciPy's names.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <limits>
@@ -70,14 +71,50 @@ constexpr Index index_bytes_per_row(NM pattern, Index cols) {
 
 namespace detail {
 
-inline void put_bits(uint8_t* bytes, Index at, int width, unsigned value) {
-  for (int b = 0; b < width; ++b, ++at) bytes[at / 8] = uint8_t(bytes[at / 8] | (value >> b & 1) << (at % 8));
-}
-inline unsigned get_bits(const uint8_t* bytes, Index at, int width) {
-  unsigned value = 0;
-  for (int b = 0; b < width; ++b, ++at) value |= unsigned(bytes[at / 8] >> (at % 8) & 1) << b;
-  return value;
-}
+// Numbers of a few bits one after the other, lowest bit first, in whole bytes.
+class BitWriter {
+ public:
+  explicit BitWriter(uint8_t* bytes) : next_(bytes) {}
+  void put(unsigned value, int width) {
+    word_ |= uint64_t(value) << filled_;
+    filled_ += width;
+    if (filled_ < 32) return;
+    for (int b = 0; b < 4; ++b) next_[b] = uint8_t(word_ >> (8 * b));
+    next_ += 4;
+    word_ >>= 32;
+    filled_ -= 32;
+  }
+  // The last bytes, 0 behind the last number.
+  void finish() {
+    for (; filled_ > 0; filled_ -= 8, word_ >>= 8) *next_++ = uint8_t(word_);
+  }
+
+ private:
+  uint8_t* next_;
+  uint64_t word_ = 0;
+  int filled_ = 0;
+};
+
+class BitReader {
+ public:
+  explicit BitReader(const uint8_t* bytes) : next_(bytes) {}
+  // width: at most 8.
+  unsigned get(int width) {
+    if (filled_ < width) {
+      word_ |= unsigned(*next_++) << filled_;
+      filled_ += 8;
+    }
+    const unsigned value = word_ & ((1u << width) - 1);
+    word_ >>= width;
+    filled_ -= width;
+    return value;
+  }
+
+ private:
+  const uint8_t* next_;
+  unsigned word_ = 0;
+  int filled_ = 0;
+};
 
 // True for every pattern of bits but +0. What a lossless format has to store: a kept -0 is a weight like any
 // other.
@@ -86,32 +123,60 @@ bool is_stored(const T& value) {
   return bit_pattern(value) != 0;
 }
 
+// Bit j: whether holds(weights[j]), of up to 64.
+template <class T, class Holds>
+uint64_t bits_where(const T* weights, Index count, const Holds& holds) {
+  uint64_t bits = 0;
+  for (Index j = 0; j < count; ++j) bits |= uint64_t(holds(weights[j])) << j;
+  return bits;
+}
+
+[[noreturn]] inline void throw_too_full(int nonzero, NM pattern, Index row, Index col) {
+  throw_input("row " + std::to_string(row) + ", columns " + std::to_string(col) + " to " +
+              std::to_string(col + pattern.group - 1) + ": " + std::to_string(nonzero) +
+              " weights are not zero, pattern " + to_string(pattern) + " allows " +
+              std::to_string(pattern.keep));
+}
+
 // Which N weights of a group to store: those that are not zero, then -0 (so that it survives), then +0, lower
 // columns first. Throws when more than N are not zero.
 template <class T>
 uint32_t storable_in_group(const T* group, NM pattern, Index row, Index col) {
-  uint32_t chosen = 0;
-  int room = pattern.keep;
-  const auto take = [&](auto wanted) {
-    for (int j = 0; j < pattern.group && room > 0; ++j) {
-      if ((chosen >> j & 1) == 0 && wanted(group[j])) {
-        chosen |= uint32_t(1) << j;
-        --room;
-      }
-    }
-  };
-  int nonzero = 0;
-  for (int j = 0; j < pattern.group; ++j) nonzero += !is_zero(group[j]);
-  if (nonzero > pattern.keep) {
-    throw_input("row " + std::to_string(row) + ", columns " + std::to_string(col) + " to " +
-                std::to_string(col + pattern.group - 1) + ": " + std::to_string(nonzero) +
-                " weights are not zero, pattern " + to_string(pattern) + " allows " +
-                std::to_string(pattern.keep));
+  uint64_t chosen = bits_where(group, pattern.group, [](const T& w) { return !is_zero(w); });
+  int room = pattern.keep - std::popcount(chosen);
+  if (room == 0) return uint32_t(chosen);
+  if (room < 0) throw_too_full(pattern.keep - room, pattern, row, col);
+  const uint64_t all = (uint64_t(1) << pattern.group) - 1;
+  const uint64_t negative_zeros =
+      bits_where(group, pattern.group, [](const T& w) { return is_stored(w); }) & ~chosen;
+  for (const uint64_t zeros : {negative_zeros, all & ~chosen & ~negative_zeros}) {
+    for (uint64_t left = zeros; left != 0 && room > 0; left &= left - 1, --room) chosen |= left & -left;
   }
-  take([](const T& w) { return !is_zero(w); });
-  take([](const T& w) { return is_stored(w); });
-  take([](const T&) { return true; });
-  return chosen;
+  return uint32_t(chosen);
+}
+
+// f(j) for every column j of a row whose weight is stored. before(j, bits) is told of 64 columns from j on,
+// or of what is left of the row, in advance.
+template <class T, class Before, class F>
+void visit_stored(const T* row, Index cols, const Before& before, const F& f) {
+  for (Index j = 0; j < cols; j += 64) {
+    uint64_t bits =
+        bits_where(row + j, std::min<Index>(64, cols - j), [](const T& w) { return is_stored(w); });
+    before(j, bits);
+    for (; bits != 0; bits &= bits - 1) f(j + std::countr_zero(bits));
+  }
+}
+
+// [rows + 1]: how many weights are stored before each row.
+template <class T>
+std::vector<int64_t> stored_before_rows(ConstView<T> w) {
+  std::vector<int64_t> before(size_t(w.rows() + 1));
+  for (Index i = 0; i < w.rows(); ++i) {
+    const T* row = w.data() + i * w.outerStride();
+    const auto stored = std::count_if(row, row + w.cols(), [](const T& x) { return is_stored(x); });
+    before[size_t(i + 1)] = before[size_t(i)] + stored;
+  }
+  return before;
 }
 
 inline void require_index_range(Index cols) {
@@ -134,20 +199,20 @@ NmPacked<typename M::Scalar> pack_nm(const M& weights, NM pattern) {
   const Index row_bytes = index_bytes_per_row(pattern, w.cols());
   const int width = index_bits(pattern.group);
   NmPacked<typename M::Scalar> packed{pattern, w.rows(), w.cols(), {}, {}};
-  packed.values.reserve(size_t(w.size() / pattern.group * pattern.keep));
+  packed.values.resize(size_t(w.size() / pattern.group * pattern.keep));
   packed.indices.resize(size_t(w.rows() * row_bytes));
+  auto* value = packed.values.data();
   for (Index i = 0; i < w.rows(); ++i) {
     const auto* row = w.data() + i * w.outerStride();
-    uint8_t* indices = packed.indices.data() + i * row_bytes;
-    Index at = 0;
+    detail::BitWriter indices(packed.indices.data() + i * row_bytes);
     for (Index j = 0; j < w.cols(); j += pattern.group) {
       for (uint32_t left = detail::storable_in_group(row + j, pattern, i, j); left; left &= left - 1) {
         const int in_group = std::countr_zero(left);
-        packed.values.push_back(row[j + in_group]);
-        detail::put_bits(indices, at, width, unsigned(in_group));
-        at += width;
+        *value++ = row[j + in_group];
+        indices.put(unsigned(in_group), width);
       }
     }
+    indices.finish();
   }
   return packed;
 }
@@ -156,17 +221,18 @@ template <RowMajorMatrix M>
 BitmaskPacked<typename M::Scalar> pack_bitmask(const M& weights) {
   const auto w = view(weights);
   const Index row_bytes = (w.cols() + 7) / 8;
-  BitmaskPacked<typename M::Scalar> packed{w.rows(), w.cols(), {}, {}, {0}};
+  BitmaskPacked<typename M::Scalar> packed{w.rows(), w.cols(), {}, {}, detail::stored_before_rows(w)};
+  packed.values.resize(size_t(packed.row_offsets.back()));
   packed.bitmask.resize(size_t(w.rows() * row_bytes));
+  auto* value = packed.values.data();
   for (Index i = 0; i < w.rows(); ++i) {
     const auto* row = w.data() + i * w.outerStride();
-    uint8_t* bits = packed.bitmask.data() + i * row_bytes;
-    for (Index j = 0; j < w.cols(); ++j) {
-      if (!detail::is_stored(row[j])) continue;
-      bits[j / 8] = uint8_t(bits[j / 8] | 1 << (j % 8));
-      packed.values.push_back(row[j]);
-    }
-    packed.row_offsets.push_back(int64_t(packed.values.size()));
+    uint8_t* bytes = packed.bitmask.data() + i * row_bytes;
+    const auto put_bits = [&](Index col, uint64_t bits) {
+      for (Index byte = col / 8; byte < std::min(row_bytes, col / 8 + 8); ++byte, bits >>= 8)
+        bytes[byte] = uint8_t(bits);
+    };
+    detail::visit_stored(row, w.cols(), put_bits, [&](Index j) { *value++ = row[j]; });
   }
   return packed;
 }
@@ -175,15 +241,18 @@ template <RowMajorMatrix M>
 Csr<typename M::Scalar> pack_csr(const M& weights) {
   detail::require_index_range(weights.cols());
   const auto w = view(weights);
-  Csr<typename M::Scalar> packed{w.rows(), w.cols(), {}, {}, {0}};
+  Csr<typename M::Scalar> packed{w.rows(), w.cols(), {}, {}, detail::stored_before_rows(w)};
+  packed.values.resize(size_t(packed.indptr.back()));
+  packed.indices.resize(packed.values.size());
+  auto* value = packed.values.data();
+  int32_t* index = packed.indices.data();
   for (Index i = 0; i < w.rows(); ++i) {
     const auto* row = w.data() + i * w.outerStride();
-    for (Index j = 0; j < w.cols(); ++j) {
-      if (!detail::is_stored(row[j])) continue;
-      packed.values.push_back(row[j]);
-      packed.indices.push_back(int32_t(j));
-    }
-    packed.indptr.push_back(int64_t(packed.values.size()));
+    const auto ignore_bits = [](Index, uint64_t) {};
+    detail::visit_stored(row, w.cols(), ignore_bits, [&](Index j) {
+      *value++ = row[j];
+      *index++ = int32_t(j);
+    });
   }
   return packed;
 }
@@ -194,7 +263,9 @@ template <class T>
 bool is_stored_block(ConstView<T> w, Block block, Index top, Index left) {
   for (Index r = 0; r < block.rows; ++r) {
     const T* row = w.data() + (top + r) * w.outerStride() + left;
-    if (std::any_of(row, row + block.cols, [](const T& x) { return is_stored(x); })) return true;
+    KeyOf<T> bits = 0;  // of all weights of a row at once: a loop without a way out is one of vectors
+    for (Index c = 0; c < block.cols; ++c) bits = KeyOf<T>(bits | bit_pattern(row[c]));
+    if (bits != 0) return true;
   }
   return false;
 }
@@ -211,14 +282,19 @@ Bsr<typename M::Scalar> pack_bsr(const M& weights, Block block) {
   Bsr<typename M::Scalar> packed{block, w.rows(), w.cols(), {}, {}, {0}};
   for (Index top = 0; top < w.rows(); top += block.rows) {
     for (Index left = 0; left < w.cols(); left += block.cols) {
-      if (!detail::is_stored_block(w, block, top, left)) continue;
-      for (Index r = 0; r < block.rows; ++r) {
-        const auto* row = w.data() + (top + r) * w.outerStride() + left;
-        packed.values.insert(packed.values.end(), row, row + block.cols);
-      }
-      packed.indices.push_back(int32_t(left / block.cols));
+      if (detail::is_stored_block(w, block, top, left)) packed.indices.push_back(int32_t(left / block.cols));
     }
     packed.indptr.push_back(int64_t(packed.indices.size()));
+  }
+  packed.values.resize(packed.indices.size() * size_t(block.rows * block.cols));
+  auto* value = packed.values.data();
+  for (Index top = 0; top < w.rows(); top += block.rows) {
+    const auto strip = size_t(top / block.rows);
+    for (int64_t t = packed.indptr[strip]; t < packed.indptr[strip + 1]; ++t) {
+      const auto* rows = w.data() + top * w.outerStride() + Index(packed.indices[size_t(t)]) * block.cols;
+      for (Index r = 0; r < block.rows; ++r)
+        value = std::copy_n(rows + r * w.outerStride(), block.cols, value);
+    }
   }
   return packed;
 }
@@ -247,11 +323,10 @@ Matrix<T> unpack(const NmPacked<T>& packed) {
   const int width = index_bits(group);
   const T* value = packed.values.data();
   for (Index i = 0; i < w.rows(); ++i) {
-    const uint8_t* indices = packed.indices.data() + i * row_bytes;
-    const Index kept = w.cols() / group * keep;
-    for (Index t = 0; t < kept; ++t) {
-      const unsigned in_group = detail::get_bits(indices, t * width, width);
-      w(i, t / keep * group + Index(in_group)) = *value++;
+    T* row = w.data() + i * w.cols();
+    detail::BitReader indices(packed.indices.data() + i * row_bytes);
+    for (Index j = 0; j < w.cols(); j += group) {
+      for (int t = 0; t < keep; ++t) row[j + Index(indices.get(width))] = *value++;
     }
   }
   return w;
@@ -264,8 +339,10 @@ Matrix<T> unpack(const BitmaskPacked<T>& packed) {
   for (Index i = 0; i < w.rows(); ++i) {
     const T* value = packed.values.data() + packed.row_offsets[size_t(i)];
     const uint8_t* bits = packed.bitmask.data() + i * row_bytes;
-    for (Index j = 0; j < w.cols(); ++j) {
-      if (bits[j / 8] >> (j % 8) & 1) w(i, j) = *value++;
+    T* row = w.data() + i * w.cols();
+    for (Index byte = 0; byte < row_bytes; ++byte) {
+      for (unsigned left = bits[byte]; left != 0; left &= left - 1)
+        row[8 * byte + std::countr_zero(left)] = *value++;
     }
   }
   return w;

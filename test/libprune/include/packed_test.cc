@@ -1,6 +1,9 @@
 #include <prune/packed.h>
 
+#include <algorithm>
 #include <bit>
+#include <cstring>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -159,6 +162,61 @@ TYPED_TEST(Packed, EveryNmRoundTrips) {
       ASSERT_EQ(packed.values.size(), size_t(2 * 5 * keep));
       ASSERT_EQ(packed.indices.size(), size_t(2 * ((5 * keep * index_bits(group) + 7) / 8)));
       ASSERT_TRUE(same_bits(unpack(packed), weights)) << keep << ":" << group;
+    }
+  }
+}
+
+// What docs/formats.md says, a weight and a bit at a time.
+template <class T>
+NmPacked<T> pack_nm_by_definition(const Matrix<T>& weights, NM pattern) {
+  NmPacked<T> packed{pattern, weights.rows(), weights.cols(), {}, {}};
+  const auto rank = [](const T& w) { return !is_zero(w) ? 0 : bit_pattern(w) != 0 ? 1 : 2; };
+  for (Index i = 0; i < weights.rows(); ++i) {
+    std::vector<bool> bits;
+    for (Index left = 0; left < weights.cols(); left += pattern.group) {
+      std::vector<Index> columns(size_t(pattern.group));
+      std::iota(columns.begin(), columns.end(), 0);
+      std::ranges::stable_sort(columns, {}, [&](Index c) { return rank(weights(i, left + c)); });
+      std::sort(columns.begin(), columns.begin() + pattern.keep);
+      for (int t = 0; t < pattern.keep; ++t) {
+        packed.values.push_back(weights(i, left + columns[size_t(t)]));
+        for (int b = 0; b < index_bits(pattern.group); ++b) bits.push_back(columns[size_t(t)] >> b & 1);
+      }
+    }
+    bits.resize((bits.size() + 7) / 8 * 8);
+    for (size_t b = 0; b < bits.size(); b += 8) {
+      unsigned byte = 0;
+      for (size_t j = 0; j < 8; ++j) byte |= unsigned(bits[b + j]) << j;
+      packed.indices.push_back(uint8_t(byte));
+    }
+  }
+  return packed;
+}
+
+template <class T>
+bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+
+// Groups of few weights, too, -0 and NaN among them.
+TYPED_TEST(Packed, NmIsAsDefined) {
+  using T = TypeParam;
+  const T nan = testing::from_bits<T>(testing::BitsOf<T>(~testing::BitsOf<T>(0))),
+          negative_zero = testing::exactly<T>(-0.0);
+  for (const NM pattern :
+       {NM{2, 4}, NM{1, 4}, NM{3, 4}, NM{4, 8}, NM{2, 8}, NM{1, 2}, NM{5, 7}, NM{8, 16}, NM{31, 32}}) {
+    for (const Index groups : {1, 2, 15, 16, 17, 67}) {
+      Matrix<T> weights =
+          this->pruned(3, groups * pattern.group, pattern, 1 - double(pattern.keep) / pattern.group);
+      for (Index i = 0; i < weights.size(); ++i) {
+        if (is_zero(weights.data()[i])) continue;
+        const auto draw = this->rng_() % 8;
+        if (draw < 2) weights.data()[i] = draw == 0 ? negative_zero : T{};
+        if (draw == 2) weights.data()[i] = nan;
+      }
+      const NmPacked<T> packed = pack_nm(weights, pattern), wanted = pack_nm_by_definition(weights, pattern);
+      ASSERT_TRUE(same_bytes(packed.values, wanted.values)) << to_string(Pattern(pattern)) << ", " << groups;
+      ASSERT_EQ(packed.indices, wanted.indices) << to_string(Pattern(pattern)) << ", " << groups;
     }
   }
 }
