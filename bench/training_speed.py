@@ -4,8 +4,9 @@
     pip install torch transformers
     bench/training_speed.py build/release/apps/prune/prune MODEL TOKENS.npy --threads 2 --precision fp32
 
-Both sides train transformers' or our model of the same folder on the same number of tokens: cross-entropy, AdamW in float32
-over all parameters, gradients clipped and masked where weights are 0; bf16 is autocast there and --precision bf16 here.
+MODEL may be pruned: its zeros stay zeros on both sides. Both train transformers' or our model of the same folder on the same
+number of tokens: cross-entropy, AdamW in float32 over all parameters, gradients clipped and masked where weights are 0; bf16
+is autocast there and --precision bf16 here.
 Each is a process of its own and warm before its clock runs; medians of the rounds, the ratio with its spread, of the
 processor's time too, which other load on the machine disturbs less. Beside them is what each makes of the rate of PyTorch's
 product of 2048 x 2048 matrices (MKL's or oneDNN's), counting the products of linear layers and attention, forward and backward.
