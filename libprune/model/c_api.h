@@ -48,7 +48,7 @@ prune_status prune_linear_load(const prune_checkpoint* checkpoint, const char* w
                                prune_linear** linear);
 
 /* weights: [out, in] floats, row-major, with zeros in place; copied in the packed format that is the
- * smallest. */
+ * smallest, or dense where few are zero and dense is faster. Measures as prune_linear_load() does. */
 prune_status prune_linear_from_dense(const float* weights, int64_t out, int64_t in, const float* bias,
                                      prune_linear** linear);
 void prune_linear_free(prune_linear* linear); /* NULL: nothing */

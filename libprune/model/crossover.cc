@@ -24,6 +24,24 @@ double seconds_of(Run&& run) {
   return seconds_since(start);
 }
 
+std::vector<float> some_inputs(int64_t count) {
+  std::vector<float> x(static_cast<size_t>(count));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 31) - 15;
+  return x;
+}
+
+// The shortest times of a few, in turns, so that other load hits both.
+BatchTimes measure(const std::vector<float>& x, std::vector<float>& y, int64_t n, const BatchProduct& few,
+                   const BatchProduct& many) {
+  const double never = std::numeric_limits<double>::infinity();
+  BatchTimes t{n, never, never};
+  for (int trial = 0; trial < kTrials; ++trial) {
+    t.few = std::min(t.few, seconds_of([&] { few(x.data(), y.data(), n); }));
+    t.many = std::min(t.many, seconds_of([&] { many(x.data(), y.data(), n); }));
+  }
+  return t;
+}
+
 }  // namespace
 
 int64_t least_regret(std::span<const BatchTimes> times) {
@@ -43,19 +61,19 @@ int64_t least_regret(std::span<const BatchTimes> times) {
 
 int64_t measure_crossover(int64_t out, int64_t in, const BatchProduct& few, const BatchProduct& many) {
   const int64_t most = kTried[std::size(kTried) - 1];
-  std::vector<float> x(static_cast<size_t>(most * in)), y(static_cast<size_t>(most * out));
-  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 31) - 15;
+  const std::vector<float> x = some_inputs(most * in);
+  std::vector<float> y(static_cast<size_t>(most * out));
   std::vector<BatchTimes> times;
-  for (const int64_t n : kTried) {
-    const double never = std::numeric_limits<double>::infinity();
-    BatchTimes& t = times.emplace_back(BatchTimes{n, never, never});
-    // In turns, so that other load hits both.
-    for (int trial = 0; trial < kTrials; ++trial) {
-      t.few = std::min(t.few, seconds_of([&] { few(x.data(), y.data(), n); }));
-      t.many = std::min(t.many, seconds_of([&] { many(x.data(), y.data(), n); }));
-    }
-  }
+  for (const int64_t n : kTried) times.push_back(measure(x, y, n, few, many));
   return least_regret(times);
+}
+
+bool is_clearly_faster(int64_t out, int64_t in, int64_t n, const BatchProduct& way,
+                       const BatchProduct& other) {
+  const std::vector<float> x = some_inputs(n * in);
+  std::vector<float> y(static_cast<size_t>(n * out));
+  const BatchTimes times = measure(x, y, n, other, way);
+  return times.many < kClearly * times.few;
 }
 
 std::string shape_kind(int64_t out, int64_t in) {

@@ -26,6 +26,10 @@ int64_t least_regret(std::span<const BatchTimes> times);
 // least_regret() of a few n up to 512. Takes a few hundred milliseconds.
 int64_t measure_crossover(int64_t out, int64_t in, const BatchProduct& few, const BatchProduct& many);
 
+// Whether a product of n rows is faster this way than the other by more than measurements differ.
+bool is_clearly_faster(int64_t out, int64_t in, int64_t n, const BatchProduct& way,
+                       const BatchProduct& other);
+
 // "2^12x2^11": shapes whose times are alike.
 std::string shape_kind(int64_t out, int64_t in);
 

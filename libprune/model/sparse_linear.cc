@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <span>
 #include <string>
+#include <type_traits>
 
 #include <prune/error.h>
 
@@ -23,6 +25,9 @@ constexpr int64_t kTileBytes = int64_t{4} << 20;
 // Per cent of the weights that stay up to which a bitmask's kernel for many rows is as fast as those tiles:
 // see six pairs in docs/kernels.md.
 constexpr int64_t kMostPercentOfBitmask = 30;
+// Of a layer that is dense because it was asked for: from this many rows on oneDNN is faster than kernels
+// that read the weights once for a few rows, and nothing is measured.
+constexpr int64_t kManyRowsOfDense = 9;
 
 kernels::PrepareOptions prepare_options(const SparseLinearOptions& options) {
   kernels::PrepareOptions prepare;
@@ -52,19 +57,15 @@ std::string kind_of(const std::string& format, const PackedArrays& arrays,
                                               : "");
 }
 
-// The masked weights in the format that takes the fewest bytes.
+// `kept`, with zeros in place, in the format that takes the fewest bytes.
 template <class T>
-PackedArrays pack_masked(ConstView<T> weights, const Mask& mask) {
-  if (mask.rows() != weights.rows() || mask.cols() != weights.cols())
-    throw_usage("sparse layer: the mask has another shape than the weights");
-  if (weights.size() == 0) throw_usage("sparse layer of no rows or columns");
-  Matrix<T> kept = weights;
-  apply(mask, kept);
+PackedArrays pack_smallest(const Matrix<T>& kept, std::string& format) {
   PackedWeight base;
   base.dtype = std::is_same_v<T, float> ? DType::kF32 : DType::kBF16;
   base.out = kept.rows();
   base.in = kept.cols();
   const PackedWeight best = choose_format(base, profile<T>(view(kept)), {})->weight;
+  format = format_in_words(best);
   return pack_dense(best, view(kept), [](const auto& packed) { return PackedArrays(packed); });
 }
 
@@ -108,19 +109,48 @@ SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeigh
 
 SparseLinear::SparseLinear(const ConstView<float>& weights, const Mask& mask, const float* bias,
                            const SparseLinearOptions& options)
-    : out_(weights.rows()),
-      in_(weights.cols()),
-      rounding_(options.rounding),
-      plan_(pack_masked(weights, mask).prepare(prepare_options(options))),
-      bias_(copy_bias(bias, weights.rows())) {}
+    : out_(weights.rows()), in_(weights.cols()), rounding_(options.rounding), bias_(copy_bias(bias, out_)) {
+  hold(weights, mask, options);
+}
 
 SparseLinear::SparseLinear(const ConstView<bf16>& weights, const Mask& mask, const float* bias,
                            const SparseLinearOptions& options)
-    : out_(weights.rows()),
-      in_(weights.cols()),
-      rounding_(options.rounding),
-      plan_(pack_masked(weights, mask).prepare(prepare_options(options))),
-      bias_(copy_bias(bias, weights.rows())) {}
+    : out_(weights.rows()), in_(weights.cols()), rounding_(options.rounding), bias_(copy_bias(bias, out_)) {
+  hold(weights, mask, options);
+}
+
+template <class T>
+void SparseLinear::hold(const ConstView<T>& weights, const Mask& mask, const SparseLinearOptions& options) {
+  if (mask.rows() != weights.rows() || mask.cols() != weights.cols())
+    throw_usage("sparse layer: the mask has another shape than the weights");
+  if (weights.size() == 0) throw_usage("sparse layer of no rows or columns");
+  Matrix<T> kept = weights;
+  apply(mask, kept);
+  const auto bytes = std::as_bytes(std::span(kept.data(), static_cast<size_t>(kept.size())));
+  dense_from_ = std::max<int64_t>(1, options.dense_from.value_or(1));
+  if (dense_from_ < kNever) {
+    constexpr DenseType kType = std::is_same_v<T, float> ? DenseType::kF32 : DenseType::kBf16;
+    dense_weights_.assign(bytes.begin(), bytes.end());
+    PlainLinearOptions plain{.rounding = rounding_, .dense_from = {}, .tuning = options.tuning};
+    if (options.dense_from) plain.dense_from = kManyRowsOfDense;
+    dense_.emplace(kType, dense_weights_.data(), out(), in(), bias_.empty() ? nullptr : bias_.data(), plain);
+  }
+  if (options.dense_from == 1) return;
+  std::string format;
+  const PackedArrays arrays = pack_smallest(kept, format);
+  plan_ = arrays.prepare(prepare_options(options));
+  if (options.dense_from) return;
+  TuningTable& table = options.tuning != nullptr ? *options.tuning : TuningTable::of_user();
+  const auto few = [&](const float* x, float* y, int64_t n) { plan_.run({x, in(), y, out(), n}); };
+  const auto many = [&](const float* x, float* y, int64_t n) { dense_->forward(x, in(), y, out(), n); };
+  dense_from_ = std::max<int64_t>(1, table.get(kind_of(format, arrays, options) + " in memory", [&] {
+    return is_clearly_faster(out(), in(), 1, few, many) ? measure_crossover(out(), in(), few, many) : 1;
+  }));
+  if (dense_from_ == 1) plan_ = {};
+  if (dense_from_ < kNever) return;
+  dense_.reset();
+  dense_weights_ = {};
+}
 
 kernels::Plan SparseLinear::make_plan(kernels::PrepareOptions options) const {
   if (unchecked_ != nullptr && options.use == kernels::Use::kFewRows) {
@@ -166,6 +196,7 @@ int64_t SparseLinear::measure_dense_from() const {
 void SparseLinear::forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const {
   check_first();  // of experts that no token reaches, too
   if (n <= 0) return;
+  if (dense_ && n >= dense_from_) return dense_->forward(x, ldx, y, ldy, n);
   if (n >= dense_from_) return forward_dense(x, ldx, y, ldy, n);
   plan_.run({x, ldx, y, ldy, n, bias_.empty() ? nullptr : bias_.data()});
 }
@@ -211,10 +242,12 @@ void SparseLinear::finish_tile(int64_t first, int64_t count, float* y, int64_t l
 }
 
 size_t SparseLinear::bytes() const {
-  return plan_.own_bytes() + (arrays_ ? arrays_->bytes() : 0) + bias_.size() * sizeof(float);
+  return plan_.own_bytes() + (arrays_ ? arrays_->bytes() : 0) + dense_weights_.size() +
+         bias_.size() * sizeof(float);
 }
 
 const char* SparseLinear::kernel_name(int64_t n) const {
+  if (dense_ && n >= dense_from_) return dense_->kernel_name(n);
   return n >= dense_from_ ? "dense" : plan_.kernel_name(n);
 }
 

@@ -14,6 +14,7 @@
 #include "kernels/sparse/plan.h"
 #include "libprune/model/crossover.h"
 #include "libprune/model/packed_arrays.h"
+#include "libprune/model/plain_linear.h"
 #include "libprune/model/rounding.h"
 
 namespace prune {
@@ -28,10 +29,10 @@ struct SparseLinearOptions {
   // Beside the layout for a few rows of X, hold a second one for many. Without, a layer takes the memory of
   // its stored weights once.
   bool second_layout = false;
-  // Batches of at least this many rows run on a dense product, tile by tile of expanded rows; with 1 all do,
-  // and of a packed checkpoint's weight nothing is laid out. Not given:
-  // looked up in `tuning`, and measured if it is not there (a few hundred milliseconds for each kind of
-  // layer).
+  // Batches of at least this many rows run on a dense product: of a packed checkpoint's weight tile by tile
+  // of expanded rows, of weights and a mask with the weights held dense beside the layout. With 1 all do, and
+  // nothing is laid out; with kNever none does, and nothing is held beside the layout. Not given: looked up
+  // in `tuning`, and measured if it is not there (a few hundred milliseconds for each kind of layer).
   std::optional<int64_t> dense_from = {};
   TuningTable* tuning = nullptr;  // nullptr: TuningTable::of_user()
   // Checks a packed checkpoint's weight by the first forward(), of any n, which throws what the constructor
@@ -60,8 +61,8 @@ class SparseLinear {
   SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeight& weight, const float* bias = nullptr,
                const SparseLinearOptions& options = {});
   // The weights [out, in] that `mask` keeps, in the packed format that holds them in the fewest bytes.
-  // Copied. Without a file to read again there is no dense product: dense_from is kNever. Throws
-  // Error(kUsage) when the shapes differ.
+  // Copied. Where some batches are faster dense, the weights are held dense, too, and where one row is
+  // not clearly faster sparse, nothing else. Throws Error(kUsage) when the shapes differ.
   SparseLinear(const ConstView<float>& weights, const Mask& mask, const float* bias = nullptr,
                const SparseLinearOptions& options = {});
   SparseLinear(const ConstView<bf16>& weights, const Mask& mask, const float* bias = nullptr,
@@ -96,6 +97,8 @@ class SparseLinear {
     std::atomic<bool> passed = false;
   };
 
+  template <class T>
+  void hold(const ConstView<T>& weights, const Mask& mask, const SparseLinearOptions& options);
   kernels::Plan make_plan(kernels::PrepareOptions options) const;
   void check_first() const;
   // Whether every way reads the packed arrays themselves.
@@ -110,6 +113,9 @@ class SparseLinear {
   kernels::Plan plan_;  // empty where dense_from is 1
   // To multiply in place, and to expand from; nothing where neither is done.
   std::optional<PackedArrays> arrays_;
+  // Of weights and a mask, where some batches are faster dense.
+  std::vector<std::byte> dense_weights_;
+  std::optional<PlainLinear> dense_;
   std::unique_ptr<Unchecked> unchecked_;  // null where the constructor's check saw all
   std::vector<float> bias_;
   int64_t dense_from_ = kNever;

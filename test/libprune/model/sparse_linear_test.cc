@@ -93,11 +93,14 @@ TYPED_TEST(SparseLinearOf, WeightsAndAMask) {
     const Mask mask = select_magnitude(w, pattern, 0.5);
     Matrix<TypeParam> kept = w;
     apply(mask, kept);
-    const SparseLinear layer(view(w), mask, bias.data());
-    EXPECT_EQ(layer.dense_from(), SparseLinear::kNever);
-    EXPECT_EQ(layer.out(), 40);
-    EXPECT_EQ(layer.in(), 52);
-    for (const Index n : {1, 9, 40}) expect_forward(layer, kept, bias, n, this->rng_);
+    for (const int64_t dense_from : {SparseLinear::kNever, int64_t{20}, int64_t{1}}) {
+      SparseLinear layer(view(w), mask, nullptr, {.dense_from = 1});
+      layer = SparseLinear(view(w), mask, bias.data(), {.dense_from = dense_from});  // a layer may be moved
+      EXPECT_EQ(layer.dense_from(), dense_from);
+      EXPECT_EQ(layer.out(), 40);
+      EXPECT_EQ(layer.in(), 52);
+      for (const Index n : {1, 9, 19, 20, 40}) expect_forward(layer, kept, bias, n, this->rng_);
+    }
   }
   EXPECT_EQ(testing::refusal(ErrorKind::kUsage, "the mask has another shape",
                              [&] { SparseLinear(view(w), Mask(40, 51)); }),
@@ -328,10 +331,16 @@ TEST(SparseLinear, HoldsOneCopyAndThreadsShareIt) {
   std::mt19937 rng(testing::test_seed());
   Matrix<bf16> w = testing::small_weights<bf16>(256, 512, rng);
   const Mask mask = select_magnitude(w, NM{2, 4}, 0.5);
-  const SparseLinear one(view(w), mask), two(view(w), mask, nullptr, {.second_layout = true});
+  const auto make = [&](bool second_layout, int64_t dense_from) {
+    return SparseLinear(view(w), mask, nullptr, {.second_layout = second_layout, .dense_from = dense_from});
+  };
+  const SparseLinear one = make(false, SparseLinear::kNever), two = make(true, SparseLinear::kNever);
   const double dense = 256 * 512 * 2;
   EXPECT_LT(double(one.bytes()), 0.6 * dense);
   EXPECT_GT(two.bytes(), one.bytes());
+  // For many rows the weights as they are beside the layout; for all nothing else.
+  EXPECT_EQ(double(make(false, 20).bytes()), double(one.bytes()) + dense);
+  EXPECT_EQ(double(make(false, 1).bytes()), dense);
   const Matrix<float> x = random_x(4, 512, rng);
   Matrix<float> expected(4, 256);
   one.forward(x.data(), 512, expected.data(), 256, 4);
@@ -378,6 +387,29 @@ TEST(TuningTable, IgnoresWhatIsDamaged) {
   }
   EXPECT_EQ(TuningTable({}, "machine").get("a", [] { return 6; }), 6);
   EXPECT_EQ(TuningTable("/proc/no such place", "machine").get("a", [] { return 7; }), 7);
+}
+
+// What the table holds decides, for both ends of what a layer from weights and a mask can be.
+TEST(SparseLinear, OfWeightsAndAMaskTakesTheFasterWay) {
+  const TempFolder folder;
+  TuningTable table(folder / "tuning");
+  std::mt19937 rng(testing::test_seed());
+  const Matrix<bf16> w = testing::small_weights<bf16>(256, 512, rng);
+  const Mask full = select_magnitude(w, Unstructured{}, 0.0);
+  const SparseLinear measured(view(w), full, nullptr, {.tuning = &table});
+  const std::string key = [&] {
+    const std::string text = testing::read_file(table.file());
+    const size_t from = text.find("dense_from "), to = text.find(" in memory", from);
+    return text.substr(from, to + 10 - from);
+  }();
+  EXPECT_EQ(table.find(key), measured.dense_from()) << key;
+  for (const int64_t from : {int64_t{1}, int64_t{20}, SparseLinear::kNever}) {
+    table.put({{key, from}});
+    const SparseLinear layer(view(w), full, nullptr, {.tuning = &table});
+    EXPECT_EQ(layer.dense_from(), from);
+    EXPECT_EQ(std::string_view(layer.kernel_name(1)).starts_with("plain_bf16"), from == 1)
+        << layer.kernel_name(1);
+  }
 }
 
 TEST(SparseLinear, MeasuresOnce) {
