@@ -27,8 +27,8 @@ void Linear::leave_out(const Mask& mask) {
     return;
   const kernels::MaskBits bits{out, in, mask.row(0).data(), int64_t(mask.row(0).size())};
   using enum kernels::Direction;
-  masked = std::make_unique<MaskedProducts>(kernels::MaskedPlan(bits, kForward),
-                                            kernels::MaskedPlan(bits, kBackward));
+  masked = std::make_unique<MaskedProducts>(
+      MaskedProducts{kernels::MaskedPlan(bits, kForward), kernels::MaskedPlan(bits, kBackward)});
   refresh_masked();
 }
 
