@@ -1,7 +1,6 @@
 #include "kernels/sparse/masked_plan.h"
 
 #include <bit>
-#include <memory>
 #include <utility>
 
 #include "kernels/sparse/row_lists/row_lists.h"
@@ -65,11 +64,11 @@ double MaskedPlan::densest(uint32_t isa) {
 }
 
 void MaskedPlan::refresh(const float* weights) {
-  const auto count = static_cast<int64_t>(values_.size());
+  const auto size = static_cast<int64_t>(places_.size());  // none after a move
   float* values = values_.data();
   const int32_t* places = places_.data();
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < count; ++i) values[i] = places[i] < 0 ? 0.0F : weights[places[i]];
+  for (int64_t i = 0; i < size; ++i) values[i] = places[i] < 0 ? 0.0F : weights[places[i]];
 }
 
 }  // namespace prune::kernels

@@ -1,5 +1,5 @@
 // Products with a weight whose zeros stay where they are while its other values change: training under a
-// fixed mask. What does not stay costs nothing, forward and backward.
+// fixed mask. What does not stay is not multiplied, forward and backward.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,8 @@ enum class Direction : bool { kForward, kBackward };
 class MaskedPlan {
  public:
   MaskedPlan() = default;  // empty: can't run
-  // Needs rows * cols < 2^30. All values are zeros until refresh().
+  // Needs rows and cols of 1 or more, rows * cols < 2^30, and no bit set behind the last column. All values
+  // are zeros until refresh().
   MaskedPlan(const MaskBits& mask, Direction direction, uint32_t isa = isa::supported());
   MaskedPlan(MaskedPlan&&) = default;
   MaskedPlan& operator=(MaskedPlan&&) = default;

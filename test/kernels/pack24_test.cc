@@ -50,6 +50,7 @@ class Pack24Test : public ::testing::Test {
         std::byte* values = at_end ? values_.last(row_bytes / 2) : values_.first();
         std::byte* indices = at_end ? indices_.last(indices_bytes) : indices_.first();
         std::memcpy(from, row.data(), row_bytes);
+        std::memset(values, 0xa5, row_bytes / 2);
         std::memset(indices, 0xa5, indices_bytes);
         ASSERT_TRUE(run(*kernel, from, cols, values, reinterpret_cast<uint8_t*>(indices))) << kernel->name;
         ASSERT_EQ(std::memcmp(values, wanted.values.data(), row_bytes / 2), 0)

@@ -341,7 +341,8 @@ Matrix<T> unpack(const BitmaskPacked<T>& packed) {
     const uint8_t* bits = packed.bitmask.data() + i * row_bytes;
     T* row = w.data() + i * w.cols();
     for (Index byte = 0; byte < row_bytes; ++byte) {
-      for (unsigned left = bits[byte]; left != 0; left &= left - 1)
+      const unsigned in_row = 8 * (byte + 1) <= w.cols() ? 255 : (1u << w.cols() % 8) - 1;
+      for (unsigned left = bits[byte] & in_row; left != 0; left &= left - 1)
         row[8 * byte + std::countr_zero(left)] = *value++;
     }
   }

@@ -22,9 +22,8 @@ void Linear::round_weight() { gemm_operand(weight.data(), in, out, in, precision
 void Linear::leave_out(const Mask& mask) {
   constexpr int64_t kMostWeights = int64_t(1) << 30;
   masked = nullptr;
-  if (reads_bf16(precision) || 1 - mask.sparsity() > kernels::MaskedPlan::densest() ||
-      out * in >= kMostWeights)
-    return;
+  const double densest = kernels::MaskedPlan::densest(), stays = 1 - mask.sparsity();
+  if (reads_bf16(precision) || densest == 0 || stays > densest || out * in >= kMostWeights) return;
   const kernels::MaskBits bits{out, in, mask.row(0).data(), int64_t(mask.row(0).size())};
   using enum kernels::Direction;
   masked = std::make_unique<MaskedProducts>(

@@ -63,7 +63,7 @@ struct Linear {
   GemmOperand operand() const { return {weight.data(), in, rounded.empty() ? nullptr : rounded.data(), in}; }
 
   // y[i * ldy + r] = sum_k x[i * ldx + k] weight(r, k) + bias[r] for i < n. A changed weight counts at once,
-  // unless it was rounded.
+  // unless it was rounded or its zeros are left out.
   void forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
   // The same for inputs that several linear layers read; without a product of its own only.
   void forward(const GemmOperand& x, float* y, int64_t ldy, int64_t n) const;

@@ -47,10 +47,13 @@ class LoraMasking : public Masking {
 
   bool trains_linears_only() const override { return true; }
   bool is_fixed() const override { return true; }
-  const Mask* mask_of(const Linear& linear) const override { return &adapted(linear).mask; }
+  const Mask* mask_of(const Linear& linear) const override {
+    const Adapted* own = find(linear);
+    return own == nullptr ? nullptr : &own->mask;
+  }
 
   std::span<float> moved(const Linear& linear) const override {
-    const std::vector<float>& factors = adapted(linear).factors;
+    const std::vector<float>& factors = find(linear)->factors;
     return {const_cast<float*>(factors.data()), factors.size()};
   }
 
@@ -88,8 +91,9 @@ class LoraMasking : public Masking {
   void visit(StateVisitor&) override {}
 
  private:
-  const Adapted& adapted(const Linear& linear) const {
-    return *std::ranges::find(adapted_, &linear, [](const Adapted& a) { return a.linear.linear; });
+  const Adapted* find(const Linear& linear) const {
+    const auto own = std::ranges::find(adapted_, &linear, [](const Adapted& a) { return a.linear.linear; });
+    return own == adapted_.end() ? nullptr : &*own;
   }
 
   // Uniform with the variance 1 / (3 in), from the bits of the generator: the same with every library.

@@ -154,7 +154,6 @@ struct Trainer::State {
     TrainingStep result{.step = t + 1, .learning_rate = rate.at(t)};
     masking->before_forward(t);
     if (!adam_rounds()) student.round_weights();
-    student.refresh_masked();
     if (!counted_sparsity || !masking->is_fixed()) counted_sparsity = sparsity();
     result.sparsity = *counted_sparsity;
     teams.run([&](int64_t team) { passes[size_t(team)].gradients().restart(); });
@@ -170,6 +169,7 @@ struct Trainer::State {
     const bool is_clipped = options.clip > 0 && result.gradient_norm > options.clip;
     adam.step(trained, result.learning_rate, is_clipped ? options.clip / result.gradient_norm : 1);
     masking->after_update();
+    student.refresh_masked();  // whoever runs the model between steps reads the weights of now
     return result;
   }
 

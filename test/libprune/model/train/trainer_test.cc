@@ -242,12 +242,14 @@ TEST_F(TrainerTest, IsTheSameWithTeams) {
   options_.warm_up = 1;
   options_.batch = 10;
   options_.accumulate = 2;
+  options_.seqlen = 24;
   options_.hidden_weight = 0.1;
   const TrainableModel teacher = random_model(config_, 7);
   for (const bool adapts : {false, true}) {
     const auto steps_with = [&](int count) {
       const ThreadCount threads(count);
       TrainableModel model = random_model(config_, 5);
+      prune_linears(model);
       Trainer trainer(model, &teacher, adapts ? lora_masking(2, 1) : fixed_masking(), ids_, options_);
       std::vector<TrainingStep> steps;
       for (int64_t i = 0; i < options_.steps; ++i) steps.push_back(trainer.step());
@@ -378,10 +380,38 @@ TEST_F(TrainerTest, LeavesOutWhatMasksPrune) {
   }
 }
 
+TEST_F(TrainerTest, MultipliesTheWeightsOfNowBetweenSteps) {
+  if (kernels::MaskedPlan::densest() < 0.5) GTEST_SKIP() << "this processor has no such kernels";
+  options_.seqlen = 32;
+  for (const bool adapts : {false, true}) {
+    TrainableModel model = random_model(config_, 5);
+    prune_linears(model);
+    Trainer trainer(model, nullptr, adapts ? lora_masking(2, 1) : fixed_masking(), ids_, options_);
+    for (int step = 0; step < 3; ++step) {
+      trainer.step();
+      for (const Linear* linear : std::as_const(model.layers[0]).linears()) {
+        constexpr int64_t kRows = 16;
+        ASSERT_TRUE(linear->leaves_out(kRows)) << linear->weight_name;
+        std::vector<float> x(size_t(kRows * linear->in)), y(size_t(kRows * linear->out)), expected(y.size());
+        for (size_t i = 0; i < x.size(); ++i) x[i] = float(int(i % 13) - 6) / 8;
+        linear->forward(x.data(), linear->in, y.data(), linear->out, kRows);
+        // One row at a time is a dense product.
+        for (int64_t i = 0; i < kRows; ++i)
+          linear->forward(x.data() + i * linear->in, linear->in, expected.data() + i * linear->out,
+                          linear->out, 1);
+        for (size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(y[i], expected[i], 1e-4) << linear->weight_name;
+      }
+    }
+  }
+}
+
 TEST_F(TrainerTest, LeavesOutNothingAfterwards) {
+  if (kernels::MaskedPlan::densest() < 0.5) GTEST_SKIP() << "this processor has no such kernels";
   {
+    options_.seqlen = 32;
     Trainer trainer(model_, nullptr, fixed_masking(), ids_, options_);
     trainer.step();
+    for (const Linear* linear : model_.layers[0].linears()) EXPECT_NE(linear->masked, nullptr);
   }
   for (DecoderLayer& layer : model_.layers) {
     for (const Linear* linear : layer.linears()) EXPECT_EQ(linear->masked, nullptr);
