@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds the GPU kernels with CUDA and g++ alone, tests them, runs the sanitizers, checks the machine code and measures, in one call
-# of some ten minutes on one Hopper GPU:
+# meant to take less than nine minutes on one Hopper GPU:
 #   bench/gpu/run_all.sh [RESULTS]        from anywhere; RESULTS is a folder, default build/gpu-results
 # Writes the logs, a JSON file for each benchmark program (as Google Benchmark does), and summary.txt, which it also prints.
 # Exits 1 when a test, a sanitizer or the check of the machine code fails. cuSPARSELt is measured when it is found: CUSPARSELT names
@@ -13,7 +13,7 @@ results=$(mkdir -p "${1:-build/gpu-results}" && cd "${1:-build/gpu-results}" && 
 build=${BUILD:-build/gpu-make}
 rm -f "$results/failed"
 export PRUNE_GIT_COMMIT=${PRUNE_GIT_COMMIT:-$(git describe --always --dirty --abbrev=12 2> /dev/null || echo unknown)}
-tests="pack24 decode24 gemm24 decode_bsr decode_bitmask decode_csr decode_relative gemm_bsr transposable"
+tests="gemm24 gemm_bsr decode24 decode_relative decode_bsr decode_bitmask decode_csr pack24 transposable"
 benches="decode24 gemm24 gemm24_8bit decode_bsr decode_bitmask decode_csr decode_relative gemm_bsr passes"
 
 if [ -z "${CUSPARSELT:-}" ] && command -v python3 > /dev/null; then
@@ -34,6 +34,11 @@ step() {  # step NAME SECONDS COMMAND...: its output to a log; a failure is note
     printf '%-22s FAILED  %3d s  see %s\n' "$name" $((SECONDS - begin)) "$results/$name.log"
     echo "$name" >> "$results/failed"
   fi
+}
+
+beside() {  # a step in the background, twice as many at once as there are processors
+  while [ "$(jobs -rp | wc -l)" -ge $((2 * $(nproc))) ]; do wait -n; done
+  step "$@" &
 }
 
 machine_code() {  # the sparse instructions that are meant, and nothing in local memory
@@ -82,8 +87,6 @@ summary() {
   nvidia-smi --id=0 --query-gpu=name,driver_version,clocks.sm,clocks.mem,power.draw --format=csv,noheader
   nvcc --version | grep release
   step build 200 make -s -j "$(nproc)" -f bench/gpu/Makefile BUILD="$build" CUSPARSELT_INCLUDE="$include"
-  for name in $tests; do step "${name}_test" 90 "$build/${name}_test"; done
-  step machine_code 60 bash -c machine_code
   for name in $benches; do step "${name}_bench" 150 "$build/${name}_bench" --json "$results/$name.json"; done
   nvidia-smi --id=0 --query-gpu=clocks.sm,clocks.mem,power.draw,temperature.gpu --format=csv,noheader
   local small="--shape 4096x4096" large="--shape 8192x8192"
@@ -98,18 +101,21 @@ summary() {
   else
     echo "counters               skipped: ncu is missing or cannot read them here; see $results/counters.log"
   fi
+  # Alone until here, as what is measured must be. What checks waits for itself most of the time: side by side, long ones first.
+  export OMP_WAIT_POLICY=passive
+  for name in $tests; do OMP_NUM_THREADS=$(($(nproc) / 2)) beside "${name}_test" 240 "$build/${name}_test"; done
+  beside machine_code 60 bash -c machine_code
   if command -v compute-sanitizer > /dev/null; then
-    # Side by side: they wait for themselves most of the time. Last: what is cut off there leaves the measurements.
-    for tool in memcheck initcheck synccheck racecheck; do
+    for tool in racecheck memcheck initcheck synccheck; do
       for name in $tests; do
         # See Extent in test/kernels/cuda/decode24_test.cc.
         plans=
         [ "$tool-$name" = racecheck-decode24 ] && plans=resident
-        step "$tool-$name" 200 compute-sanitizer --error-exitcode 1 --tool $tool "$build/${name}_test" quick $plans &
+        OMP_NUM_THREADS=1 beside "$tool-$name" 200 compute-sanitizer --error-exitcode 1 --tool $tool "$build/${name}_test" quick $plans
       done
     done
-    wait
   fi
+  wait
   cat "$results/machine_code.log"
   for name in $benches; do cat "$results/${name}_bench.log"; done
   [ ! -e "$results/failed" ]

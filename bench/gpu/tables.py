@@ -249,7 +249,7 @@ def checks(results):
         elif "-" in name and not name.startswith("counters-"):
             tool, program = name.split("-", 1)
             clean.setdefault(tool, []).append(program if outcome == "ok" else f"{program} {outcome}")
-    rows += [[tool, "clean: " + ", ".join(sorted(programs))] for tool, programs in sorted(clean.items())]
+    rows = sorted(rows) + [[tool, "clean: " + ", ".join(sorted(programs))] for tool, programs in sorted(clean.items())]
     return table(["check", "outcome"], [[name, outcome or "as meant, no local memory"] for name, outcome in rows])
 
 

@@ -45,23 +45,16 @@ Expected reference(const HostBsr& m, int height, const std::vector<uint16_t>& x,
       }
     }
   }
+  const std::vector<double> columns = columns_of<T>(x, stride, m.cols, tokens);
   Expected e{std::vector<double>(size_t(tokens) * m.rows), std::vector<double>(size_t(tokens) * m.rows)};
 #pragma omp parallel for
-  for (int n = 0; n < tokens; ++n) {
-    std::vector<double> row_of_x(size_t(m.cols));
-    for (int k = 0; k < m.cols; ++k) row_of_x[k] = to_double<T>(x[size_t(n) * stride + k]);
-    for (int r = 0; r < m.rows; ++r) {
-      double sum = 0, magnitude = 0;
-      for (int s = 0; s < slabs; ++s) {
-        if (!looked_at[size_t(r / height) * slabs + s]) continue;
-        for (int k = 16 * s; k < 16 * s + 16; ++k) {
-          const double product = dense[size_t(r) * m.cols + k] * row_of_x[k];
-          sum += product;
-          magnitude += std::fabs(product);
-        }
-      }
-      e.sum[size_t(n) * m.rows + r] = sum, e.magnitude[size_t(n) * m.rows + r] = magnitude;
+  for (int r = 0; r < m.rows; ++r) {
+    std::vector<Kept> row;
+    for (int k = 0; k < m.cols; ++k) {
+      if (looked_at[size_t(r / height) * slabs + k / 16]) row.push_back({dense[size_t(r) * m.cols + k], k});
     }
+    for (int n = 0; n < tokens; n += kTogether)
+      add_row(row, &columns[size_t(n) * m.cols], r, m.rows, n, tokens, e);
   }
   return e;
 }
