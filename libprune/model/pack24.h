@@ -1,6 +1,8 @@
 // 2:4 packed by the kernel of this machine.
 #pragma once
 
+#include <type_traits>
+
 #include <prune/packed.h>
 
 #include "kernels/sparse/pack24/pack24.h"
@@ -12,7 +14,7 @@ namespace prune {
 template <class T>
 NmPacked<T> pack24(ConstView<T> weights) {
   const NM pattern{2, 4};
-  if constexpr (sizeof(T) == 4 || sizeof(T) == 2) {
+  if constexpr (std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, f16>) {
     const kernels::Pack24* kernel = kernels::pack24();
     const Index rows = weights.rows(), cols = weights.cols();
     if (kernel == nullptr || cols % pattern.group != 0) return pack_nm(weights, pattern);

@@ -13,6 +13,7 @@
 #include <prune/prune.h>
 
 #include "kernels/sparse/pack24/kernel.h"
+#include "libprune/model/pack24.h"
 #include "test/kernels/fenced_bytes.h"
 
 namespace prune::kernels {
@@ -123,6 +124,38 @@ TYPED_TEST(Pack24Test, RefusesAGroupThatIsTooFull) {
       }
     }
   }
+}
+
+// Rows that lie apart, as of a part of a matrix; none; and what does not fit, with the same words.
+TYPED_TEST(Pack24Test, IsThatOfTheHeaderForAWholeMatrix) {
+  using T = TypeParam;
+  Matrix<T> whole = Matrix<float>::Random(7, 96).template cast<T>();
+  apply(select_magnitude(whole, NM{2, 4}, 0.5), whole);
+  for (const Index rows : {0, 1, 7}) {
+    for (const Index cols : {4, 72, 96}) {
+      const ConstView<T> part(whole.data(), rows, cols, Eigen::OuterStride<>(96));
+      const NmPacked<T> packed = prune::pack24(part), wanted = pack_nm(part, NM{2, 4});
+      EXPECT_TRUE(std::ranges::equal(packed.values, wanted.values)) << rows << " x " << cols;
+      EXPECT_EQ(packed.indices, wanted.indices) << rows << " x " << cols;
+    }
+  }
+  const auto words = [](const auto& pack) -> std::string {
+    try {
+      pack();
+      return "packed";
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  const auto expect_same_refusal = [&](const Matrix<T>& w) {
+    const std::string wanted = words([&] { pack_nm(w, NM{2, 4}); });
+    EXPECT_NE(wanted, "packed");
+    EXPECT_EQ(words([&] { prune::pack24(view(std::as_const(w))); }), wanted);
+  };
+  Matrix<T> full = whole;
+  for (Index j = 8; j < 12; ++j) full(5, j) = T(1.0F);
+  expect_same_refusal(full);
+  expect_same_refusal(Matrix<T>(whole.leftCols(6)));
 }
 
 TEST(Pack24Choice, IsTheBestOfTheInstructionSet) {

@@ -41,8 +41,6 @@ void store8(unsigned char* p, __m128i from) { _mm_storel_epi64(reinterpret_cast<
 struct Floats {
   using Weight = uint32_t;
 
-  static uint64_t nonzero(const unsigned char* block) { return differ_in(block, 0x7fffffff); }
-  static uint64_t stored(const unsigned char* block) { return differ_in(block, -1); }
   static void keep(const unsigned char* block, uint64_t chosen, unsigned char* values) {
 #pragma GCC unroll 16
     for (int g = 0; g < 16; ++g) {
@@ -52,24 +50,21 @@ struct Floats {
     }
   }
 
- private:
-  static uint64_t differ_in(const unsigned char* block, int bits) {
-    uint64_t zeros = 0;
+  static uint64_t any_of(const unsigned char* block, Weight bits) {
+    const __m256i zero = _mm256_setzero_si256(), those = _mm256_set1_epi32(static_cast<int>(bits));
+    uint64_t without = 0;
 #pragma GCC unroll 8
     for (int r = 0; r < 8; ++r) {
-      const __m256i w = _mm256_and_si256(load(block + 32 * r), _mm256_set1_epi32(bits));
-      const __m256 is_zero = _mm256_castsi256_ps(_mm256_cmpeq_epi32(w, _mm256_setzero_si256()));
-      zeros |= uint64_t{static_cast<uint32_t>(_mm256_movemask_ps(is_zero))} << 8 * r;
+      const __m256i same = _mm256_cmpeq_epi32(_mm256_and_si256(load(block + 32 * r), those), zero);
+      without |= uint64_t{static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(same)))} << 8 * r;
     }
-    return ~zeros;
+    return ~without;
   }
 };
 
 struct Halves {
   using Weight = uint16_t;
 
-  static uint64_t nonzero(const unsigned char* block) { return differ_in(block, 0x7fff); }
-  static uint64_t stored(const unsigned char* block) { return differ_in(block, -1); }
   static void keep(const unsigned char* block, uint64_t chosen, unsigned char* values) {
 #pragma GCC unroll 8
     for (int g = 0; g < 8; ++g) {
@@ -78,17 +73,16 @@ struct Halves {
     }
   }
 
- private:
-  static uint64_t differ_in(const unsigned char* block, short bits) {
-    return ~(zeros(block, bits) | zeros(block + 64, bits) << 32);
-  }
-  static uint64_t zeros(const unsigned char* weights, short bits) {
-    const __m256i zero = _mm256_setzero_si256(), those = _mm256_set1_epi16(bits);
-    const __m256i low = _mm256_cmpeq_epi16(_mm256_and_si256(load(weights), those), zero);
-    const __m256i high = _mm256_cmpeq_epi16(_mm256_and_si256(load(weights + 32), those), zero);
-    const __m256i bytes =
-        _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8);  // packed by 128 bits
-    return static_cast<uint32_t>(_mm256_movemask_epi8(bytes));
+  static uint64_t any_of(const unsigned char* block, Weight bits) {
+    const __m256i zero = _mm256_setzero_si256(), those = _mm256_set1_epi16(static_cast<short>(bits));
+    const auto same = [&](int r) {
+      return _mm256_cmpeq_epi16(_mm256_and_si256(load(block + 32 * r), those), zero);
+    };
+    const auto half = [&](int r) {  // packed by 128 bits: put in order again
+      const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(same(r), same(r + 1)), 0xd8);
+      return uint64_t{static_cast<uint32_t>(_mm256_movemask_epi8(bytes))};
+    };
+    return ~(half(0) | half(2) << 32);
   }
 };
 

@@ -6,60 +6,44 @@
 namespace prune::kernels {
 namespace {
 
-void store_half(unsigned char* to, __m512i from) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(from));
+uint64_t lanes_with_any(__m512i w, uint32_t bits) {
+  return _mm512_test_epi32_mask(w, _mm512_set1_epi32(static_cast<int>(bits)));
+}
+uint64_t lanes_with_any(__m512i w, uint16_t bits) {
+  return _mm512_test_epi16_mask(w, _mm512_set1_epi16(static_cast<short>(bits)));
+}
+__m512i to_the_front(__m512i w, uint64_t chosen, uint32_t) {
+  return _mm512_maskz_compress_epi32(static_cast<__mmask16>(chosen), w);
+}
+__m512i to_the_front(__m512i w, uint64_t chosen, uint16_t) {
+  return _mm512_maskz_compress_epi16(static_cast<__mmask32>(chosen), w);
 }
 
-struct Floats {
-  using Weight = uint32_t;
+// A register holds whole groups, of whose weights half are chosen.
+template <class Bits>
+struct Registers {
+  using Weight = Bits;
+  static constexpr int kLanes = 64 / sizeof(Bits);
 
-  static uint64_t nonzero(const unsigned char* block) { return differ_in(block, 0x7fffffff); }
-  static uint64_t stored(const unsigned char* block) { return differ_in(block, -1); }
-  static void keep(const unsigned char* block, uint64_t chosen, unsigned char* values) {
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; ++r) {
-      const auto mask = static_cast<__mmask16>(chosen >> 16 * r);
-      store_half(values + 32 * r, _mm512_maskz_compress_epi32(mask, _mm512_loadu_si512(block + 64 * r)));
-    }
-  }
-
- private:
-  static uint64_t differ_in(const unsigned char* block, int bits) {
+  static uint64_t any_of(const unsigned char* block, Bits bits) {
     uint64_t word = 0;
 #pragma GCC unroll 4
-    for (int r = 0; r < 4; ++r)
-      word |= uint64_t{_mm512_test_epi32_mask(_mm512_loadu_si512(block + 64 * r), _mm512_set1_epi32(bits))}
-              << 16 * r;
+    for (int at = 0; at < kPackBlock; at += kLanes)
+      word |= lanes_with_any(_mm512_loadu_si512(block + at * sizeof(Bits)), bits) << at;
     return word;
   }
-};
-
-struct Halves {
-  using Weight = uint16_t;
-
-  static uint64_t nonzero(const unsigned char* block) { return differ_in(block, 0x7fff); }
-  static uint64_t stored(const unsigned char* block) { return differ_in(block, -1); }
   static void keep(const unsigned char* block, uint64_t chosen, unsigned char* values) {
-#pragma GCC unroll 2
-    for (int r = 0; r < 2; ++r) {
-      const auto mask = static_cast<__mmask32>(chosen >> 32 * r);
-      store_half(values + 32 * r, _mm512_maskz_compress_epi16(mask, _mm512_loadu_si512(block + 64 * r)));
+#pragma GCC unroll 4
+    for (int at = 0; at < kPackBlock; at += kLanes, values += 32) {
+      const __m512i front = to_the_front(_mm512_loadu_si512(block + at * sizeof(Bits)), chosen >> at, Bits{});
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(values), _mm512_castsi512_si256(front));
     }
-  }
-
- private:
-  static uint64_t differ_in(const unsigned char* block, short bits) {
-    uint64_t word = 0;
-#pragma GCC unroll 2
-    for (int r = 0; r < 2; ++r)
-      word |= uint64_t{_mm512_test_epi16_mask(_mm512_loadu_si512(block + 64 * r), _mm512_set1_epi16(bits))}
-              << 32 * r;
-    return word;
   }
 };
 
 }  // namespace
 
-extern const Pack24 pack24_avx512bf16{"pack24_avx512bf16", pack_row<Floats>, pack_row<Halves>};
+extern const Pack24 pack24_avx512bf16{"pack24_avx512bf16", pack_row<Registers<uint32_t>>,
+                                      pack_row<Registers<uint16_t>>};
 
 }  // namespace prune::kernels

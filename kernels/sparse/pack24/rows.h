@@ -48,15 +48,17 @@ inline uint64_t indices_of(uint64_t chosen) {
   return lower | upper << 2;
 }
 
-// Weights: Weight, as wide as a weight; nonzero(block), stored(block), a bit for each of its 64 weights; and
-// keep(block, chosen, values), which writes the 32 that are chosen.
+// Weights: Weight, as wide as a weight; any_of(block, bits), of the block's 64 weights those that have any of
+// these bits set; and keep(block, chosen, values), which writes the 32 that are chosen.
 template <class Weights>
 bool pack_block(const unsigned char* block, unsigned char* values, uint64_t* indices) {
-  uint64_t chosen = Weights::nonzero(block);
+  using Bits = typename Weights::Weight;
+  constexpr Bits kAll = static_cast<Bits>(~Bits{0}), kMagnitude = kAll >> 1;
+  uint64_t chosen = Weights::any_of(block, kMagnitude);
   const uint64_t counts = count_in_groups(chosen);
   if (counts != 2 * kFirst) {
     if (((counts + 5 * kFirst) & 8 * kFirst) != 0) return false;  // three or four in a group
-    chosen = fill_groups(chosen, Weights::stored(block));
+    chosen = fill_groups(chosen, Weights::any_of(block, kAll));
   }
   Weights::keep(block, chosen, values);
   *indices = indices_of(chosen);

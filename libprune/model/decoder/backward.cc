@@ -32,6 +32,24 @@ void copy(const float* from, int64_t n, float* to) {
   for (int64_t i = 0; i < n; ++i) to[i] = from[i];
 }
 
+// dX [n, in], over or added, = dY [n, out] W.
+void input_backward(const Linear& linear, const GemmOperand& dy, int64_t n, float* dx, Write write) {
+  if (!linear.leaves_out(n)) {
+    const Gemm shape{.m = n,
+                     .n = linear.in,
+                     .k = linear.out,
+                     .beta = write == Write::kAdd ? 1.0F : 0.0F,
+                     .precision = linear.precision};
+    return gemm(shape, dy, linear.operand(), dx, linear.in);
+  }
+  const kernels::MaskedPlan& product = linear.masked->backward;
+  if (write == Write::kOver) return product.run({dy.floats, dy.ld, dx, linear.in, n});
+  thread_local FloatMatrix summand;  // sparse products only write over
+  summand.resize(n, linear.in);
+  product.run({dy.floats, dy.ld, summand.data(), linear.in, n});
+  add(summand, dx);
+}
+
 // For linears whose outputs lie side by side: dX from dY, or no dX where it is null.
 void project_backward(std::span<const Linear> linears, const FloatMatrix& x, const FloatMatrix& dy,
                       FloatMatrix* dx, std::span<LinearGradient> gradients) {
@@ -43,8 +61,7 @@ void project_backward(std::span<const Linear> linears, const FloatMatrix& x, con
   int64_t column = 0;
   for (size_t i = 0; i < linears.size(); ++i) {
     linear_backward(linears[i], inputs, slopes.from_column(column), x.rows(),
-                    dx == nullptr ? nullptr : dx->data(), x.cols(), i == 0 ? Write::kOver : Write::kAdd,
-                    gradients[i]);
+                    dx == nullptr ? nullptr : dx->data(), i == 0 ? Write::kOver : Write::kAdd, gradients[i]);
     column += linears[i].out;
   }
 }
@@ -187,8 +204,8 @@ class LayerBackward {
       for (int64_t e = 0; e < config_.experts; ++e) slope[e] = shares[e] * (slope[e] - sum);
     }
     linear_backward(layer_.router, {a_.feed_forward_input.data(), config_.width},
-                    {b_.router.data(), config_.experts}, b_.router.rows(), b_.input.data(), config_.width,
-                    Write::kAdd, g_.router);
+                    {b_.router.data(), config_.experts}, b_.router.rows(), b_.input.data(), Write::kAdd,
+                    g_.router);
   }
 
   // From b_.middle to dx.
@@ -226,7 +243,7 @@ class LayerBackward {
 }  // namespace
 
 void linear_backward(const Linear& linear, const GemmOperand& x, const GemmOperand& dy, int64_t n, float* dx,
-                     int64_t lddx, Write write, LinearGradient& gradient) {
+                     Write write, LinearGradient& gradient) {
   const bool is_stale = std::exchange(gradient.is_stale, false);
   // An expert may have no token: nothing would be written over, and its inputs may never have had memory.
   if (n == 0) {
@@ -238,8 +255,7 @@ void linear_backward(const Linear& linear, const GemmOperand& x, const GemmOpera
   shape.precision = linear.precision;
   gemm(shape, dy, x, gradient.weight.data(), linear.in);
   if (!gradient.bias.empty()) add_column_sums(dy.floats, dy.ld, n, gradient.bias);
-  if (dx == nullptr) return;
-  linear.backward(dy, dx, lddx, n, write == Write::kAdd);
+  if (dx != nullptr) input_backward(linear, dy, n, dx, write);
 }
 
 void backward_layer(const DecoderLayer& layer, const RopeTable& rope, const Sequences& sequences,

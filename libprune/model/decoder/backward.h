@@ -27,10 +27,10 @@ void backward_layer(const DecoderLayer& layer, const RopeTable& rope, const Sequ
 
 enum class Write : bool { kOver, kAdd };
 
-// For Y [n, out] = X [n, in] W^T + b:  dW += dY^T X,  db += sum of rows of dY,  dX (over or added) = dY W.
-// dx may be null.
+// For Y [n, out] = X [n, in] W^T + b:  dW += dY^T X,  db += sum of rows of dY,  dX [n, in] (over or added,
+// contiguous) = dY W. dx may be null.
 void linear_backward(const Linear& linear, const GemmOperand& x, const GemmOperand& dy, int64_t n, float* dx,
-                     int64_t lddx, Write write, LinearGradient& gradient);
+                     Write write, LinearGradient& gradient);
 
 // For y = norm(x), n rows of norm.width(), contiguous. dx may be null, and may be dy when written over.
 void norm_backward(const Norm& norm, const float* x, const float* dy, float* dx, int64_t n, Write write,

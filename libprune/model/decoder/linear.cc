@@ -3,20 +3,6 @@
 #include <algorithm>
 
 namespace prune {
-namespace {
-
-// Y [n, cols] += X [n, cols], rows of Y ldy apart.
-void add(const FloatMatrix& x, float* y, int64_t ldy) {
-#pragma omp parallel for
-  for (int64_t i = 0; i < x.rows(); ++i) {
-    const float* from = x.row(i);
-    float* to = y + i * ldy;
-    for (int64_t c = 0; c < x.cols(); ++c) to[c] += from[c];
-  }
-}
-
-}  // namespace
-
 void Linear::round_weight() { gemm_operand(weight.data(), in, out, in, precision, rounded); }
 
 void Linear::leave_out(const Mask& mask) {
@@ -52,18 +38,6 @@ void Linear::forward(const GemmOperand& x, float* y, int64_t ldy, int64_t n) con
     for (int64_t i = 0; i < n; ++i) std::copy(bias.begin(), bias.end(), y + i * ldy);
   }
   gemm(shape, x, operand(), y, ldy);
-}
-
-void Linear::backward(const GemmOperand& dy, float* dx, int64_t lddx, int64_t n, bool adds) const {
-  if (!leaves_out(n)) {
-    const Gemm shape{.m = n, .n = in, .k = out, .beta = adds ? 1.0F : 0.0F, .precision = precision};
-    return gemm(shape, dy, operand(), dx, lddx);
-  }
-  if (!adds) return masked->backward.run({dy.floats, dy.ld, dx, lddx, n});
-  thread_local FloatMatrix summand;
-  summand.resize(n, in);
-  masked->backward.run({dy.floats, dy.ld, summand.data(), in, n});
-  add(summand, dx, lddx);
 }
 
 }  // namespace prune

@@ -67,8 +67,6 @@ struct Linear {
   void forward(const float* x, int64_t ldx, float* y, int64_t ldy, int64_t n) const;
   // The same for inputs that several linear layers read; without a product of its own only.
   void forward(const GemmOperand& x, float* y, int64_t ldy, int64_t n) const;
-  // dx[i * lddx + k] = sum_r dy[i * dy.ld + r] weight(r, k), or that added to it.
-  void backward(const GemmOperand& dy, float* dx, int64_t lddx, int64_t n, bool adds) const;
 };
 
 }  // namespace prune

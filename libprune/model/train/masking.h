@@ -49,7 +49,7 @@ class Masking {
   virtual bool trains_linears_only() const { return false; }
   // True where the weights that are 0 are so from the first step to the last.
   virtual bool is_fixed() const { return false; }
-  // The mask of a linear where it is_fixed(), once begun; null where nothing masks it, or nobody may know.
+  // The mask of a linear where it is_fixed(), once begun; null: all of its products are dense.
   virtual const Mask* mask_of(const Linear& /*linear*/) const { return nullptr; }
   // After the optimizer has moved them: the model's weights become W o M_t again.
   virtual void after_update() = 0;

@@ -133,17 +133,21 @@ struct Trainer::State {
       moved.push_back(*own);
     }
     if (masking->trains_linears_only()) trained = std::move(moved);
-    leave_out_zeros();
   }
 
-  // What masks prune for good is never multiplied.
+  // What masks prune for good is never multiplied. By the first step, when it is known whether a saved state
+  // has brought its own masks.
   void leave_out_zeros() {
+    if (leaves_out_zeros) return;
     std::vector<Linear*> linears;
     for (DecoderLayer& layer : student.layers)
       std::ranges::copy(layer.linears(), std::back_inserter(linears));
-    parallel_for(linears.size(), 0, [&](size_t i) {
+    // Lists of two thirds of the weights, as they are and as they grow.
+    const auto bytes = [&](size_t i) { return size_t(linears[i]->out * linears[i]->in) * 16; };
+    parallel_for(linears.size(), 0, bytes, [&](size_t i) {
       if (const Mask* mask = masking->mask_of(*linears[i])) linears[i]->leave_out(*mask);
     });
+    leaves_out_zeros = true;
   }
 
   // Whether the weights that products read are those that the optimizer leaves.
@@ -153,6 +157,7 @@ struct Trainer::State {
     const int64_t t = adam.steps();
     TrainingStep result{.step = t + 1, .learning_rate = rate.at(t)};
     masking->before_forward(t);
+    leave_out_zeros();
     if (!adam_rounds()) student.round_weights();
     if (!counted_sparsity || !masking->is_fixed()) counted_sparsity = sparsity();
     result.sparsity = *counted_sparsity;
@@ -253,6 +258,7 @@ struct Trainer::State {
   std::unique_ptr<Masking> masking;
   std::vector<Parameter> trained;  // with what masking makes of the gradients of the first team
   Adam adam;
+  bool leaves_out_zeros = false;  // as its masks are now
   double first_loss = 0;
   std::optional<double> counted_sparsity;  // as it was counted last
 };
@@ -280,7 +286,8 @@ void Trainer::visit(StateVisitor& state) {
 void Trainer::restored() {
   state_->masking->restored();
   state_->student.round_weights();
-  state_->leave_out_zeros();
+  state_->student.forget_masked();
+  state_->leaves_out_zeros = false;
   state_->batches.skip(state_->adam.steps());
 }
 

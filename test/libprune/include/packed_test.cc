@@ -221,6 +221,14 @@ TYPED_TEST(Packed, NmIsAsDefined) {
   }
 }
 
+TYPED_TEST(Packed, ABitmaskEndsWithItsLastColumn) {
+  Matrix<TypeParam> w = this->pruned(3, 13, Unstructured{}, 0.5);
+  BitmaskPacked<TypeParam> packed = pack_bitmask(w);
+  for (size_t row = 0; row < 3; ++row) packed.bitmask[2 * row + 1] |= 0xe0;  // no columns
+  const Matrix<TypeParam> back = unpack(packed);
+  EXPECT_EQ(std::memcmp(back.data(), w.data(), size_t(w.size()) * sizeof(TypeParam)), 0);
+}
+
 TYPED_TEST(Packed, BitmaskAndCsrRoundTrip) {
   for (const Index cols : {1, 7, 8, 9, 63, 64, 65, 129}) {
     for (const double sparsity : {0.0, 0.5, 0.9}) {
