@@ -286,8 +286,6 @@ void Trainer::visit(StateVisitor& state) {
 void Trainer::restored() {
   state_->masking->restored();
   state_->student.round_weights();
-  state_->student.forget_masked();
-  state_->leaves_out_zeros = false;
   state_->batches.skip(state_->adam.steps());
 }
 
