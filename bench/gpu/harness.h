@@ -95,8 +95,10 @@ class CallGraph {
 // For a profiler, which looks at one call of a kind: PRUNE_BENCH_ONCE is set.
 inline bool only_once() { return std::getenv("PRUNE_BENCH_ONCE") != nullptr; }
 
-// Microseconds a call: `calls` of them in one graph, the median of `replays` replays, after a rest: what ran
-// before must not have used up the power that the chip may draw on average.
+// Microseconds a call: `calls` of them in one graph, the median of `replays` replays. The chip may draw more
+// than its limit for some 40 ms, then its clock goes down: so there is a rest before, and one after each long
+// replay. Without those, products that take a millisecond looked 10 to 15% slower from some replay on, and
+// those sooner whose replays were longer than their peers'.
 inline double time_graph(cudaStream_t stream, int calls, int replays, const std::function<void(int)>& call) {
   if (only_once()) {
     call(0);
@@ -108,7 +110,11 @@ inline double time_graph(cudaStream_t stream, int calls, int replays, const std:
   graph.replay();
   std::vector<double> times;
   times.reserve(size_t(replays));
-  for (int i = 0; i < replays; ++i) times.push_back(graph.replay());
+  for (int i = 0; i < replays; ++i) {
+    times.push_back(graph.replay());
+    const std::chrono::duration<double, std::milli> took(times.back() * calls / 1e3);
+    if (took.count() > 1) std::this_thread::sleep_for(2 * took);
+  }
   std::nth_element(times.begin(), times.begin() + replays / 2, times.end());
   return times[size_t(replays / 2)];
 }
