@@ -70,6 +70,24 @@ struct OutputTile {
   }
 };
 
+// A block's column tiles one after the other, for one output tile up and for the next one down: where both
+// have the same tokens, as most do, the L2 still has the columns of x that the first ended with.
+class Columns {
+ public:
+  __device__ explicit Columns(const Place& place) : next_(place.first), count_(place.count) {}
+  // For the next output tile: where it begins,
+  __device__ int begin() const { return next_; }
+  // which way it goes,
+  __device__ int step() const { return step_; }
+  // and that it is over.
+  __device__ void turn() { next_ += (count_ - 1) * step_, step_ = -step_; }
+
+ private:
+  int next_;
+  int count_;
+  int step_ = 1;
+};
+
 // Four threads feed a block, for one alone could not issue its copies fast enough: two bring half of the
 // weights' row tiles each, and never wait for another kernel;
 template <Weight24 kWeight, int kTokens>
@@ -77,6 +95,7 @@ __device__ void bring_weights(const Arguments& args, const Place& place, uint32_
   using L = GemmLayout<kWeight, kTokens>;
   constexpr int kTiles = kGemmRowTiles / 2;
   RingPlace<L::kWeightSlots> ring;
+  Columns columns(place);
   for (int index = place.cluster; index < args.row_blocks * args.token_tiles; index += args.clusters) {
     const int first_row_tile =
         place.row(args, OutputTile(args, index).row_block) / kTileRows24 + half * kTiles;
@@ -84,8 +103,9 @@ __device__ void bring_weights(const Arguments& args, const Place& place, uint32_
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
       const int64_t row_tile = min(first_row_tile + i, args.row_tiles - 1);
-      from[i] = args.stream + (row_tile * args.tiles_k + place.first) * L::kTileBytes;
+      from[i] = args.stream + (row_tile * args.tiles_k + columns.begin()) * L::kTileBytes;
     }
+    const int64_t step = columns.step() * L::kTileBytes;
     for (int k = 0; k < place.count; ++k) {
       const uint32_t full = shared + L::weights_full(ring.slot),
                      to = shared + L::kWeights + ring.slot * L::kWeightBytes + half * kTiles * L::kTileBytes;
@@ -94,10 +114,11 @@ __device__ void bring_weights(const Arguments& args, const Place& place, uint32_
 #pragma unroll
       for (int i = 0; i < kTiles; ++i) {
         ptx::copy_bulk(to + i * L::kTileBytes, from[i], L::kTileBytes, full);
-        from[i] += L::kTileBytes;
+        from[i] += step;
       }
       ring.advance();
     }
+    columns.turn();
   }
 }
 
@@ -113,15 +134,16 @@ __device__ void bring_x(const Arguments& args, const Place& place, const CUtenso
       uint16_t(((1 << (1 << args.log_share)) - 1) << (place.split_rank << args.log_share));
   ptx::wait_for_prerequisites();
   uint32_t parity = 0;
+  Columns columns(place);
   for (int index = place.cluster; index < args.row_blocks * args.token_tiles; index += args.clusters) {
     if (!L::kExchangeApart && args.split > 1 && index != place.cluster) {  // sums lie where x goes
       ptx::barrier_wait(shared + L::kTaken, parity);
       parity ^= 1;
     }
     const int token = OutputTile(args, index).token_tile * kTokens;
-    for (int k = place.first; k < place.first + place.count; ++k) {
+    int col = (2 * columns.begin() + half) * L::kXCols;
+    for (int k = 0; k < place.count; ++k, col += 2 * L::kXCols * columns.step()) {
       const uint32_t full = shared + L::x_full(ring.slot), to = shared + L::kX + ring.slot * L::kXBytes;
-      const int col = (2 * k + half) * L::kXCols;
       ptx::barrier_wait(shared + L::x_empty(ring.slot), ring.parity ^ 1);
       ptx::barrier_expect(full, L::kXBytes);
       if (args.log_share == 0) {
@@ -132,6 +154,7 @@ __device__ void bring_x(const Arguments& args, const Place& place, const CUtenso
       }
       ring.advance(), ring.advance();
     }
+    columns.turn();
   }
 }
 
