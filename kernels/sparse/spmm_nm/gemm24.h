@@ -31,7 +31,7 @@ namespace prune::kernels::cuda {
 
 // How the work is cut.
 struct GemmPlan {
-  int tile_tokens = 256;  // 16, 32, 64, 128 or 256; at most 128 for int4, whose groups have sums of their own
+  int tile_tokens = 256;  // 16, 32, 64, 128 or 256
   int share = 2;          // blocks of a cluster one below the other, to which x is multicast: 1, 2 or 4
   int split = 1;          // blocks of a cluster that split the columns; share * split is at most 8
   // kFp8x8: all sums stay in the tensor cores, which keep some 14 bits of them: faster, and as precise as

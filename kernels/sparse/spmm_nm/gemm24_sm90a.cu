@@ -16,72 +16,20 @@ using Products = typename ptx::SumOf<T>::Type[kTokens / 2];
 // e4m3 the tensor cores keep some 14 bits of a sum, so no more than a tile's 128 products are left to them.
 template <Weight24 kWeight, class T>
 constexpr bool kApart = kWeight == Weight24::kInt4 || __is_same(T, __nv_fp8_e4m3);
-constexpr int kApartTokens = 128;  // at most at a time, for the registers' sake
+constexpr int kPartTokens = 64;  // of those at a time, where a tile has 256
 
-// Whether the two slots of x that a tile takes are waited for, and handed back, one by one. That pays where
-// they are large.
-template <int kTokens>
-constexpr bool kByHalves = kTokens >= 128;
-
-// into = or += weights * x for a tile's columns of x, which lie in two slots. `arrived` waits for one of
-// them, `issued` runs when the products are under way, before they are done, and `over` when a slot's are.
-template <bool kHalves, Weight24 kWeight, class T, class Into, class Arrived, class Issued, class Over>
-__device__ inline void multiply_steps(Into& into, bool add, const WarpWeights<kWeight, T>& weights,
-                                      const uint64_t (&x)[2], uint64_t token_offset, const Arrived& arrived,
-                                      const Issued& issued, const Over& over) {
-  if (!kHalves) arrived(0), arrived(1);
-  if (!kHalves) ptx::wgmma_fence();
+// into = or += weights * x, in the tensor cores for now: from step `first` of the weights on, two steps in
+// each of x's slots.
+template <class T, class Into, class Weights, int kSlots>
+__device__ inline void begin_products(Into& into, bool add, const Weights& weights, int first,
+                                      const uint64_t (&x)[kSlots]) {
+  ptx::wgmma_fence();
 #pragma unroll
-  for (int s = 0; s < 4; ++s) {
-    if (kHalves && s % 2 == 0) {
-      arrived(s / 2);
-      ptx::wgmma_fence();
-    }
-    ptx::wgmma_sparse<T>(into, weights.a[s], x[s / 2] + token_offset + (s % 2) * (64 >> 4),
-                         weights.metadata[s], add || s > 0);
-    if (s == 3 || (kHalves && s == 1)) ptx::wgmma_commit();
+  for (int s = 0; s < 2 * kSlots; ++s) {
+    ptx::wgmma_sparse<T>(into, weights.a[first + s], x[s / 2] + (s % 2) * (64 >> 4),
+                         weights.metadata[first + s], add || s > 0);
   }
-  issued();
-  if (kHalves) {
-    ptx::wgmma_wait<1>();
-    over(0);
-  }
-  ptx::wgmma_wait<0>();
-  if (!kHalves) over(0);
-  over(1);
-}
-
-// sums += weights * x.
-template <Weight24 kWeight, class T, int kTokens, class Arrived, class Issued, class Over>
-__device__ inline void multiply_tile(Products<T, kTokens>& sums, const WarpWeights<kWeight, T>& weights,
-                                     const uint64_t (&x)[2], const Arrived& arrived, const Issued& issued,
-                                     const Over& over) {
-  if constexpr (kApart<kWeight, T>) {
-    constexpr int kPart = std::min(kTokens, kApartTokens);
-#pragma unroll
-    for (int first = 0; first < kTokens; first += kPart) {
-      const bool is_first = first == 0, is_last = first + kPart == kTokens;
-      GroupSums<kPart> part;
-      multiply_steps<kByHalves<kTokens>>(
-          part, false, weights, x, first * kGemmXRowBytes >> 4,
-          [&](int half) {
-            if (is_first) arrived(half);
-          },
-          [&] {
-            if (is_last) issued();
-          },
-          [&](int half) {
-            if (is_last) over(half);
-          });
-#pragma unroll
-      for (int i = 0; i < kPart / 2; ++i) {
-        float& sum = sums[first / 2 + i];
-        sum = kWeight == Weight24::kInt4 ? fmaf(weights.scale(i >> 1 & 1), part[i], sum) : sum + part[i];
-      }
-    }
-  } else {
-    multiply_steps<kByHalves<kTokens>>(sums, true, weights, x, 0, arrived, issued, over);
-  }
+  ptx::wgmma_commit();
 }
 
 // A warp's part in its block.
@@ -108,35 +56,144 @@ class TileStream {
         role_(role),
         uses_left_(2 * tiles) {}
 
-  // Operands in registers may not change while a product runs, so a warp group waits for its products before
-  // it loads again; the other warp groups' keep the tensor cores busy meanwhile. A slot of x goes back as
-  // soon as its half of them is over (kByHalves): more slots do not fit, and their way through the L2 is
-  // long.
-  __device__ void multiply(Products<T, kTokens>& sums) {
-    WarpWeights<kWeight, T> weights;
-    ptx::barrier_wait(shared_ + L::weights_full(weights_.slot), weights_.parity);
-    weights.load(shared_ + L::kWeights + weights_.slot * L::kWeightBytes +
-                     (2 * role_.group + (role_.warp >> 1)) * L::kTileBytes,
-                 role_.warp & 1, role_.lane);
-    RingPlace<L::kXSlots> x[2];
-    uint64_t operand[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      x[half] = x_;
-      operand[half] = ptx::descriptor_128(shared_ + L::kX + x_.slot * L::kXBytes);
-      x_.advance();
+  // sums += the products of the next `tiles` tiles.
+  __device__ void multiply(Products<T, kTokens>& sums, int tiles) {
+    if constexpr (kTokens < 256) {
+      for (int k = 0; k < tiles; ++k) multiply_tile(sums);
+    } else if constexpr (kApart<kWeight, T>) {
+      for (int k = 0; k < tiles; ++k) multiply_parts(sums);
+    } else {
+      for (int k = 0; k < tiles; ++k) {
+        WarpWeights<kWeight, T, 2> one, other;
+        begin_half(sums, one, 0, k > 0);
+        begin_half(sums, other, 2, true);
+      }
+      ptx::wgmma_wait<0>();
+      release_x(x_.slot == 0 ? L::kXSlots - 1 : x_.slot - 1);
     }
-    multiply_tile<kWeight, T, kTokens>(
-        sums, weights, operand,
-        [&](int half) { ptx::barrier_wait(shared_ + L::x_full(x[half].slot), x[half].parity); },
-        // A product that is issued has its registers: only now are the loads above over for certain, and the
-        // slot may be written.
-        [&] { ptx::barrier_arrive(shared_ + L::weights_empty(weights_.slot)); },  // every lane for its own
-        [&](int half) { release_x(x[half].slot); });
-    weights_.advance();
   }
 
  private:
+  // Operands in registers may not change while a product runs, so a warp group waits for its products before
+  // it loads again; the other warp group's keep the tensor cores busy meanwhile.
+  __device__ void multiply_tile(Products<T, kTokens>& sums) {
+    wait_for_weights();
+    WarpWeights<kWeight, T, 4> weights;
+    weights.load(tile(), role_.warp & 1, 0, role_.lane);
+    if constexpr (kApart<kWeight, T>) {
+      const uint32_t scales = load_scales();
+      Products<T, kTokens> products;
+      multiply_steps(products, false, weights);
+      add_part<kTokens>(sums, 0, products, scales);
+    } else {
+      multiply_steps(sums, true, weights);
+    }
+  }
+  // into = or += the products of a tile. Large slots of x go back, and products begin, one by one.
+  __device__ void multiply_steps(Products<T, kTokens>& into, bool add,
+                                 const WarpWeights<kWeight, T, 4>& weights) {
+    constexpr bool kByHalves = kTokens >= 128;
+    wait_for_x(0);
+    if constexpr (kByHalves) {
+      begin_products<T>(into, add, weights, 0, {operand(0)});
+      wait_for_x(1);
+      begin_products<T>(into, true, weights, 2, {operand(1)});
+    } else {
+      wait_for_x(1);
+      begin_products<T>(into, add, weights, 0, {operand(0), operand(1)});
+    }
+    release_weights();
+    release_tile_x<kByHalves>();
+  }
+
+  // With 256 tokens there are two sets of operands, and one is loaded while the other's products run. Each is
+  // half of a tile, for which x lies in a slot of its own. (Between loads and products of either there may be
+  // no branch, or the compiler lets products follow one another.) Begins the products of one, and waits for
+  // those of the half before, if there is one.
+  __device__ void begin_half(Products<T, kTokens>& sums, WarpWeights<kWeight, T, 2>& weights, int step,
+                             bool has_before) {
+    if (step == 0) wait_for_weights();
+    weights.load(tile(), role_.warp & 1, step, role_.lane);
+    wait_for_x(0);
+    begin_products<T>(sums, true, weights, 0, {operand(0)});
+    if (step == 2) release_weights();
+    ptx::wgmma_wait<1>();
+    if (has_before) release_x(x_.slot == 0 ? L::kXSlots - 1 : x_.slot - 1);
+    x_.advance();
+  }
+
+  // With 256 tokens and products that are summed by themselves first: a part of the tokens at a time, one of
+  // which is added up while the next one's products run.
+  __device__ void multiply_parts(Products<T, kTokens>& sums) {
+    constexpr int kParts = kTokens / kPartTokens;
+    wait_for_weights();
+    WarpWeights<kWeight, T, 4> weights;
+    weights.load(tile(), role_.warp & 1, 0, role_.lane);
+    const uint32_t scales = load_scales();
+    GroupSums<kPartTokens> products[2];
+#pragma unroll
+    for (int p = 0; p < kParts; ++p) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        if (p == 0) wait_for_x(h);
+        begin_products<T>(products[p % 2], h > 0, weights, 2 * h,
+                          {operand(h) + (p * kPartTokens * kGemmXRowBytes >> 4)});
+      }
+      if (p == kParts - 1) release_weights();
+      if (p == 0) continue;
+      ptx::wgmma_wait<2>();
+      add_part<kPartTokens>(sums, p - 1, products[(p - 1) % 2], scales);
+    }
+    release_tile_x<true>();
+    add_part<kPartTokens>(sums, kParts - 1, products[(kParts - 1) % 2], scales);
+  }
+  template <int kPart>
+  __device__ static void add_part(Products<T, kTokens>& sums, int part, const GroupSums<kPart>& products,
+                                  uint32_t scales) {
+#pragma unroll
+    for (int i = 0; i < kPart / 2; ++i) {
+      float& sum = sums[part * kPart / 2 + i];
+      if (kWeight == Weight24::kInt4) {
+        sum = fmaf(__uint_as_float(i & 2 ? scales & 0xffff0000 : scales << 16), products[i], sum);
+      } else {
+        sum += products[i];
+      }
+    }
+  }
+
+  __device__ void wait_for_weights() {
+    ptx::barrier_wait(shared_ + L::weights_full(weights_.slot), weights_.parity);
+  }
+  __device__ uint32_t tile() const {
+    return shared_ + L::kWeights + weights_.slot * L::kWeightBytes +
+           (2 * role_.group + (role_.warp >> 1)) * L::kTileBytes;
+  }
+  __device__ uint32_t load_scales() const {
+    return kWeight == Weight24::kInt4 ? load_scales_int4(tile(), role_.warp & 1, role_.lane) : 0;
+  }
+  // Once products are issued, which have their registers: only then are the loads over for certain, and the
+  // slot may be written.
+  __device__ void release_weights() {
+    ptx::barrier_arrive(shared_ + L::weights_empty(weights_.slot));  // every lane for its own
+    weights_.advance();
+  }
+
+  // The next slot of x, or the one after it, in the same tile.
+  static_assert(L::kXSlots % 2 == 0);  // so that both come in the same round of the ring
+  __device__ void wait_for_x(int next) { ptx::barrier_wait(shared_ + L::x_full(x_.slot + next), x_.parity); }
+  __device__ uint64_t operand(int next) const {
+    return ptx::descriptor_128(shared_ + L::kX + (x_.slot + next) * L::kXBytes);
+  }
+  // Both, when the last products that were begun are over, and the first of them already before, if these are
+  // two groups.
+  template <bool kByHalves>
+  __device__ void release_tile_x() {
+    ptx::wgmma_wait<kByHalves ? 1 : 0>();
+    release_x(x_.slot);
+    ptx::wgmma_wait<0>();
+    release_x(x_.slot + 1);
+    x_.advance(), x_.advance();
+  }
   // Nobody waits for the last uses of the slots of x, and their block may be gone: no word of those.
   __device__ void release_x(int slot) {
     if (uses_left_-- > L::kXSlots && role_.lane < share_)
@@ -194,7 +251,7 @@ __device__ void multiply(const Arguments& args, const Place& place, const CUtens
     const int row = place.row(args, tile.row_block), token = tile.token_tile * kTokens;
     prefetch_residual<kTokens>(args.finish, row + role.group * 64, token, role.warp * 32 + role.lane);
     Products<T, kTokens> products = {};
-    for (int k = 0; k < place.count; ++k) stream.multiply(products);
+    stream.multiply(products, place.count);
     GroupSums<kTokens> sums;
 #pragma unroll
     for (int i = 0; i < kTokens / 2; ++i) sums[i] = float(products[i]);
@@ -244,7 +301,6 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
   extern __shared__ __align__(1024) uint8_t storage[];
   const uint32_t shared = ptx::shared_address(storage);
   const int warp = __shfl_sync(~0u, int(threadIdx.x) / 32, 0);
-  const Place place(args);
   ptx::launch_dependents();
   if (threadIdx.x == 0) start_barriers<kWeight, kTokens>(args, shared);
   __syncthreads();
@@ -257,16 +313,16 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
     const int feeder = warp - kGemmWarps;
     if (ptx::elect()) {
       if (feeder < 2) {
-        bring_weights<kWeight, kTokens>(args, place, shared, feeder);
+        bring_weights<kWeight, kTokens>(args, Place(args), shared, feeder);
       } else {
-        bring_x<kWeight, kTokens>(args, place, &x_map, shared, feeder - 2);
+        bring_x<kWeight, kTokens>(args, Place(args), &x_map, shared, feeder - 2);
       }
     }
     __syncwarp();
     if (!shares) ptx::cluster_wait();
   } else {
     ptx::registers_up<232>();
-    multiply<kWeight, T, kTokens>(args, place, &y_map, storage, warp);
+    multiply<kWeight, T, kTokens>(args, Place(args), &y_map, storage, warp);
     __syncwarp();
   }
   // No block leaves before its neighbours are done with it. Where only sums are exchanged it has all that
@@ -292,8 +348,7 @@ Kernel kernel_for(int tile_tokens) {
   if (tile_tokens == 32) return kernel_of<kWeight, T, 32>();
   if (tile_tokens == 64) return kernel_of<kWeight, T, 64>();
   if (tile_tokens == 128) return kernel_of<kWeight, T, 128>();
-  if constexpr (kWeight != Weight24::kInt4) return kernel_of<kWeight, T, 256>();
-  return {};
+  return kernel_of<kWeight, T, 256>();
 }
 template <class T>
 Kernel kernel_for(Weight24 weight, int tile_tokens) {
@@ -341,9 +396,9 @@ Status launch(const Kernel& kernel, Arguments args, const CUtensorMap& x_map, co
 
 bool plan_fits(const Matrix24& matrix, const GemmPlan& plan) {
   const auto power = [](int n, int most) { return n >= 1 && n <= most && (n & (n - 1)) == 0; };
-  return power(plan.tile_tokens, matrix.weight == Weight24::kInt4 ? 128 : 256) && plan.tile_tokens >= 16 &&
-         power(plan.share, 4) && plan.tile_tokens >= 8 * plan.share && plan.split >= 1 &&
-         plan.share * plan.split <= 8 && plan.split <= tiles_along24(matrix.cols, tile_cols24(matrix.weight));
+  return power(plan.tile_tokens, 256) && plan.tile_tokens >= 16 && power(plan.share, 4) &&
+         plan.tile_tokens >= 8 * plan.share && plan.split >= 1 && plan.share * plan.split <= 8 &&
+         plan.split <= tiles_along24(matrix.cols, tile_cols24(matrix.weight));
 }
 
 // The tensors that the copy engine walks over: all of x, and y unless its outputs leave otherwise.

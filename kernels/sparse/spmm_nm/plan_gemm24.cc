@@ -48,7 +48,7 @@ double estimate(const DecodeShape& shape, const DeviceLimits& limits, const Gemm
 std::vector<GemmPlan> gemm_candidates(const DecodeShape& shape) {
   std::vector<GemmPlan> plans;
   const int tiles_k = int(tiles_along24(shape.cols, tile_cols24(shape.weight)));
-  int widest = shape.weight == Weight24::kInt4 ? 128 : 256;
+  int widest = 256;
   while (widest > 16 && widest / 2 >= shape.tokens) widest /= 2;
   for (const int tile : {widest, widest / 2}) {
     for (int share = 1; tile >= 16 && share <= 4 && 8 * share <= tile; share *= 2) {

@@ -24,7 +24,6 @@ std::vector<GemmPlan> plans_to_test(const DecodeShape& shape, Plans which) {
     return plans;
   }
   for (const int tile : {16, 32, 64, 128, 256}) {
-    if (tile > (shape.weight == Weight24::kInt4 ? 128 : 256)) continue;
     for (const int share : {1, 2, 4}) {
       for (const int split : {1, 2, 3, 5, 8}) {
         if (share * split <= 8 && 8 * share <= tile &&
@@ -183,8 +182,8 @@ void refusals() {
   const Matrix24 matrix{Weight24::k16, 64, 128, bytes.get(), nullptr};
   const ProductCall call{Element::kBf16, 16, bytes.get(), 128, bytes.get() + 65536, 64, false, nullptr};
   const auto reason = [](Matrix24 m, GemmPlan plan, ProductCall c) { return gemm24(m, plan, c).reason; };
-  Matrix24 odd_rows = matrix, odd_cols = matrix, unscaled = matrix, int4 = matrix;
-  odd_rows.rows = 60, odd_cols.cols = 96, unscaled.weight = Weight24::kInt8, int4.weight = Weight24::kInt4;
+  Matrix24 odd_rows = matrix, odd_cols = matrix, unscaled = matrix;
+  odd_rows.rows = 60, odd_cols.cols = 96, unscaled.weight = Weight24::kInt8;
   ProductCall misaligned = call;
   misaligned.y = bytes.get() + 65538;
   check(reason(odd_rows, {}, call) == Reason::kShape, "rows off 8 are refused");
@@ -192,7 +191,6 @@ void refusals() {
   check(reason(unscaled, {}, call) == Reason::kShape, "int8 weights without scales are refused");
   check(reason(matrix, {}, misaligned) == Reason::kAlignment, "a misaligned y is refused");
   check(reason(matrix, {48, 2, 1}, call) == Reason::kPlan, "an unknown tile is refused");
-  check(reason(int4, {256, 2, 1}, call) == Reason::kPlan, "a tile too wide for int4 is refused");
   check(reason(matrix, {64, 1, 2}, call) == Reason::kPlan, "a split into more than the tiles is refused");
   check(reason(matrix, {64, 4, 4}, call) == Reason::kPlan, "a cluster of sixteen is refused");
   Matrix24 fp8 = matrix;
