@@ -13,7 +13,8 @@ constexpr int64_t kPanelBudget = int64_t{8} << 20;
 // Inputs packed per unit of parallel work: a multiple of PanelCode::inputs_together.
 constexpr int64_t kPackDepth = 256;
 // Panels that share a segment of a chunk, and the bytes of their tiles, which stay in the second-level cache
-// beside it. What is staged for a batch pays for itself with many panels, whatever they are.
+// beside it. What is staged for a batch pays for itself with many panels: with all that are packed, where no
+// tile waits for another segment.
 constexpr int64_t kPanelsTogether = 4, kTilesTogether = int64_t{256} << 10;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -34,13 +35,18 @@ int64_t ManyRows::tile_bytes() const { return chunk_rows_ * code_.panel_columns 
 
 // Tiles and the scratch memory behind them.
 int64_t ManyRows::thread_bytes(int64_t panels) const {
-  return panels_together(panels) * tile_bytes() + round_up(scratch_bytes_, Buffer::kAlignment);
+  return tiles_together(panels) * tile_bytes() + round_up(scratch_bytes_, Buffer::kAlignment);
 }
 
 int64_t ManyRows::panels_together(int64_t count) const {
-  if (stages()) return std::min(count, kPanelsTogether);
+  if (stages()) return segments() == 1 ? count : std::min(count, kPanelsTogether);
   const int64_t fit = std::clamp<int64_t>(kTilesTogether / tile_bytes(), 1, kPanelsTogether);
   return segments() > 1 ? std::min(count, fit) : 1;
+}
+
+// A panel that is done after one segment leaves its tile to the next.
+int64_t ManyRows::tiles_together(int64_t panels) const {
+  return segments() == 1 ? 1 : panels_together(panels);
 }
 
 // As few panels as the kernel allows, of nearly equal width.
@@ -134,8 +140,7 @@ void ManyRows::pack_slab(const Batch& batch, int64_t column, int64_t k, int64_t 
 
 void ManyRows::multiply_chunk(const Batch& batch, int64_t chunk, const Panels& panels, float* tiles) const {
   const int64_t tile = tile_bytes() / int64_t{sizeof(float)};
-  void* scratch = tiles + panels_together(panels_at_once(batch.n)) * tile;
-  // A panel that is done after one segment leaves its tile to the next.
+  void* scratch = tiles + tiles_together(panels_at_once(batch.n)) * tile;
   const bool at_once = segments() == 1;
   for (int64_t segment = 0; segment < segments(); ++segment) {
     if (stages()) stage(chunk, segment, scratch);

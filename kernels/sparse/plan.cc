@@ -8,6 +8,7 @@
 #include "kernels/sparse/in_place/in_place.h"
 #include "kernels/sparse/pattern_lists/pattern_lists.h"
 #include "kernels/sparse/row_lists/row_lists.h"
+#include "kernels/sparse/row_lists/staged_lists.h"
 #include "kernels/sparse/row_source.h"
 #include "kernels/sparse/spmm_bitmask/spmm_bitmask.h"
 #include "kernels/sparse/spmm_bsr/spmm_bsr.h"
@@ -33,6 +34,9 @@ int64_t most_few_rows24(const NmWeights& weights, const PrepareOptions& options)
   if (weights.type == WeightType::kF16) return options.in_place ? 12 : 24;
   return options.in_place ? 10 : 18;
 }
+// Where they lie, of weights as column numbers: lists are made for every batch, and pay for that from more
+// rows on.
+constexpr int64_t kMostFewRowsOfCsr = 16, kMostFewRowsOfWindows = 32;
 // Where lists multiply many rows in bytes, whose columns come by 32 and 64: up to this many lanes, by
 // sixteen, are faster.
 constexpr int64_t kMostRowLanes = 48;
@@ -194,9 +198,12 @@ Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
 }
 
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options) {
+  const bool may = options.in_place && (isa::runs_on(isa::kAvx2, options.isa) || !options.kernel.empty());
   return make_plan(
-      weights, options, no_layout, [&] { return make_few_unstructured(read_rows(weights), options); },
-      [&] { return make_lists(read_rows(weights), options); });
+      weights, options, [&] { return may ? make_csr_in_place(weights, options) : nullptr; },
+      [&] { return make_few_unstructured(read_rows(weights), options); },
+      [&] { return make_lists(read_rows(weights), options); }, may ? kMostFewRowsOfCsr : kMostFewRows,
+      [&] { return make_staged_lists(weights, options); });
 }
 
 Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
@@ -221,7 +228,8 @@ Plan prepare(const WindowsWeights& weights, const PrepareOptions& options) {
   return make_plan(
       weights, options, [&] { return may ? make_windows_in_place(weights, options) : nullptr; },
       [&] { return make_few_unstructured(read_rows(weights), options); },
-      [&] { return make_lists(read_rows(weights), options); });
+      [&] { return make_lists(read_rows(weights), options); }, may ? kMostFewRowsOfWindows : kMostFewRows,
+      [&] { return make_staged_lists(weights, options); });
 }
 
 Plan prepare(const DenseWeights& weights, const PrepareOptions& options) {

@@ -59,6 +59,11 @@ size_t stored_bytes(const BitmaskWeights& w) {
   return static_cast<size_t>(w.row_offsets[w.rows] * weight_bytes(w.type) + w.rows * ((w.cols + 7) / 8)) +
          static_cast<size_t>(w.rows) * sizeof(int64_t);
 }
+size_t stored_bytes(const CsrWeights& w) {
+  return static_cast<size_t>(w.indptr[w.rows]) *
+             (static_cast<size_t>(weight_bytes(w.type)) + sizeof(int32_t)) +
+         static_cast<size_t>(w.rows + 1) * sizeof(int64_t);
+}
 size_t stored_bytes(const BsrWeights& w) {
   const int64_t block_rows = w.rows / w.block_rows, blocks = w.indptr[block_rows];
   return static_cast<size_t>(blocks) *
@@ -116,6 +121,13 @@ const char* find_fault(const BsrWeights& w, int64_t values_count) {
   const int64_t block_rows = w.rows / w.block_rows;
   if (const char* fault = find_offsets_fault(w.indptr, block_rows, values_count / block)) return fault;
   return find_index_fault(w.indices, w.indptr, block_rows, w.cols / w.block_cols);
+}
+
+size_t stored_bytes(const WindowsWeights& w) {
+  const int64_t groups = window_groups(w), value = weight_bytes(w.type);
+  return static_cast<size_t>(groups * places_of_group(w) * (value + 1) +
+                             tail_starts(w).back() * (value + 2)) +
+         static_cast<size_t>(groups * kWindowRows) * sizeof(int32_t);
 }
 
 std::vector<int64_t> tail_starts(const WindowsWeights& w) {

@@ -119,7 +119,9 @@ int64_t nm_row_bytes(int64_t cols, int32_t keep, int32_t group);
 // Bytes of all arrays but the scales.
 size_t stored_bytes(const NmWeights& weights);
 size_t stored_bytes(const BitmaskWeights& weights);
+size_t stored_bytes(const CsrWeights& weights);
 size_t stored_bytes(const BsrWeights& weights);
+size_t stored_bytes(const WindowsWeights& weights);
 // Where the tail of every group begins, and ends at last: [groups + 1] into tail_columns.
 std::vector<int64_t> tail_starts(const WindowsWeights& weights);
 

@@ -22,9 +22,9 @@ namespace {
 
 // Of expanded rows at a time: stays in the caches that two products share, and is enough work for one.
 constexpr int64_t kTileBytes = int64_t{4} << 20;
-// Per cent of the weights that stay up to which a bitmask's kernel for many rows is as fast as those tiles:
-// see six pairs in docs/kernels.md.
-constexpr int64_t kMostPercentOfBitmask = 30;
+// Per cent of the weights that stay up to which, without a pattern, a kernel for many rows that reads the
+// stored arrays is as fast as those tiles: see six pairs and staged lists in docs/kernels.md.
+constexpr int64_t kMostPercentUnstructured = 30;
 // Of a layer that is dense because it was asked for: from this many rows on oneDNN is faster than kernels
 // that read the weights once for a few rows, and nothing is measured.
 constexpr int64_t kManyRowsOfDense = 9;
@@ -75,8 +75,8 @@ PackedArrays pack_smallest(const Matrix<T>& kept, std::string& format) {
 bool gains_in_place(const PackedWeight& weight, const PackedArrays& arrays, uint32_t isa) {
   if (!kernels::isa::runs_on(kernels::isa::kAvx512Bf16, isa)) return false;
   if (weight.format == PackedFormat::kBsr) return weight.block.cols % 2 == 0 || !fits_bf16(arrays.type());
-  return weight.format != PackedFormat::kBitmask ||
-         100 * arrays.stored() <= kMostPercentOfBitmask * arrays.rows() * arrays.cols();
+  return weight.format == PackedFormat::kNm ||
+         100 * arrays.stored() <= kMostPercentUnstructured * arrays.rows() * arrays.cols();
 }
 
 std::vector<float> copy_bias(const float* bias, int64_t out) {

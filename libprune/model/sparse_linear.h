@@ -40,7 +40,7 @@ struct SparseLinearOptions {
   // PackedCheckpoint must then outlive the layer.
   bool check_at_first_use = false;
   // Instead of dense_from: no batch runs on a dense product where a bf16 kernel for many rows multiplies the
-  // stored arrays as they lie and is no slower (of a bitmask at most 30% of the weights stay), all do
+  // stored arrays as they lie and is no slower (without a pattern at most 30% of the weights stay), all do
   // elsewhere. Nothing is measured or laid out, and the choice is the same in every run.
   bool for_many_rows = false;
 };

@@ -19,7 +19,7 @@
 namespace prune {
 namespace {
 
-constexpr int kTableVersion = 6;
+constexpr int kTableVersion = 7;
 
 // Of the first processor in /proc/cpuinfo: what tells its kind.
 std::string processor() {

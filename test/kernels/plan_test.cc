@@ -139,6 +139,9 @@ TEST(Plan, SaysWhetherItReadsInPlace) {
   EXPECT_FALSE(prepare(windows.view).is_in_place());
   EXPECT_EQ(prepare(windows.view, {.in_place = true}).is_in_place(),
             isa::runs_on(isa::kAvx512, isa::supported()));
+  const PackedCsr csr(m);
+  EXPECT_FALSE(prepare(csr.view).is_in_place());
+  EXPECT_EQ(prepare(csr.view, {.in_place = true}).is_in_place(), isa::runs_on(isa::kAvx2, isa::supported()));
   EXPECT_FALSE(Plan().is_in_place());
 }
 
@@ -172,6 +175,7 @@ TEST(Plan, InPlaceReadsNothingBeforeItRuns) {
   WindowsWeights windows;
   windows.steps = 8;
   check_unread(NmWeights(), &NmWeights::indices);
+  check_unread(CsrWeights(), &CsrWeights::indices, &CsrWeights::indptr);
   check_unread(BitmaskWeights(), &BitmaskWeights::bitmask, &BitmaskWeights::row_offsets);
   check_unread(blocks, &BsrWeights::indices, &BsrWeights::indptr);
   check_unread(windows, &WindowsWeights::columns, &WindowsWeights::tail_columns,

@@ -87,7 +87,8 @@ class KernelTest : public testing::TestWithParam<KernelLine> {
   static std::vector<bool> ways_to_hold() {
     const std::string name = GetParam().name;
     if (contains(name, "in_place") || contains(name, "six_pairs_bitmask")) return {true};
-    if (contains(name, "row_lanes") || contains(name, "bsr_tile")) return {false, true};
+    if (contains(name, "row_lanes") || contains(name, "bsr_tile") || contains(name, "csr_"))
+      return {false, true};
     return {contains(name, "six_pairs_nm24")};
   }
 
@@ -270,6 +271,20 @@ TEST_P(StagedKernelTest, AnyPattern) {
   }
 }
 
+// Batches of every width, where they lie as well.
+TEST_P(CsrKernelTest, InPlace) {
+  options_.in_place = true;
+  for (const double density : kDensities) {
+    for (const auto& [rows, cols] : kShapes) {
+      const TestMatrix m =
+          random_matrix(rows, cols + rows % 5, types_of(GetParam().name)[0], {.density = density}, rng_);
+      const PackedCsr packed(m);
+      ASSERT_NO_FATAL_FAILURE(check_all(m, packed.view, {1, 2, 3, 4, 5, 8, 9, 16, 17, 35}));
+      EXPECT_LT(own_bytes(prepare(packed.view, options_)), 2000U);
+    }
+  }
+}
+
 TEST_P(CsrKernelTest, Densities) {
   for (const WeightType type : types_of(GetParam().name)) {
     for (const double density : kDensities) {
@@ -410,6 +425,25 @@ TEST_P(BsrKernelTest, Blocks) {
   }
 }
 
+// Lists that are made for every batch, of rows in pairs and one without partner, of blocks where a row has no
+// weight, of more than a chunk, and of more columns than a block.
+TEST_P(RowListsKernelTest, Staged) {
+  options_.in_place = true;
+  for (const WeightType type : types_of(GetParam().name)) {
+    for (const double density : {0.0, 0.02, 0.2, 0.5, 1.0}) {
+      for (const auto& [rows, cols] : {std::pair{1, 1}, {2, 700}, {65, 130}, {131, 1301}}) {
+        if (type != types_of(GetParam().name).front() && rows != 65) continue;
+        const TestMatrix m = random_matrix(rows, cols, type, {.density = density}, rng_);
+        const PackedCsr csr(m);
+        ASSERT_NO_FATAL_FAILURE(check_all(m, csr.view, {1, 33, 130}));
+        EXPECT_LT(own_bytes(prepare(csr.view, options_)), 1000U);
+        const PackedWindows windows(m, 3);
+        ASSERT_NO_FATAL_FAILURE(check_all(m, windows.view, {33}));
+      }
+    }
+  }
+}
+
 // More panels than are packed at a time.
 TEST_P(RowListsKernelTest, ManyPanels) {
   const TestMatrix m = random_matrix(9, 33000, types_of(GetParam().name)[0], {.density = 0.01}, rng_);
@@ -448,6 +482,9 @@ class AnyKernelTest : public KernelTest {
     } else if constexpr (std::is_same_v<Packed, PackedBitmask>) {
       places = moved(view.bitmask, static_cast<int64_t>(packed.bitmask.size()), 1);
       if (options_.in_place) view.bitmask = reinterpret_cast<const uint8_t*>(places.data() + 1);
+    } else if constexpr (std::is_same_v<Packed, PackedCsr>) {
+      places = moved(view.indices, static_cast<int64_t>(packed.indices.size() * sizeof(int32_t)), 4);
+      if (options_.in_place) view.indices = reinterpret_cast<const int32_t*>(places.data() + 4);
     }
     ASSERT_NO_FATAL_FAILURE(check_all(m, view, batches));
     ASSERT_NO_FATAL_FAILURE(check_integers(m, view, batches.front()));
@@ -474,7 +511,7 @@ class AnyKernelTest : public KernelTest {
     }
     if (named("gemv")) return check_packed(m, PackedDense(m), batches);
     if (named("plain")) return check_plain(m, batches);
-    options_.in_place = false;
+    options_.in_place = options_.in_place && named("csr_");
     check_packed(m, PackedCsr(m), batches);
   }
 

@@ -231,6 +231,11 @@ class RowLists final : public ManyRows {
 }  // namespace
 
 const RowListsKernel* choose_row_lists_kernel(const RowSource& source, const PrepareOptions& options) {
+  const double places = static_cast<double>(source.rows * source.cols);
+  return choose_row_lists_kernel(source.type, static_cast<double>(source.kept) / places, options);
+}
+
+const RowListsKernel* choose_row_lists_kernel(WeightType type, double stays, const PrepareOptions& options) {
   static const struct {
     const RowListsKernel* kernel;
     uint32_t needs;
@@ -239,11 +244,10 @@ const RowListsKernel* choose_row_lists_kernel(const RowSource& source, const Pre
 #include "kernels/sparse/row_lists/kernels.inc"
 #undef PRUNE_ROW_LISTS_KERNEL
   };
-  const double stays = static_cast<double>(source.kept) / static_cast<double>(source.rows * source.cols);
   for (const auto& entry : kKernels) {
     if (!isa::runs_on(entry.needs, options.isa)) continue;
     // A bf16 kernel would round float weights; bf16 and int8 weights it holds exactly.
-    if (entry.kernel->bf16 && source.type == WeightType::kF32) continue;
+    if (entry.kernel->bf16 && type == WeightType::kF32) continue;
     const bool fits = stays <= entry.kernel->densest && (!entry.kernel->in_halves || isa::works_in_halves());
     if (options.kernel.empty() ? !fits : options.kernel != entry.kernel->name) continue;
     return entry.kernel;

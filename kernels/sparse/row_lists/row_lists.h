@@ -13,6 +13,8 @@ namespace prune::kernels {
 // The best kernel for weights of this type and density, or the one named in the options; nullptr where the
 // name is of another kind of kernel.
 const RowListsKernel* choose_row_lists_kernel(const RowSource& source, const PrepareOptions& options);
+// The same, of weights of which the share `stays` does.
+const RowListsKernel* choose_row_lists_kernel(WeightType type, double stays, const PrepareOptions& options);
 
 std::unique_ptr<const Layout> make_row_lists(const RowSource& source, const RowListsKernel& kernel);
 

@@ -16,11 +16,33 @@ float dot(const T* values, const Column* columns, int64_t count, const float* x)
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
+template <int Width, class T, class Column>
+void multiply_together(const T* values, const Column* columns, int64_t count, const float* x, float* sums) {
+  float sum[Width] = {};
+  for (int64_t j = 0; j < count; ++j) {
+    const float* found = x + static_cast<int64_t>(columns[j]) * Width;
+    const float value = widen(values[j]);
+    for (int i = 0; i < Width; ++i) sum[i] += value * found[i];
+  }
+  for (int i = 0; i < Width; ++i) sums[i] = sum[i];
+}
+
 template <class T, class Column>
-void multiply(const void* values, const Column* columns, int64_t count, const float* x, int64_t x_stride,
-              int64_t n, float* sums) {
-  for (int64_t i = 0; i < n; ++i) {
-    sums[i] = dot(static_cast<const T*>(values), columns, count, x + i * x_stride);
+void multiply(const void* values, const Column* columns, int64_t count, const float* x, int64_t n,
+              float* sums) {
+  const T* weights = static_cast<const T*>(values);
+  switch (csr_width(n)) {
+    case 1:
+      sums[0] = dot(weights, columns, count, x);
+      break;
+    case 4:
+      multiply_together<4>(weights, columns, count, x, sums);
+      break;
+    case 8:
+      multiply_together<8>(weights, columns, count, x, sums);
+      break;
+    default:
+      multiply_together<16>(weights, columns, count, x, sums);
   }
 }
 

@@ -1,15 +1,33 @@
 #include "kernels/sparse/spmm_csr/spmm_csr.h"
 
+#include <algorithm>
 #include <cstring>
 
+#include "kernels/sparse/at_first_use.h"
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/few_rows.h"
+#include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/spmm_csr/kernel.h"
 
 namespace prune::kernels {
 namespace {
 
 int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+// Of n rows that lie side by side: fewer than twice n.
+static_assert(csr_width(2) == 2 * 2 && csr_width(9) <= 2 * 9 && FewRows::kMaxBatch == kMostCsrRows);
+size_t packed_x_bytes_of(int64_t cols) {
+  constexpr int64_t kLine = Buffer::kAlignment / sizeof(float);
+  return static_cast<size_t>(round_up(2 * cols, kLine)) * sizeof(float);
+}
+void pack_x_beside(const float* x, int64_t cols, int64_t i, int64_t n, char* packed) {
+  float* column = reinterpret_cast<float*>(packed) + i;
+  if (n == 1) {
+    std::memcpy(column, x, static_cast<size_t>(cols) * sizeof(float));
+  } else {
+    for (int64_t k = 0; k < cols; ++k) column[k * csr_width(n)] = x[k];
+  }
+}
 
 // Offsets of every row's values; they are the running total of the work, too.
 std::vector<int64_t> count_rows(const RowSource& source) {
@@ -54,14 +72,9 @@ class Csr final : public FewRows {
   }
 
   bool narrow() const { return cols_ <= 65536; }
-  // A line more than a row takes: rows a power of two apart would meet in the same sets of the cache.
-  int64_t x_stride() const {
-    constexpr int64_t kLine = Buffer::kAlignment / sizeof(float);
-    return round_up(cols_, kLine) + kLine;
-  }
-  size_t packed_x_bytes() const override { return x_stride() * sizeof(float); }
-  void pack_x(const float* x, int64_t i, int64_t, char* packed) const override {
-    std::memcpy(packed + i * packed_x_bytes(), x, cols_ * sizeof(float));
+  size_t packed_x_bytes() const override { return packed_x_bytes_of(cols_); }
+  void pack_x(const float* x, int64_t i, int64_t n, char* packed) const override {
+    pack_x_beside(x, cols_, i, n, packed);
   }
 
   void multiply(int64_t row, const void* x, int64_t n, float* sums) const override {
@@ -69,9 +82,9 @@ class Csr final : public FewRows {
     const int64_t count = starts_[row + 1] - starts_[row];
     const float* inputs = static_cast<const float*>(x);
     if (narrow()) {
-      kernel_.multiply16(values, columns_.as<uint16_t>() + starts_[row], count, inputs, x_stride(), n, sums);
+      kernel_.multiply16(values, columns_.as<uint16_t>() + starts_[row], count, inputs, n, sums);
     } else {
-      kernel_.multiply32(values, columns_.as<uint32_t>() + starts_[row], count, inputs, x_stride(), n, sums);
+      kernel_.multiply32(values, columns_.as<uint32_t>() + starts_[row], count, inputs, n, sums);
     }
   }
 
@@ -81,9 +94,53 @@ class Csr final : public FewRows {
   Buffer values_, columns_;
 };
 
-}  // namespace
+class InPlaceCsr final : public FewRows {
+ public:
+  InPlaceCsr(const CsrWeights& weights, const CsrKernel& kernel)
+      : FewRows(weights.rows, kGroupRows, copy_row_scales(weights), costs(weights)),
+        kernel_(kernel),
+        weights_(weights) {}
 
-std::unique_ptr<const Layout> make_csr(const RowSource& source, const PrepareOptions& options) {
+  const char* kernel_name() const override { return kernel_.name; }
+  size_t bytes() const override { return stored_bytes(weights_); }
+  size_t own_bytes() const override { return frame_bytes(); }
+  bool is_in_place() const override { return true; }
+
+ private:
+  // Little is left of a row: the frame's part of the time is that of sixteen.
+  static constexpr int64_t kGroupRows = 16;
+
+  static std::vector<int64_t> costs(const CsrWeights& w) {
+    constexpr int64_t kCostOfRow = 8;  // in weights
+    std::vector<int64_t> costs{0};
+    for (int64_t r = kGroupRows; r < w.rows + kGroupRows; r += kGroupRows) {
+      const int64_t end = std::min(r, w.rows);
+      costs.push_back(w.indptr[end] + kCostOfRow * end);
+    }
+    return costs;
+  }
+
+  size_t packed_x_bytes() const override { return packed_x_bytes_of(weights_.cols); }
+  void pack_x(const float* x, int64_t i, int64_t n, char* packed) const override {
+    pack_x_beside(x, weights_.cols, i, n, packed);
+  }
+  void multiply(int64_t group, const void* x, int64_t n, float* sums) const override {
+    const int64_t first = group * kGroupRows, present = std::min(kGroupRows, weights_.rows - first);
+    float of_row[kMostCsrRows];
+    for (int64_t r = 0; r < present; ++r) {
+      const int64_t begin = weights_.indptr[first + r], end = weights_.indptr[first + r + 1];
+      kernel_.multiply32(static_cast<const char*>(weights_.values) + begin * weight_bytes(weights_.type),
+                         reinterpret_cast<const uint32_t*>(weights_.indices) + begin, end - begin,
+                         static_cast<const float*>(x), n, of_row);
+      for (int64_t i = 0; i < n; ++i) sums[i * kGroupRows + r] = of_row[i];
+    }
+  }
+
+  const CsrKernel& kernel_;
+  CsrWeights weights_;
+};
+
+const CsrKernel* choose_csr_kernel(WeightType type, const PrepareOptions& options) {
   static const struct {
     const CsrKernel* kernel;
     uint32_t needs;
@@ -93,11 +150,24 @@ std::unique_ptr<const Layout> make_csr(const RowSource& source, const PrepareOpt
 #undef PRUNE_CSR_KERNEL
   };
   for (const auto& entry : kKernels) {
-    if (!isa::runs_on(entry.needs, options.isa) || entry.kernel->type != source.type) continue;
-    if (!options.kernel.empty() && options.kernel != entry.kernel->name) continue;
-    return std::make_unique<Csr>(source, *entry.kernel);
+    if (!isa::runs_on(entry.needs, options.isa) || entry.kernel->type != type) continue;
+    if (options.kernel.empty() || options.kernel == entry.kernel->name) return entry.kernel;
   }
   return nullptr;
+}
+
+}  // namespace
+
+std::unique_ptr<const Layout> make_csr(const RowSource& source, const PrepareOptions& options) {
+  const CsrKernel* kernel = choose_csr_kernel(source.type, options);
+  return kernel == nullptr ? nullptr : std::make_unique<Csr>(source, *kernel);
+}
+
+std::unique_ptr<const Layout> make_csr_in_place(const CsrWeights& weights, const PrepareOptions& options) {
+  if (weights.scale_group != 0) return nullptr;
+  const CsrKernel* kernel = choose_csr_kernel(weights.type, options);
+  if (kernel == nullptr) return nullptr;
+  return at_first_use(kernel->name, [=] { return std::make_unique<InPlaceCsr>(weights, *kernel); });
 }
 
 }  // namespace prune::kernels

@@ -13,4 +13,8 @@ namespace prune::kernels {
 // another kind.
 std::unique_ptr<const Layout> make_csr(const RowSource& source, const PrepareOptions& options);
 
+// Of weights that are read where they lie; scales of rows are copied. nullptr also where groups of columns
+// have scales of their own.
+std::unique_ptr<const Layout> make_csr_in_place(const CsrWeights& weights, const PrepareOptions& options);
+
 }  // namespace prune::kernels

@@ -189,11 +189,7 @@ class InPlaceWindows final : public FewRows {
       : InPlaceWindows(weights, kernel, tail_starts(weights)) {}
 
   const char* kernel_name() const override { return kernel_.name; }
-  size_t bytes() const override {
-    const int64_t places = groups() * places_of_group(weights_), value = weight_bytes(kernel_.type);
-    return static_cast<size_t>(places * (value + 1) + tails_.back() * (value + 2)) +
-           static_cast<size_t>(groups() * kWindowRows) * sizeof(int32_t);
-  }
+  size_t bytes() const override { return stored_bytes(weights_); }
   size_t own_bytes() const override { return tails_.size() * sizeof(int64_t) + frame_bytes(); }
   bool is_in_place() const override { return true; }
 
