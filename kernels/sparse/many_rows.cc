@@ -13,8 +13,7 @@ constexpr int64_t kPanelBudget = int64_t{8} << 20;
 // Inputs packed per unit of parallel work: a multiple of PanelCode::inputs_together.
 constexpr int64_t kPackDepth = 256;
 // Panels that share a segment of a chunk, and the bytes of their tiles, which stay in the second-level cache
-// beside it. What is staged for a batch pays for itself with many panels: with all that are packed, where no
-// tile waits for another segment.
+// beside it. What is staged for a batch pays for itself with many panels, whatever they are.
 constexpr int64_t kPanelsTogether = 4, kTilesTogether = int64_t{256} << 10;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -39,9 +38,19 @@ int64_t ManyRows::thread_bytes(int64_t panels) const {
 }
 
 int64_t ManyRows::panels_together(int64_t count) const {
-  if (stages()) return segments() == 1 ? count : std::min(count, kPanelsTogether);
+  if (stages()) return std::min(count, kPanelsTogether);
   const int64_t fit = std::clamp<int64_t>(kTilesTogether / tile_bytes(), 1, kPanelsTogether);
   return segments() > 1 ? std::min(count, fit) : 1;
+}
+
+// What is staged in one segment meets as many as leave each thread some pieces of work: no tile waits.
+int64_t ManyRows::panels_in_turn(int64_t count, int64_t threads) const {
+  constexpr int64_t kPiecesPerThread = 4;
+  if (!stages() || segments() > 1) return panels_together(count);
+  int64_t together = count;
+  while (together > kPanelsTogether && chunks() * divide_up(count, together) < kPiecesPerThread * threads)
+    together = std::max(kPanelsTogether, together / 2);
+  return together;
 }
 
 // A panel that is done after one segment leaves its tile to the next.
@@ -65,11 +74,11 @@ size_t ManyRows::workspace_bytes(int64_t n, int threads) const {
   return static_cast<size_t>(steps_bytes(n) + at_once * panel_bytes() + threads * thread_bytes(at_once));
 }
 
-void ManyRows::run(const Batch& batch, [[maybe_unused]] int threads, void* workspace) const {
+void ManyRows::run(const Batch& batch, int threads, void* workspace) const {
   float* steps = code_.find_step == nullptr ? nullptr : static_cast<float*>(workspace);
   char* panels = static_cast<char*>(workspace) + steps_bytes(batch.n);
   const int64_t at_once = panels_at_once(batch.n), width = panel_width(batch.n);
-  const int64_t together = panels_together(at_once);
+  const int64_t together = panels_in_turn(at_once, threads);
   char* tiles = panels + at_once * panel_bytes();
   const int64_t chunks = this->chunks();
 #pragma omp parallel num_threads(threads)

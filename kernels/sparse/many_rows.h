@@ -98,6 +98,7 @@ class ManyRows : public Layout {
   void multiply_chunk(const Batch& batch, int64_t chunk, const Panels& panels, float* tiles) const;
   void store_chunk(const Batch& batch, int64_t chunk, const Panels& panels, float* tiles) const;
   int64_t panels_together(int64_t count) const;
+  int64_t panels_in_turn(int64_t count, int64_t threads) const;
   int64_t tiles_together(int64_t panels) const;
 
   int64_t rows_;

@@ -189,7 +189,7 @@ class InPlaceWindows final : public FewRows {
       : InPlaceWindows(weights, kernel, tail_starts(weights)) {}
 
   const char* kernel_name() const override { return kernel_.name; }
-  size_t bytes() const override { return stored_bytes(weights_); }
+  size_t bytes() const override { return stored_bytes_; }
   size_t own_bytes() const override { return tails_.size() * sizeof(int64_t) + frame_bytes(); }
   bool is_in_place() const override { return true; }
 
@@ -198,7 +198,8 @@ class InPlaceWindows final : public FewRows {
       : FewRows(weights.rows, kWindowRows, copy_row_scales(weights), costs(weights, tails)),
         kernel_(kernel),
         weights_(weights),
-        tails_(std::move(tails)) {}
+        tails_(std::move(tails)),
+        stored_bytes_(stored_bytes(weights)) {}
 
   static std::vector<int64_t> costs(const WindowsWeights& w, const std::vector<int64_t>& tails) {
     std::vector<int64_t> costs;
@@ -231,6 +232,7 @@ class InPlaceWindows final : public FewRows {
   const WindowsKernel& kernel_;
   WindowsWeights weights_;
   std::vector<int64_t> tails_;
+  size_t stored_bytes_;  // every product asks
 };
 
 const WindowsKernel* choose_windows_kernel(WeightType type, const PrepareOptions& options) {
