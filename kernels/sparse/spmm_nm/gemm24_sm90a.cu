@@ -93,14 +93,15 @@ class TileStream {
   __device__ void multiply_steps(Products<T, kTokens>& into, bool add,
                                  const WarpWeights<kWeight, T, 4>& weights) {
     constexpr bool kByHalves = kTokens >= 128;
+    const uint64_t x[2] = {operand(0), operand(1)};
     wait_for_x(0);
     if constexpr (kByHalves) {
-      begin_products<T>(into, add, weights, 0, {operand(0)});
+      begin_products<T>(into, add, weights, 0, {x[0]});
       wait_for_x(1);
-      begin_products<T>(into, true, weights, 2, {operand(1)});
+      begin_products<T>(into, true, weights, 2, {x[1]});
     } else {
       wait_for_x(1);
-      begin_products<T>(into, add, weights, 0, {operand(0), operand(1)});
+      begin_products<T>(into, add, weights, 0, x);
     }
     release_weights();
     release_tile_x<kByHalves>();
@@ -301,6 +302,9 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
   extern __shared__ __align__(1024) uint8_t storage[];
   const uint32_t shared = ptx::shared_address(storage);
   const int warp = __shfl_sync(~0u, int(threadIdx.x) / 32, 0);
+  // The feeders find their place by themselves: kept for them too, it costs the others registers, or uniform
+  // ones.
+  const Place place(args);
   ptx::launch_dependents();
   if (threadIdx.x == 0) start_barriers<kWeight, kTokens>(args, shared);
   __syncthreads();
@@ -322,7 +326,7 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
     if (!shares) ptx::cluster_wait();
   } else {
     ptx::registers_up<232>();
-    multiply<kWeight, T, kTokens>(args, Place(args), &y_map, storage, warp);
+    multiply<kWeight, T, kTokens>(args, place, &y_map, storage, warp);
     __syncwarp();
   }
   // No block leaves before its neighbours are done with it. Where only sums are exchanged it has all that
