@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds the GPU kernels with CUDA and g++ alone, tests them, runs the sanitizers, checks the machine code and measures, in one call
-# of less than nine minutes on one Hopper GPU (333 s with an H200 and 16 processors):
+# of less than nine minutes on one Hopper GPU (353 s with an H200 and 16 processors):
 #   bench/gpu/run_all.sh [RESULTS]        from anywhere; RESULTS is a folder, default build/gpu-results
 # Writes the logs, a JSON file for each benchmark program (as Google Benchmark does), and summary.txt, which it also prints.
 # Exits 1 when a test, a sanitizer or the check of the machine code fails. cuSPARSELt is measured when it is found: CUSPARSELT names
