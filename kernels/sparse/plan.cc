@@ -94,14 +94,11 @@ std::unique_ptr<const Layout> make_few_unstructured(const RowSource& source, con
   return make_csr(source, options);
 }
 
-std::unique_ptr<const Layout> no_layout() { return nullptr; }
-
 // A plan of the layouts that the options ask for. One that takes no memory is preferred for a few rows
 // (make_few_free()), and one for many is welcome in any plan (make_many_free()).
-template <class MakeFewFree, class MakeFew, class MakeMany, class MakeManyFree = decltype(&no_layout)>
+template <class MakeFewFree, class MakeFew, class MakeMany, class MakeManyFree>
 Plan make_plan(const Weights& weights, const PrepareOptions& options, MakeFewFree make_few_free,
-               MakeFew make_few, MakeMany make_many, int64_t most_few_rows = kMostFewRows,
-               MakeManyFree make_many_free = no_layout) {
+               MakeFew make_few, MakeMany make_many, int64_t most_few_rows, MakeManyFree make_many_free) {
   const bool named = !options.kernel.empty();
   const bool only_in_place = options.use == Use::kInPlace || options.use == Use::kManyRowsInPlace;
   const bool many_only = options.use == Use::kManyRowsInPlace || (options.use == Use::kManyRows && !named);
