@@ -2,58 +2,49 @@
 
 #include "kernels/sparse/plain/kernel.h"
 #include "kernels/sparse/simd/avx512bf16.h"
-#include "kernels/sparse/simd/prefetch.h"
 
 namespace prune::kernels {
 namespace {
 
 constexpr int kRows = kPlainGroupRows;
 
-// kR rows of W at once against kB of X. kAsks: memory for the lines that follow in each is asked for by the
-// second-level cache.
-template <int kB, int kR, bool kAsks>
-void multiply_batch(const uint16_t* const* rows, int64_t cols, const uint16_t* x, int64_t x_stride,
-                    float* sums) {
-  __m512 acc[kB][kR];
+template <int kB>
+PRUNE_INLINE void step(__m512 (&acc)[kB][kRows], const uint16_t* x, int64_t x_stride,
+                       const __m512i (&w)[kRows]) {
 #pragma GCC unroll 4
   for (int i = 0; i < kB; ++i) {
-#pragma GCC unroll 8
-    for (int r = 0; r < kR; ++r) acc[i][r] = _mm512_setzero_ps();
-  }
-  const auto step = [&](int64_t k, const auto& weights_of) {
-    __m512i in[kB];
+    const __m512i in = _mm512_loadu_si512(x + i * x_stride);
 #pragma GCC unroll 4
-    for (int i = 0; i < kB; ++i) in[i] = _mm512_loadu_si512(x + i * x_stride + k);
-#pragma GCC unroll 8
-    for (int r = 0; r < kR; ++r) {
-      const __m512i w = weights_of(r);
-#pragma GCC unroll 4
-      for (int i = 0; i < kB; ++i) acc[i][r] = dot_pairs(acc[i][r], in[i], w);
-    }
-  };
-  int64_t k = 0;
-  for (; k + kPlainInputs <= cols; k += kPlainInputs) {
-    step(k, [&](int r) {
-      if constexpr (kAsks) prefetch_second_level(rows[r] + k, kPlainBytesAhead);
-      return _mm512_loadu_si512(rows[r] + k);
-    });
-  }
-  if (k < cols) {
-    const __mmask32 left = (1u << (cols - k)) - 1;
-    step(k, [&](int r) { return _mm512_maskz_loadu_epi16(left, rows[r] + k); });
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < kB; ++i) {
-#pragma GCC unroll 8
-    for (int r = 0; r < kR; ++r) sums[i * kRows + r] = _mm512_reduce_add_ps(acc[i][r]);
+    for (int r = 0; r < kRows; ++r) acc[i][r] = dot_pairs(acc[i][r], in, w[r]);
   }
 }
 
-// In turns of four rows of W.
 template <int kB>
-void multiply_by_fours(const uint16_t* const* rows, int64_t cols, const uint16_t* x, int64_t x_stride,
-                       float* sums) {
-  for (int r = 0; r < kRows; r += 4) multiply_batch<kB, 4, false>(rows + r, cols, x, x_stride, sums + r);
+void multiply_batch(const uint16_t* const* rows, int64_t cols, const uint16_t* x, int64_t x_stride,
+                    float* sums) {
+  __m512 acc[kB][kRows];
+#pragma GCC unroll 4
+  for (int i = 0; i < kB; ++i) {
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) acc[i][r] = _mm512_setzero_ps();
+  }
+  __m512i w[kRows];
+  int64_t k = 0;
+  for (; k + kPlainInputs <= cols; k += kPlainInputs) {
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) w[r] = _mm512_loadu_si512(rows[r] + k);
+    step<kB>(acc, x + k, x_stride, w);
+  }
+  if (k < cols) {
+    const __mmask32 left = (1u << (cols - k)) - 1;
+    for (int r = 0; r < kRows; ++r) w[r] = _mm512_maskz_loadu_epi16(left, rows[r] + k);
+    step<kB>(acc, x + k, x_stride, w);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kB; ++i) {
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) sums[i * kRows + r] = _mm512_reduce_add_ps(acc[i][r]);
+  }
 }
 
 // One row of W after another, which is one stream through memory, against kB rows of X. kSets sums of each,
@@ -95,22 +86,18 @@ void multiply_stream(const uint16_t* const* rows, int64_t cols, const uint16_t* 
   }
 }
 
-// Few rows of X wait for memory, more for loads: four rows of W then share those of X. Zen 4 reads eight rows
-// faster than one, where the second-level cache asks for them, and 4 KB pages faster than a plain loop does.
+// Few rows of X wait for memory, more for loads: four rows of W then share those of X.
 void multiply(const void* const* rows, int64_t cols, const void* packed, int64_t x_stride, int64_t n,
               float* sums) {
   const uint16_t* typed[kRows];
   for (int r = 0; r < kRows; ++r) typed[r] = static_cast<const uint16_t*>(rows[r]);
   const auto* x = static_cast<const uint16_t*>(packed);
-  const bool in_halves = isa::works_in_halves();
-  if (n == 1 && in_halves) return multiply_batch<1, kRows, true>(typed, cols, x, x_stride, sums);
-  if (n == 2 && in_halves) return multiply_batch<2, kRows, true>(typed, cols, x, x_stride, sums);
   if (n == 1) return multiply_stream<1, 4>(typed, cols, x, x_stride, sums);
   if (n == 2) return multiply_stream<2, 2>(typed, cols, x, x_stride, sums);
   int64_t i = 0;
-  for (; i + 4 <= n; i += 4) multiply_by_fours<4>(typed, cols, x + i * x_stride, x_stride, sums + i * kRows);
-  for (; i + 2 <= n; i += 2) multiply_by_fours<2>(typed, cols, x + i * x_stride, x_stride, sums + i * kRows);
-  if (i < n) multiply_by_fours<1>(typed, cols, x + i * x_stride, x_stride, sums + i * kRows);
+  for (; i + 4 <= n; i += 4) multiply_batch<4>(typed, cols, x + i * x_stride, x_stride, sums + i * kRows);
+  for (; i + 2 <= n; i += 2) multiply_batch<2>(typed, cols, x + i * x_stride, x_stride, sums + i * kRows);
+  if (i < n) multiply_batch<1>(typed, cols, x + i * x_stride, x_stride, sums + i * kRows);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Some rows of W against some rows of X: one pass over W, at the speed of memory.
+// Four rows of W against some rows of X: one pass over W, at the speed of memory.
 #pragma once
 
 #include <cstdint>
@@ -8,9 +8,7 @@
 
 namespace prune::kernels {
 
-inline constexpr int64_t kPlainGroupRows = 8;
-// How far ahead in each row, where the second-level cache is asked.
-inline constexpr int64_t kPlainBytesAhead = 2048;
+inline constexpr int64_t kPlainGroupRows = 4;
 inline constexpr int64_t kPlainInputs = 32;  // packed rows of X are a multiple of it long, zeros behind cols
 
 struct PlainKernel {
