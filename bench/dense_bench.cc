@@ -3,6 +3,7 @@
 #include "bench/peers/libxsmm.h"
 #include "bench/peers/onednn.h"
 #include "bench/peers/openblas.h"
+#include "kernels/sparse/buffer.h"
 #include "kernels/sparse/plain/plain.h"
 
 namespace prune::bench {
@@ -37,16 +38,18 @@ Operation gemv_operation() {
   return op;
 }
 
-// Wider weights, multiplied where they lie: each copy keeps an array of its own.
+// Wider weights, multiplied where they lie: each copy keeps an array of its own, in large pages as the other
+// layouts are, which a mapped file is not.
 Operation plain_operation() {
   Operation op = dense_operation("dense/plain", {WeightType::kF32, WeightType::kBf16});
   op.most_rows = kMemoryBoundRows;
   op.prepare = [](const Case& c, const TestWeights& weights) {
-    auto arrays = std::make_shared<std::vector<std::vector<char>>>();
+    auto arrays = std::make_shared<std::vector<kernels::Buffer>>();
     const auto prepare_copy = [&](kernels::Use) {
-      arrays->push_back(weights.values);
+      arrays->emplace_back(weights.values.size());
+      std::memcpy(arrays->back().as<char>(), weights.values.data(), weights.values.size());
       kernels::DenseWeights view = view_of(weights);
-      view.values = arrays->back().data();
+      view.values = arrays->back().as<char>();
       return kernels::prepare_plain(view);
     };
     return plan_product(c.n, prepare_copy, arrays);

@@ -16,6 +16,7 @@ void pack_unpacked(const float* x, int64_t cols, void* packed) {
 template <int B>
 void multiply_batch(const uint8_t* values, int64_t chunks, const uint16_t* x, int64_t n, float* sums) {
   const SignMagnitude decoder;
+  const bool second_level = isa::works_in_halves();  // whose first-level cache X and a row fill
   __m512 acc[B][kRows];
 #pragma GCC unroll 4
   for (int i = 0; i < B; ++i) {
@@ -27,7 +28,11 @@ void multiply_batch(const uint8_t* values, int64_t chunks, const uint16_t* x, in
     for (int r = 0; r < kRows; ++r, values += kGemvChunk) {
       __m512i w[2];
       decoder.widen(_mm512_loadu_si512(values), w);
-      prefetch_ahead(values);
+      if (second_level) {
+        prefetch_second_level(values, 2 * kBytesAhead);
+      } else {
+        prefetch_ahead(values);
+      }
 #pragma GCC unroll 4
       for (int i = 0; i < B; ++i) {
         acc[i][r] = dot_pairs(acc[i][r], _mm512_loadu_si512(x + i * kGemvChunk), w[0]);

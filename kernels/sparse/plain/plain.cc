@@ -9,12 +9,14 @@
 namespace prune::kernels {
 namespace {
 
-int64_t groups_of(int64_t rows) { return (rows + kPlainGroupRows - 1) / kPlainGroupRows; }
+int64_t groups_of(int64_t rows, const PlainKernel& kernel) {
+  return (rows + kernel.group_rows - 1) / kernel.group_rows;
+}
 
 class Plain final : public FewRows {
  public:
   Plain(const Weights& weights, const PlainKernel& kernel)
-      : FewRows(weights.rows, kPlainGroupRows, {}, equal_costs(groups_of(weights.rows))),
+      : FewRows(weights.rows, kernel.group_rows, {}, equal_costs(groups_of(weights.rows, kernel))),
         kernel_(kernel),
         weights_(weights) {}
 
@@ -34,9 +36,9 @@ class Plain final : public FewRows {
 
   // Where the last group lacks rows, its last one takes their place.
   void multiply(int64_t group, const void* x, int64_t n, float* sums) const override {
-    const void* rows[kPlainGroupRows];
-    for (int64_t r = 0; r < kPlainGroupRows; ++r) {
-      const int64_t row = std::min(group * kPlainGroupRows + r, weights_.rows - 1);
+    const void* rows[kPlainMaxGroupRows];
+    for (int64_t r = 0; r < kernel_.group_rows; ++r) {
+      const int64_t row = std::min(group * kernel_.group_rows + r, weights_.rows - 1);
       rows[r] = static_cast<const char*>(weights_.values) + row * row_bytes();
     }
     kernel_.multiply(rows, weights_.cols, x, padded(), n, sums);
@@ -56,7 +58,8 @@ const PlainKernel* choose(WeightType type, const PrepareOptions& options) {
 #undef PRUNE_PLAIN_KERNEL
   };
   for (const auto& [kernel, needs] : kKernels) {
-    const bool wanted = options.kernel.empty() || options.kernel == kernel->name;
+    const bool fits = !kernel->in_halves || isa::works_in_halves();
+    const bool wanted = options.kernel.empty() ? fits : options.kernel == kernel->name;
     if (wanted && kernel->type == type && isa::runs_on(needs, options.isa)) return kernel;
   }
   return nullptr;
