@@ -37,6 +37,10 @@ int64_t most_few_rows24(const NmWeights& weights, const PrepareOptions& options)
 // Where they lie, of weights as column numbers: lists are made for every batch, and pay for that from more
 // rows on.
 constexpr int64_t kMostFewRowsOfCsr = 16, kMostFewRowsOfWindows = 32;
+bool is_in_place_by_column(const Weights& weights, const PrepareOptions& options, uint32_t needs) {
+  const bool has_kernel = weights.scale_group == 0 && weights.type != WeightType::kF16;
+  return options.in_place && has_kernel && (isa::runs_on(needs, options.isa) || !options.kernel.empty());
+}
 // Where lists multiply many rows in bytes, whose columns come by 32 and 64: up to this many lanes, by
 // sixteen, are faster.
 constexpr int64_t kMostRowLanes = 48;
@@ -195,7 +199,7 @@ Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
 }
 
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options) {
-  const bool may = options.in_place && (isa::runs_on(isa::kAvx2, options.isa) || !options.kernel.empty());
+  const bool may = is_in_place_by_column(weights, options, isa::kAvx2);
   return make_plan(
       weights, options, [&] { return may ? make_csr_in_place(weights, options) : nullptr; },
       [&] { return make_few_unstructured(read_rows(weights), options); },
@@ -221,7 +225,7 @@ Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
 
 Plan prepare(const WindowsWeights& weights, const PrepareOptions& options) {
   // Without permutations of vectors the order has no use.
-  const bool may = options.in_place && (isa::runs_on(isa::kAvx512, options.isa) || !options.kernel.empty());
+  const bool may = is_in_place_by_column(weights, options, isa::kAvx512);
   return make_plan(
       weights, options, [&] { return may ? make_windows_in_place(weights, options) : nullptr; },
       [&] { return make_few_unstructured(read_rows(weights), options); },

@@ -75,8 +75,10 @@ PackedArrays pack_smallest(const Matrix<T>& kept, std::string& format) {
 bool gains_in_place(const PackedWeight& weight, const PackedArrays& arrays, uint32_t isa) {
   if (!kernels::isa::runs_on(kernels::isa::kAvx512Bf16, isa)) return false;
   if (weight.format == PackedFormat::kBsr) return weight.block.cols % 2 == 0 || !fits_bf16(arrays.type());
-  return weight.format == PackedFormat::kNm ||
-         100 * arrays.stored() <= kMostPercentUnstructured * arrays.rows() * arrays.cols();
+  if (weight.format == PackedFormat::kNm) return true;
+  const bool is_lists = weight.format == PackedFormat::kCsr || weight.format == PackedFormat::kWindows;
+  if (is_lists && (weight.scale_group != 0 || !fits_bf16(arrays.type()))) return false;
+  return 100 * arrays.stored() <= kMostPercentUnstructured * arrays.rows() * arrays.cols();
 }
 
 std::vector<float> copy_bias(const float* bias, int64_t out) {

@@ -439,9 +439,18 @@ TEST_P(RowListsKernelTest, Staged) {
         EXPECT_LT(own_bytes(prepare(csr.view, options_)), 1000U);
         const PackedWindows windows(m, 3);
         ASSERT_NO_FATAL_FAILURE(check_all(m, windows.view, {33}));
+        EXPECT_TRUE(prepare(csr.view, options_).is_in_place());
+        EXPECT_TRUE(prepare(windows.view, options_).is_in_place());
       }
     }
   }
+}
+
+// Chunks enough for all panels of a batch to meet what is staged once.
+TEST_P(RowListsKernelTest, StagedForManyPanels) {
+  options_.in_place = true;
+  const TestMatrix m = random_matrix(600, 40, types_of(GetParam().name)[0], {.density = 0.1}, rng_);
+  ASSERT_NO_FATAL_FAILURE(check_all(m, PackedCsr(m).view, {700}));
 }
 
 // More panels than are packed at a time.

@@ -84,7 +84,8 @@ void multiply_stream(const uint16_t* const* rows, int64_t cols, const uint16_t* 
   }
 }
 
-// Four rows of W, of a group of them or of more, against all rows of X. The first of these ask for weights.
+// Four rows of W, of a group of them or of more, against all rows of X. Of four rows or more the first ask
+// for weights.
 template <int kGroupRows, bool kAsks>
 void multiply_four(const uint16_t* const* rows, int64_t cols, const uint16_t* x, int64_t x_stride, int64_t n,
                    float* sums) {

@@ -57,7 +57,8 @@ void multiply_plain_batch(const T* const* rows, int64_t cols, const float* x, in
   }
 }
 
-// Four rows of W, of a group of them or of more, against all rows of X. The first of these ask for weights.
+// Four rows of W, of a group of them or of more, against all rows of X. Of four rows or more the first ask
+// for weights.
 template <class V, class T, int kGroupRows, bool kAsks>
 void multiply_plain_four(const T* const* rows, int64_t cols, const float* x, int64_t x_stride, int64_t n,
                          float* sums) {

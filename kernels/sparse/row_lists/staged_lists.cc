@@ -54,6 +54,7 @@ class CsrReader {
 
   explicit CsrReader(const CsrWeights& w) : w_(w) {}
   int64_t stored_before(int64_t r) const { return w_.indptr[r]; }
+  size_t own_bytes() const { return 0; }
   Piece<T> read(int64_t r, int32_t*, float*) const {
     const int64_t begin = w_.indptr[r];
     const Piece<T> row{w_.indices + begin, static_cast<const T*>(w_.values) + begin,
@@ -76,6 +77,10 @@ class SourceReader {
 
   explicit SourceReader(const W& w) : source_(read_rows(w)), stored_before_(count(w)) {}
   int64_t stored_before(int64_t r) const { return stored_before_[r]; }
+  // The source of windows knows as many places of tails.
+  size_t own_bytes() const {
+    return 2 * stored_before_.size() * sizeof(int64_t) + source_.scales.size() * sizeof(float);
+  }
   Piece<float> read(int64_t r, int32_t* columns, float* values) const {
     const int64_t count = source_.decode(r, columns, values);
     return {columns, values, count};
@@ -277,7 +282,7 @@ class StagedLists final : public ManyRows {
 
   const char* kernel_name() const override { return kernel_.name; }
   size_t bytes() const override { return stored_bytes_; }
-  size_t own_bytes() const override { return frame_bytes(); }
+  size_t own_bytes() const override { return frame_bytes() + reader_.own_bytes(); }
   bool is_in_place() const override { return true; }
 
  private:

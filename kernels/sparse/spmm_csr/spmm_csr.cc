@@ -14,7 +14,7 @@ namespace {
 
 int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
-// Of n rows that lie side by side: fewer than twice n.
+// Of n rows that lie side by side: at most twice n.
 static_assert(csr_width(2) == 2 * 2 && csr_width(9) <= 2 * 9 && FewRows::kMaxBatch == kMostCsrRows);
 size_t packed_x_bytes_of(int64_t cols) {
   constexpr int64_t kLine = Buffer::kAlignment / sizeof(float);
