@@ -5,6 +5,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "bench/weights.h"
 #include "kernels/sparse/plan.h"
@@ -37,5 +39,23 @@ size_t copies_for(int64_t n, double bytes);
 // Our kernels. `prepare` is called once for each copy; `keeps` lives as long as the product.
 std::unique_ptr<Product> plan_product(int64_t n, const std::function<kernels::Plan(kernels::Use)>& prepare,
                                       std::shared_ptr<void> keeps = nullptr);
+
+// The same of weights that stay as pack(weights) lays them out, each copy in arrays of its own.
+template <class Pack>
+std::unique_ptr<Product> in_place_product(int64_t n, const TestWeights& weights, const Pack& pack) {
+  using Packed = decltype(pack(weights));
+  struct Copy {
+    TestWeights weights;  // which the packed form may refer to
+    Packed packed;
+  };
+  auto copies = std::make_shared<std::vector<std::unique_ptr<Copy>>>();
+  const auto prepare = [&](kernels::Use use) {
+    auto copy = std::make_unique<Copy>(Copy{weights, {}});
+    copy->packed = pack(copy->weights);
+    copies->push_back(std::move(copy));
+    return kernels::prepare(copies->back()->packed.view, {.use = use, .in_place = true});
+  };
+  return plan_product(n, prepare, copies);
+}
 
 }  // namespace prune::bench

@@ -15,7 +15,13 @@ std::vector<Operation> bitmask_operations() {
     const PackedBitmask packed = pack_bitmask(weights);
     return plan_product(c.n, [&](kernels::Use use) { return kernels::prepare(packed.view, {.use = use}); });
   };
-  return {op};
+  Operation in_place = op;
+  in_place.name = "spmm_bitmask_in_place";
+  in_place.is_in_quick = false;
+  in_place.prepare = [](const Case& c, const TestWeights& weights) {
+    return in_place_product(c.n, weights, pack_bitmask);
+  };
+  return {op, in_place};
 }
 
 }  // namespace prune::bench

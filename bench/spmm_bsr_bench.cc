@@ -30,6 +30,16 @@ Operation bsr_operation(Block block, bool has_int8_inputs = false) {
   return op;
 }
 
+Operation in_place_operation(Block block) {
+  Operation op = bsr_operation(block);
+  op.name += "_in_place";
+  op.is_in_quick = false;
+  op.prepare = [=](const Case& c, const TestWeights& weights) {
+    return in_place_product(c.n, weights, [=](const TestWeights& w) { return pack_bsr(w, block); });
+  };
+  return op;
+}
+
 }  // namespace
 
 std::vector<Operation> bsr_operations() {
@@ -37,6 +47,7 @@ std::vector<Operation> bsr_operations() {
   for (const Block block : {Block{1, 16}, {4, 1}, {4, 4}, {8, 8}, {16, 1}, {16, 16}, {32, 32}, {64, 64}})
     list.push_back(bsr_operation(block));
   list.push_back(bsr_operation({16, 16}, /*has_int8_inputs=*/true));
+  list.push_back(in_place_operation({16, 16}));
   return list;
 }
 

@@ -22,12 +22,17 @@ std::vector<Operation> csr_operations() {
   Operation ours = csr_operation("spmm_csr", {WeightType::kF32, WeightType::kBf16});
   ours.is_in_quick = true;
   ours.prepare = [](const Case& c, const TestWeights& weights) {
-    return plan_product(c.n,
-                        [&](kernels::Use use) { return kernels::prepare(as_csr(weights), {.use = use}); });
+    const kernels::CsrWeights view = as_csr(weights).view;
+    return plan_product(c.n, [&](kernels::Use use) { return kernels::prepare(view, {.use = use}); });
+  };
+  Operation in_place = csr_operation("spmm_csr_in_place", {WeightType::kF32, WeightType::kBf16});
+  in_place.percents = {90, 95};  // where it is taken
+  in_place.prepare = [](const Case& c, const TestWeights& weights) {
+    return in_place_product(c.n, weights, as_csr);
   };
   Operation eigen = csr_operation("csr/eigen", {WeightType::kF32});
   eigen.prepare = [](const Case& c, const TestWeights& weights) { return eigen_sparse(c, weights); };
-  std::vector<Operation> list = {ours, eigen};
+  std::vector<Operation> list = {ours, in_place, eigen};
 #ifdef PRUNE_HAS_LIBXSMM
   Operation libxsmm = csr_operation("csr/libxsmm", {WeightType::kF32});
   libxsmm.prepare = [](const Case& c, const TestWeights& weights) { return libxsmm_sparse(c, weights); };

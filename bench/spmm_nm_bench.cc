@@ -38,11 +38,21 @@ Operation nm_operation(const char* name, int32_t group, const std::vector<int>& 
   return op;
 }
 
+Operation in_place_operation() {
+  Operation op = nm_operation("spmm_nm_in_place", 4, {50});
+  op.types.insert(op.types.begin() + 1, WeightType::kF16);
+  op.prepare = [](const Case& c, const TestWeights& weights) {
+    return in_place_product(c.n, weights, [](const TestWeights& w) { return pack_nm(w, 2, 4); });
+  };
+  return op;
+}
+
 }  // namespace
 
 std::vector<Operation> nm_operations() {
   std::vector<Operation> list = {nm_operation("spmm_nm", 4, {50, 75}), nm_operation("spmm_nm_4of8", 8, {50}),
-                                 nm_operation("spmm_nm_w8a8", 4, {50}, /*has_int8_inputs=*/true)};
+                                 nm_operation("spmm_nm_w8a8", 4, {50}, /*has_int8_inputs=*/true),
+                                 in_place_operation()};
   list[0].is_in_quick = true;
   list[0].types.insert(list[0].types.begin() + 1, WeightType::kF16);
   return list;

@@ -198,11 +198,12 @@ PackedBitmask pack_bitmask(const TestWeights& weights) {
   return packed;
 }
 
-kernels::CsrWeights as_csr(const TestWeights& weights) {
-  auto view = view_of<kernels::CsrWeights>(weights);
-  view.indices = weights.places.columns.data();
-  view.indptr = weights.places.indptr.data();
-  return view;
+PackedCsr as_csr(const TestWeights& weights) {
+  PackedCsr packed{view_of<kernels::CsrWeights>(weights)};
+  packed.view.indices = weights.places.columns.data();
+  packed.view.indptr = weights.places.indptr.data();
+  packed.view.values_count = weights.places.count();
+  return packed;
 }
 
 PackedBsr pack_bsr(const TestWeights& weights, Block block) {

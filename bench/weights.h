@@ -60,7 +60,10 @@ struct PackedBitmask {
 };
 PackedBitmask pack_bitmask(const TestWeights& weights);
 
-kernels::CsrWeights as_csr(const TestWeights& weights);
+struct PackedCsr {
+  kernels::CsrWeights view;
+};
+PackedCsr as_csr(const TestWeights& weights);
 
 struct PackedBsr {
   std::vector<char> values;

@@ -23,7 +23,7 @@ Sparse to_eigen(const kernels::CsrWeights& weights) {
 class EigenProduct final : public Product {
  public:
   EigenProduct(const Case& c, const TestWeights& weights) {
-    copies_.push_back(to_eigen(as_csr(weights)));
+    copies_.push_back(to_eigen(as_csr(weights).view));
     while (copies_.size() < copies_for(c.n, bytes())) copies_.push_back(copies_[0]);
   }
 

@@ -23,24 +23,26 @@ namespace {
 
 // Up to this many rows of X, reading the weights costs more than multiplying them.
 constexpr int64_t kMostFewRows = 8;
+// The same, of weights that are laid out and of such that stay where they lie.
+struct MostFewRows {
+  int64_t laid_out = kMostFewRows;
+  int64_t in_place = laid_out;
+};
 // Of 2:4 with AVX-512, whose permutations find the inputs of every row of X at full speed, it is more; most
 // of types of 16 bits and bytes, where the kernel for many rows takes 32 at least (f16 has none of its own,
-// and stays longest). In place they are found four rows at a time only; and products of bytes take sixteen.
-int64_t most_few_rows24(const NmWeights& weights, const PrepareOptions& options) {
-  if (weights.keep != 2 || weights.group != 4 || !isa::runs_on(isa::kAvx512, options.isa))
-    return kMostFewRows;
-  if (weights.type == WeightType::kF32 || !isa::runs_on(isa::kAvx512Bf16, options.isa)) return 16;
-  if (rounds_to_bytes(weights, options)) return kMostFewRows;
-  if (weights.type == WeightType::kF16) return options.in_place ? 12 : 24;
-  return options.in_place ? 10 : 18;
+// and stays longest). In place they are found four rows at a time only, by AVX2 two; and products of bytes
+// take sixteen.
+MostFewRows most_few_rows24(const NmWeights& weights, const PrepareOptions& options) {
+  if (weights.keep != 2 || weights.group != 4 || !isa::runs_on(isa::kAvx512, options.isa)) return {};
+  if (weights.type == WeightType::kF32 || !isa::runs_on(isa::kAvx512Bf16, options.isa))
+    return {.laid_out = 16, .in_place = kMostFewRows};
+  if (rounds_to_bytes(weights, options)) return {};
+  if (weights.type == WeightType::kF16) return {.laid_out = 24, .in_place = kMostFewRows};
+  return {.laid_out = 18, .in_place = 10};
 }
 // Where they lie, of weights as column numbers: lists are made for every batch, and pay for that from more
 // rows on.
 constexpr int64_t kMostFewRowsOfCsr = 16, kMostFewRowsOfWindows = 32;
-bool is_in_place_by_column(const Weights& weights, const PrepareOptions& options, uint32_t needs) {
-  const bool has_kernel = weights.scale_group == 0 && weights.type != WeightType::kF16;
-  return options.in_place && has_kernel && (isa::runs_on(needs, options.isa) || !options.kernel.empty());
-}
 // Where lists multiply many rows in bytes, whose columns come by 32 and 64: up to this many lanes, by
 // sixteen, are faster.
 constexpr int64_t kMostRowLanes = 48;
@@ -76,6 +78,18 @@ int64_t most_percent_by_column(WeightType type, uint32_t isa) {
   // Counted, not measured: two to three cycles for four weights of a bitmask, one for a column number.
   return isa::runs_on(isa::kNeon, isa) ? 50 : 100;
 }
+template <class W>
+bool is_better_by_column(const W& weights, int64_t count, uint32_t isa) {
+  return 100 * count <= most_percent_by_column(weights.type, isa) * weights.rows * weights.cols;
+}
+// Whether column numbers are multiplied where they lie. Where more weights stay, or it is not known how many,
+// a bitmask of them is worth the time that it takes to lay out.
+bool may_lie_by_column(const CsrWeights& weights, const PrepareOptions& options) {
+  if (!options.in_place) return false;
+  if (!options.kernel.empty()) return true;
+  return isa::runs_on(isa::kAvx2, options.isa) && weights.values_count > 0 &&
+         is_better_by_column(weights, weights.values_count, options.isa);
+}
 
 // The weights as they are, where that is allowed.
 template <class W>
@@ -86,8 +100,7 @@ std::unique_ptr<const Layout> make_where_it_lies(const W& weights, const Prepare
 // Weights without a pattern, for a few rows of X.
 std::unique_ptr<const Layout> make_few_unstructured(const RowSource& source, const PrepareOptions& options) {
   const bool named = !options.kernel.empty();
-  const int64_t most = most_percent_by_column(source.type, options.isa);
-  if (named || 100 * source.kept > most * source.rows * source.cols) {
+  if (named || !is_better_by_column(source, source.kept, options.isa)) {
     auto few = make_bitmask(source, options);
     if (few != nullptr) return few;
   }
@@ -102,7 +115,7 @@ std::unique_ptr<const Layout> make_few_unstructured(const RowSource& source, con
 // (make_few_free()), and one for many is welcome in any plan (make_many_free()).
 template <class MakeFewFree, class MakeFew, class MakeMany, class MakeManyFree>
 Plan make_plan(const Weights& weights, const PrepareOptions& options, MakeFewFree make_few_free,
-               MakeFew make_few, MakeMany make_many, int64_t most_few_rows, MakeManyFree make_many_free) {
+               MakeFew make_few, MakeMany make_many, const MostFewRows& most, MakeManyFree make_many_free) {
   const bool named = !options.kernel.empty();
   const bool only_in_place = options.use == Use::kInPlace || options.use == Use::kManyRowsInPlace;
   const bool many_only = options.use == Use::kManyRowsInPlace || (options.use == Use::kManyRows && !named);
@@ -115,6 +128,7 @@ Plan make_plan(const Weights& weights, const PrepareOptions& options, MakeFewFre
   if (options.in_place && (few == nullptr || few->is_in_place())) many = make_many_free();
   if (many == nullptr && !only_in_place && (options.use != Use::kFewRows || named)) many = make_many();
   if (few == nullptr && many == nullptr) return Plan();
+  const int64_t most_few_rows = few != nullptr && few->is_in_place() ? most.in_place : most.laid_out;
   return Plan(weights.rows, weights.cols, std::move(few), std::move(many), most_few_rows);
 }
 
@@ -194,16 +208,16 @@ Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
   return make_plan(
       weights, options, [&] { return make_where_it_lies(weights, options); },
       [&] { return make_few_unstructured(read_rows(weights), options); },
-      [&] { return make_lists(read_rows(weights), options); }, kMostFewRows,
+      [&] { return make_lists(read_rows(weights), options); }, {},
       [&] { return make_staged(weights, options); });
 }
 
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options) {
-  const bool may = is_in_place_by_column(weights, options, isa::kAvx2);
+  const bool may_lie = may_lie_by_column(weights, options);
   return make_plan(
-      weights, options, [&] { return may ? make_csr_in_place(weights, options) : nullptr; },
+      weights, options, [&] { return may_lie ? make_csr_in_place(weights, options) : nullptr; },
       [&] { return make_few_unstructured(read_rows(weights), options); },
-      [&] { return make_lists(read_rows(weights), options); }, may ? kMostFewRowsOfCsr : kMostFewRows,
+      [&] { return make_lists(read_rows(weights), options); }, {.in_place = kMostFewRowsOfCsr},
       [&] { return make_staged_lists(weights, options); });
 }
 
@@ -219,17 +233,18 @@ Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
     return many != nullptr ? std::move(many) : make_lists_of_pairs(read_rows(weights), options);
   };
   return make_plan(
-      weights, options, [&] { return make_where_it_lies(weights, options); }, make_few, make_many,
-      kMostFewRows, [&] { return make_bsr_tiles(weights, options); });
+      weights, options, [&] { return make_where_it_lies(weights, options); }, make_few, make_many, {},
+      [&] { return make_bsr_tiles(weights, options); });
 }
 
 Plan prepare(const WindowsWeights& weights, const PrepareOptions& options) {
   // Without permutations of vectors the order has no use.
-  const bool may = is_in_place_by_column(weights, options, isa::kAvx512);
+  const bool may_lie =
+      options.in_place && (isa::runs_on(isa::kAvx512, options.isa) || !options.kernel.empty());
   return make_plan(
-      weights, options, [&] { return may ? make_windows_in_place(weights, options) : nullptr; },
+      weights, options, [&] { return may_lie ? make_windows_in_place(weights, options) : nullptr; },
       [&] { return make_few_unstructured(read_rows(weights), options); },
-      [&] { return make_lists(read_rows(weights), options); }, may ? kMostFewRowsOfWindows : kMostFewRows,
+      [&] { return make_lists(read_rows(weights), options); }, {.in_place = kMostFewRowsOfWindows},
       [&] { return make_staged_lists(weights, options); });
 }
 

@@ -36,6 +36,8 @@ struct Weights {
   // scale_group). A power of two from kLeastScaleGroup on, of int8 weights only; dense ones have none.
   const float* scales = nullptr;
   int64_t scale_group = 0;
+  // Elements of `values`, where that is known without reading the other arrays; else 0.
+  int64_t values_count = 0;
 };
 
 inline constexpr int64_t kLeastScaleGroup = 32;

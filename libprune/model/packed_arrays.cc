@@ -43,6 +43,7 @@ W PackedArrays::describe(const Packed& packed, const ScaleGrid& scales) {
   view.values = keep(packed.values);
   if (!scales.values.empty()) view.scales = keep(scales.values);
   view.scale_group = scales.group;
+  view.values_count = stored_;
   return view;
 }
 
@@ -63,6 +64,7 @@ void PackedArrays::read_values(const PackedCheckpoint& checkpoint, const PackedW
   view.rows = weight.out;
   view.cols = weight.in;
   stored_ = static_cast<int64_t>(bytes.size()) * 8 / bits(weight.stored_dtype());
+  view.values_count = stored_;
   if (weight.values == StoredValues::kInt8) {
     view.type = kernels::WeightType::kI8;
     view.values = map_or_copy<int8_t>(bytes);

@@ -12,9 +12,10 @@ from program import DONE, MODEL, USAGE, ProgramTest
 BENCH = os.environ.get("PRUNE_BENCH")
 NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)?/(f32|f16|bf16|i8)/isa:\w+/m:\d+/k:\d+/n:\d+/sparsity:\d+(/mask:[\w.]+)?/manual_time$")
 ONE = "spmm_nm/f32/m:256/k:256/n:32/sparsity:50"
-OPERATIONS = {"dense/onednn", "dense/gemv", "dense/plain", "spmm_nm", "spmm_nm_4of8", "spmm_bitmask", "spmm_csr", "csr/eigen",
+OPERATIONS = {"dense/onednn", "dense/gemv", "dense/plain", "spmm_nm", "spmm_nm_4of8", "spmm_nm_in_place", "spmm_bitmask", "spmm_bitmask_in_place", "spmm_csr",
+              "spmm_csr_in_place", "csr/eigen",
               "spmm_bsr_1x16", "spmm_bsr_4x1", "spmm_bsr_4x4", "spmm_bsr_8x8", "spmm_bsr_16x1", "spmm_bsr_16x16",
-              "spmm_bsr_32x32", "spmm_bsr_64x64"}  # fmt: skip
+              "spmm_bsr_32x32", "spmm_bsr_64x64", "spmm_bsr_16x16_in_place"}  # fmt: skip
 
 
 @unittest.skipUnless(BENCH, "the benchmark program is not built")

@@ -136,6 +136,7 @@ void describe(View& view, const TestMatrix& m, const TypedValues& values) {
   view.values = values.data();
   view.scales = m.scales.empty() ? nullptr : m.scales.data();
   view.scale_group = m.scale_group;
+  view.values_count = values.size();
 }
 
 struct PackedDense {

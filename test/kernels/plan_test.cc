@@ -139,10 +139,25 @@ TEST(Plan, SaysWhetherItReadsInPlace) {
   EXPECT_FALSE(prepare(windows.view).is_in_place());
   EXPECT_EQ(prepare(windows.view, {.in_place = true}).is_in_place(),
             isa::runs_on(isa::kAvx512, isa::supported()));
-  const PackedCsr csr(m);
-  EXPECT_FALSE(prepare(csr.view).is_in_place());
-  EXPECT_EQ(prepare(csr.view, {.in_place = true}).is_in_place(), isa::runs_on(isa::kAvx2, isa::supported()));
   EXPECT_FALSE(Plan().is_in_place());
+}
+
+// A bitmask of them is faster where more stay, and where nobody says how many do.
+TEST(Plan, ReadsCsrInPlaceWhereLittleStays) {
+  std::mt19937 rng(test_seed());
+  for (const WeightType type : {WeightType::kF32, WeightType::kBf16, WeightType::kI8}) {
+    for (const double density : {0.05, 0.3}) {
+      const TestMatrix m = random_matrix(20, 300, type, {.density = density}, rng);
+      PackedCsr csr(m);
+      EXPECT_FALSE(prepare(csr.view).is_in_place());
+      const Plan plan = prepare(csr.view, {.in_place = true});
+      EXPECT_EQ(plan.is_in_place(), density < 0.1 && isa::runs_on(isa::kAvx2, isa::supported()));
+      for (const int64_t n : {1, 9, 16, 17, 40})
+        ASSERT_NO_FATAL_FAILURE(check(plan, m, n, bound_of(plan.kernel_name(n)), rng));
+      csr.view.values_count = 0;
+      EXPECT_FALSE(prepare(csr.view, {.in_place = true}).is_in_place());
+    }
+  }
 }
 
 // Of arrays that nobody can read: loading a file that is mapped touches none of its pages.
@@ -152,6 +167,7 @@ TEST(Plan, InPlaceReadsNothingBeforeItRuns) {
   const auto check_unread = [&](auto view, auto... arrays) {
     view.rows = 32;
     view.cols = 256;
+    view.values_count = 400;
     const auto close = [&](auto& array) {
       array = reinterpret_cast<std::decay_t<decltype(array)>>(kNowhere);
     };
@@ -216,8 +232,11 @@ TEST(Plan, ScalesOfGroups) {
     const auto packed = pack(m);
     for (const uint32_t isa :
          {isa::supported(), isa::supported() & ~uint32_t{isa::kAvx512Bf16}, uint32_t{isa::kGeneric}}) {
-      for (const bool in_place : {false, true}) {
-        const Plan plan = prepare(packed.view, {.isa = isa, .in_place = in_place});
+      for (const PrepareOptions& options : {PrepareOptions{.isa = isa},
+                                            {.isa = isa, .in_place = true},
+                                            {.isa = isa, .use = Use::kManyRowsInPlace, .in_place = true}}) {
+        const Plan plan = prepare(packed.view, options);
+        if (plan.rows() == 0) continue;  // nothing takes many rows where they lie
         for (const int64_t n : {1, 9, 40})
           ASSERT_NO_FATAL_FAILURE(check(plan, m, n, bound_of(plan.kernel_name(n)), rng));
       }
@@ -230,6 +249,7 @@ TEST(Plan, ScalesOfGroups) {
   check_plans(random(21, 210, {.keep = 3, .group = 7}), [](const auto& m) { return PackedNm(m, 3, 7); });
   check_plans(random(21, 201, {.density = 0.4}), [](const auto& m) { return PackedBitmask(m); });
   check_plans(random(21, 201, {.density = 0.1}), [](const auto& m) { return PackedCsr(m); });
+  check_plans(random(21, 201, {.density = 0.1}), [](const auto& m) { return PackedWindows(m, 4); });
   check_plans(random(48, 160, {.density = 0.4, .block_rows = 16, .block_cols = 16}),
               [](const auto& m) { return PackedBsr(m, 16, 16); });
   check_plans(random(24, 210, {.density = 0.4, .block_rows = 3, .block_cols = 5}),

@@ -137,7 +137,9 @@ TEST(SparseLinear, ForManyRows) {
         {Pattern(Block{16, 5}), 0.5, {.format = PackedFormat::kBsr, .pattern = Block{16, 5}}, false},
         {Pattern(Unstructured{}), 0.5, {.format = PackedFormat::kBitmask}, false},
         {Pattern(Unstructured{}), 0.75, {.format = PackedFormat::kBitmask}, true},
-        {Pattern(Unstructured{}), 0.5, {.format = PackedFormat::kCsr}, false}}) {
+        {Pattern(Unstructured{}), 0.9, {.format = PackedFormat::kWindows}, true},
+        {Pattern(Unstructured{}), 0.5, {.format = PackedFormat::kCsr}, false},
+        {Pattern(Unstructured{}), 0.75, {.format = PackedFormat::kCsr}, true}}) {
     Matrix<bf16> w = testing::small_weights<bf16>(32, 80, rng);
     apply(select_magnitude(w, pattern, sparsity), w);
     const TempFolder folder;
@@ -231,6 +233,7 @@ void damage(const std::filesystem::path& path, const std::string& tensor, uint64
 
 struct PlaceAtFault {
   FormatRequest request;
+  double sparsity;
   const char* part;  // of the packed weight; byte `place` becomes `value`
   uint64_t place;
   char value;
@@ -244,8 +247,10 @@ class PlacesAtFault : public ::testing::TestWithParam<PlaceAtFault> {
     const PlaceAtFault& fault = GetParam();
     std::mt19937 rng(testing::test_seed());
     Matrix<bf16> w = testing::small_weights<bf16>(48, 64, rng);
-    const bool is_blocks = fault.request.format == PackedFormat::kBsr;
-    apply(select_magnitude(w, is_blocks ? Pattern(Block{16, 16}) : Pattern(NM{2, 4}), 0.5), w);
+    const Pattern pattern = fault.request.format == PackedFormat::kBsr  ? Pattern(Block{16, 16})
+                            : fault.request.format == PackedFormat::kNm ? Pattern(NM{2, 4})
+                                                                        : Pattern(Unstructured{});
+    apply(select_magnitude(w, pattern, fault.sparsity), w);
     const std::filesystem::path file = folder_ / "packed.safetensors";
     testing::write_file(folder_ / "in.safetensors",
                         testing::file_of({testing::tensor_of("dense.weight", w)}));
@@ -303,31 +308,35 @@ INSTANTIATE_TEST_SUITE_P(
     Formats, PlacesAtFault,
     ::testing::Values(
         PlaceAtFault{{.format = PackedFormat::kNm, .pattern = NM{2, 4}},
+                     0.5,
                      "indices",
                      17,
                      '\x55',
                      "does not ascend",
-                     kernels::isa::kAvx512Bf16},
+                     kernels::isa::kAvx2},
         PlaceAtFault{{.format = PackedFormat::kBitmask},
+                     0.5,
                      "bitmask",
                      0,
                      '\0',
                      "bits are set",
-                     kernels::isa::kAvx512Bf16},
+                     kernels::isa::kAvx2},
         PlaceAtFault{{.format = PackedFormat::kWindows},
+                     0.5,
                      "columns",
                      3,
                      '\x7f',
                      "beyond its window",
                      kernels::isa::kAvx512},
         PlaceAtFault{
-            {.format = PackedFormat::kCsr}, "indices", 3, '\x7f', "out of 0..63", kernels::isa::kAvx2},
+            {.format = PackedFormat::kCsr}, 0.92, "indices", 3, '\x7f', "out of 0..63", kernels::isa::kAvx2},
         PlaceAtFault{{.format = PackedFormat::kBsr, .pattern = Block{16, 16}},
+                     0.5,
                      "indices",
                      3,
                      '\x7f',
                      "out of 0..3",
-                     kernels::isa::kAvx512Bf16}));
+                     kernels::isa::kAvx2}));
 
 TEST(SparseLinear, HoldsOneCopyAndThreadsShareIt) {
   std::mt19937 rng(testing::test_seed());
@@ -409,7 +418,8 @@ TEST(SparseLinear, OfWeightsAndAMaskTakesTheFasterWay) {
     table.put({{key, from}});
     const SparseLinear layer(view(w), full, nullptr, {.tuning = &table});
     EXPECT_EQ(layer.dense_from(), from);
-    EXPECT_EQ(std::string_view(layer.kernel_name(1)).starts_with("plain_"), from == 1)
+    const std::string_view kernel = layer.kernel_name(1);
+    EXPECT_EQ(kernel.starts_with("plain_") && kernel.find("_bf16_") != kernel.npos, from == 1)
         << layer.kernel_name(1);
   }
 }
