@@ -19,7 +19,7 @@
 namespace prune {
 namespace {
 
-constexpr int kTableVersion = 7;
+constexpr int kTableVersion = 8;
 
 // Of the first processor in /proc/cpuinfo: what tells its kind.
 std::string processor() {

@@ -192,8 +192,9 @@ void multiply_batch(const PackedRow& row, int64_t cols, const uint16_t* x, int64
 
 // The row is read from memory once: it then stays in the first-level cache for the other rows of X.
 template <class Format, bool kScaled>
-void multiply(const PackedRow& row, int64_t cols, const uint16_t* x, int64_t x_stride, int64_t n, float* sums,
-              int64_t sums_stride) {
+void multiply(const PackedRow& row, int64_t cols, const void* packed_x, int64_t x_stride, int64_t n,
+              float* sums, int64_t sums_stride) {
+  const auto* x = static_cast<const uint16_t*>(packed_x);
   const auto batch = [&](auto* run, int64_t i) {
     run(row, cols, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
   };
@@ -288,8 +289,9 @@ void multiply_block_row(const BlockRow& row, const uint16_t* x, int64_t x_stride
 }
 
 template <class T, bool kScaled>
-void multiply_blocks(const BlockRow& row, const uint16_t* x, int64_t x_stride, int64_t n, float* sums,
+void multiply_blocks(const BlockRow& row, const void* packed_x, int64_t x_stride, int64_t n, float* sums,
                      int64_t sums_stride) {
+  const auto* x = static_cast<const uint16_t*>(packed_x);
   const bool two_rows = row.block_cols == 16;
   auto* const run =
       two_rows ? &multiply_block_row<T, kScaled, true, 2> : &multiply_block_row<T, kScaled, false, 2>;
@@ -300,14 +302,16 @@ void multiply_blocks(const BlockRow& row, const uint16_t* x, int64_t x_stride, i
   if (i < n) one(row, x + i * x_stride, x_stride, sums + i * sums_stride, sums_stride);
 }
 
-void pack_x(const float* x, int64_t cols, int64_t padded, uint16_t* packed) {
-  round_inputs(x, cols, padded, packed);
+void pack_x(const float* x, int64_t cols, int64_t padded, void* packed) {
+  round_inputs(x, cols, padded, static_cast<uint16_t*>(packed));
 }
+
+bool takes_blocks(int64_t rows, int64_t cols) { return rows % 2 == 0 && (cols == 16 || cols % 32 == 0); }
 
 // Whole numbers come with scales of rows, or of groups of columns.
 template <class Format, bool kScales>
 constexpr InPlaceKernel kernel(const char* name, Marks marks, WeightType type) {
-  InPlaceKernel made{name, marks, type, Format::kChunk, pack_x, multiply<Format, false>};
+  InPlaceKernel made{name, marks, type, Format::kChunk, sizeof(uint16_t), pack_x, multiply<Format, false>};
   if constexpr (kScales) made.multiply_scaled = multiply<Format, true>;
   return made;
 }
@@ -324,9 +328,14 @@ constexpr InPlaceKernel in_place_bitmask_i8_avx512bf16 =
     kernel<Bitmask<Int8Values>, true>("in_place_bitmask_i8_avx512bf16", Marks::kBitmask, WeightType::kI8);
 
 constexpr InPlaceBlocksKernel in_place_bsr_bf16_avx512bf16 = {
-    "in_place_bsr_bf16_avx512bf16", WeightType::kBf16, pack_x, multiply_blocks<uint16_t, false>};
-constexpr InPlaceBlocksKernel in_place_bsr_i8_avx512bf16 = {"in_place_bsr_i8_avx512bf16", WeightType::kI8,
-                                                            pack_x, multiply_blocks<int8_t, false>,
+    "in_place_bsr_bf16_avx512bf16",  WeightType::kBf16, takes_blocks, sizeof(uint16_t), pack_x,
+    multiply_blocks<uint16_t, false>};
+constexpr InPlaceBlocksKernel in_place_bsr_i8_avx512bf16 = {"in_place_bsr_i8_avx512bf16",
+                                                            WeightType::kI8,
+                                                            takes_blocks,
+                                                            sizeof(uint16_t),
+                                                            pack_x,
+                                                            multiply_blocks<int8_t, false>,
                                                             multiply_blocks<int8_t, true>};
 
 }  // namespace prune::kernels

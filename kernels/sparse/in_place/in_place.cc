@@ -51,17 +51,15 @@ class InPlace final : public FewRows {
   int64_t padded() const { return (weights_.cols + kernel_.chunk - 1) / kernel_.chunk * kernel_.chunk; }
   int64_t x_stride() const { return padded() + kApart; }
 
-  size_t packed_x_bytes() const override { return static_cast<size_t>(x_stride()) * sizeof(uint16_t); }
+  size_t packed_x_bytes() const override { return static_cast<size_t>(x_stride() * kernel_.input_bytes); }
   void pack_x(const float* x, int64_t i, int64_t, char* packed) const override {
-    kernel_.pack_x(x, weights_.cols, padded(), reinterpret_cast<uint16_t*>(packed) + i * x_stride());
+    kernel_.pack_x(x, weights_.cols, padded(), packed + i * x_stride() * kernel_.input_bytes);
   }
 
   void multiply(int64_t group, const void* x, int64_t n, float* sums) const override {
     const int64_t first = group * kGroupRows, present = std::min(kGroupRows, weights_.rows - first);
-    for (int64_t r = 0; r < present; ++r) {
-      product_(row_of(weights_, first + r), weights_.cols, static_cast<const uint16_t*>(x), x_stride(), n,
-               sums + r, kGroupRows);
-    }
+    for (int64_t r = 0; r < present; ++r)
+      product_(row_of(weights_, first + r), weights_.cols, x, x_stride(), n, sums + r, kGroupRows);
   }
 
   const InPlaceKernel& kernel_;
@@ -82,9 +80,8 @@ class InPlaceBlocks final : public FewRows {
   size_t own_bytes() const override { return frame_bytes(); }
   bool is_in_place() const override { return true; }
 
-  static bool takes(const BsrWeights& w) {
-    return w.block_rows % 2 == 0 && w.block_rows <= kMaxGroupRows &&
-           (w.block_cols == 16 || w.block_cols % 32 == 0);
+  static bool takes(const BsrWeights& w, const InPlaceBlocksKernel& kernel) {
+    return w.block_rows <= kMaxGroupRows && kernel.takes(w.block_rows, w.block_cols);
   }
 
  private:
@@ -98,9 +95,9 @@ class InPlaceBlocks final : public FewRows {
   int64_t padded() const { return (weights_.cols + 31) / 32 * 32; }
   int64_t x_stride() const { return padded() + kApart; }
 
-  size_t packed_x_bytes() const override { return static_cast<size_t>(x_stride()) * sizeof(uint16_t); }
+  size_t packed_x_bytes() const override { return static_cast<size_t>(x_stride() * kernel_.input_bytes); }
   void pack_x(const float* x, int64_t i, int64_t, char* packed) const override {
-    kernel_.pack_x(x, weights_.cols, padded(), reinterpret_cast<uint16_t*>(packed) + i * x_stride());
+    kernel_.pack_x(x, weights_.cols, padded(), packed + i * x_stride() * kernel_.input_bytes);
   }
   void multiply(int64_t group, const void* x, int64_t n, float* sums) const override {
     const int64_t first = weights_.indptr[group], block = int64_t{weights_.block_rows} * weights_.block_cols;
@@ -112,7 +109,7 @@ class InPlaceBlocks final : public FewRows {
          .block_cols = weights_.block_cols,
          .scales = group_scales(weights_, group * weights_.block_rows),
          .scales_stride = weights_.scale_group == 0 ? 0 : scales_per_row(weights_)},
-        static_cast<const uint16_t*>(x), x_stride(), n, sums, weights_.block_rows);
+        x, x_stride(), n, sums, weights_.block_rows);
   }
 
   const InPlaceBlocksKernel& kernel_;
@@ -170,10 +167,10 @@ std::unique_ptr<const Layout> make_in_place(const BsrWeights& weights, const Pre
 #undef PRUNE_IN_PLACE_KERNEL
 #undef PRUNE_IN_PLACE_BLOCKS_KERNEL
   };
-  if (!InPlaceBlocks::takes(weights)) return nullptr;
   for (const auto& [kernel, needs] : kernels) {
     const bool wanted = options.kernel.empty() || options.kernel == kernel->name;
-    const bool takes = kernel->type == weights.type && product_of(*kernel, weights) != nullptr;
+    const bool takes = kernel->type == weights.type && product_of(*kernel, weights) != nullptr &&
+                       InPlaceBlocks::takes(weights, *kernel);
     if (!wanted || !takes || !isa::runs_on(needs, options.isa)) continue;
     return at_first_use(kernel->name,
                         [=, kernel = kernel] { return std::make_unique<InPlaceBlocks>(weights, *kernel); });

@@ -23,17 +23,17 @@ struct InPlaceKernel {
   const char* name;
   Marks marks;
   WeightType type;
-  int64_t chunk;  // packed rows of X are a multiple of it long, zeros behind cols
-  void (*pack_x)(const float* x, int64_t cols, int64_t padded, uint16_t* packed);
-  // sums[i * sums_stride] = sum_k row[k] x[i * x_stride + k], k < cols, for i < n. Nothing is read beyond the
-  // arrays.
-  void (*multiply)(const PackedRow& row, int64_t cols, const uint16_t* x, int64_t x_stride, int64_t n,
+  int64_t chunk;        // packed rows of X are a multiple of it long, zeros behind cols
+  int64_t input_bytes;  // of an element of packed X
+  void (*pack_x)(const float* x, int64_t cols, int64_t padded, void* packed);
+  // sums[i * sums_stride] = sum_k row[k] x[i * x_stride + k], k < cols, for i < n; x as it is packed,
+  // x_stride in elements. Nothing is read beyond the arrays.
+  void (*multiply)(const PackedRow& row, int64_t cols, const void* x, int64_t x_stride, int64_t n,
                    float* sums, int64_t sums_stride);
   // The same of weights times the scales of their groups; null where there are none of the type.
   decltype(multiply) multiply_scaled = nullptr;
 };
 
-// A row of blocks whose width is 16 or a multiple of 32, and whose height is even.
 struct BlockRow {
   const void* values;  // [blocks, block_rows, block_cols]
   const int32_t* columns;
@@ -47,9 +47,11 @@ struct BlockRow {
 struct InPlaceBlocksKernel {
   const char* name;
   WeightType type;
-  void (*pack_x)(const float* x, int64_t cols, int64_t padded, uint16_t* packed);  // padded: to 32
+  bool (*takes)(int64_t block_rows, int64_t block_cols);
+  int64_t input_bytes;
+  void (*pack_x)(const float* x, int64_t cols, int64_t padded, void* packed);  // padded: to 32
   // sums[i * sums_stride + r] = the product of the block row's row r with row i of X, for i < n.
-  void (*multiply)(const BlockRow& row, const uint16_t* x, int64_t x_stride, int64_t n, float* sums,
+  void (*multiply)(const BlockRow& row, const void* x, int64_t x_stride, int64_t n, float* sums,
                    int64_t sums_stride);
   decltype(multiply) multiply_scaled = nullptr;
 };
