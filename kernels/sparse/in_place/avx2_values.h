@@ -65,8 +65,8 @@ struct SpreadTable {
     }
   }
 };
-constexpr SpreadTable<1> kSpreadBytes;
-constexpr SpreadTable<2> kSpreadWords;
+inline constexpr SpreadTable<1> kSpreadBytes;
+inline constexpr SpreadTable<2> kSpreadWords;
 
 PRUNE_INLINE __m128i load_eight_bytes(const int8_t* p) {
   return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
