@@ -131,7 +131,7 @@ void multiply_batch(const PackedRow& row, int64_t cols, const float* x, int64_t 
     const uint32_t bits = load_marks(rest);
     const int64_t taken = Format::taken(bits, left);
     Value copy[kChunk + 8] = {};
-    __builtin_memcpy(copy, values, static_cast<size_t>(taken) * sizeof(Value));
+    if (taken > 0) __builtin_memcpy(copy, values, static_cast<size_t>(taken) * sizeof(Value));
     const Value* from = copy;
 #pragma GCC unroll 2
     for (int part = 0; part < 2; ++part) from += add(part, from, bits, k, acc[0]);
