@@ -1,28 +1,14 @@
 #include <array>
-#include <cstring>
 
 #include "kernels/sparse/expand/kernel.h"
-#include "kernels/sparse/simd/widen.h"
+#include "kernels/sparse/expand/scalar.h"
 
 namespace prune::kernels {
 namespace {
 
-float as_stored(float value) { return value; }
-float as_stored(Half half) { return widen(half); }
-uint16_t as_stored(uint16_t bits) { return bits; }
-// A whole number of seven bits fills the upper half of a float only.
-uint16_t as_stored(int8_t value) {
-  const float wide = value;
-  uint32_t bits;
-  std::memcpy(&bits, &wide, sizeof bits);
-  return static_cast<uint16_t>(bits >> 16);
-}
-
 template <class T, class Out>
 void expand_row(const uint8_t* bits, const void* values, int64_t cols, void* out) {
-  const T* value = static_cast<const T*>(values);
-  Out* to = static_cast<Out*>(out);
-  for (int64_t j = 0; j < cols; ++j) to[j] = (bits[j / 8] >> (j % 8) & 1) != 0 ? as_stored(*value++) : Out{};
+  expand_from(0, bits, static_cast<const T*>(values), cols, static_cast<Out*>(out));
 }
 
 // Both groups of a byte of 2:4 indices as the byte of a bitmask: idx0 + 4 idx1, the low nibble first.

@@ -1,5 +1,5 @@
-#include "kernels/sparse/in_place/avx2_values.h"
 #include "kernels/sparse/in_place/kernel.h"
+#include "kernels/sparse/simd/avx2_values.h"
 
 namespace prune::kernels {
 namespace {
