@@ -97,6 +97,13 @@ std::unique_ptr<const Layout> make_where_it_lies(const W& weights, const Prepare
   return options.in_place ? make_in_place(weights, options) : nullptr;
 }
 
+// And many rows: staged for a kernel of their own, or as lists.
+template <class W>
+std::unique_ptr<const Layout> make_many_where_they_lie(const W& weights, const PrepareOptions& options) {
+  auto many = make_staged(weights, options);
+  return many != nullptr ? std::move(many) : make_staged_lists(weights, options);
+}
+
 // Weights without a pattern, for a few rows of X.
 std::unique_ptr<const Layout> make_few_unstructured(const RowSource& source, const PrepareOptions& options) {
   const bool named = !options.kernel.empty();
@@ -199,7 +206,7 @@ Plan prepare(const NmWeights& weights, const PrepareOptions& options) {
   };
   Plan plan = make_plan(
       weights, options, [&] { return make_where_it_lies(weights, options); }, make_few, make_many,
-      most_few_rows24(weights, options), [&] { return make_staged(weights, options); });
+      most_few_rows24(weights, options), [&] { return make_many_where_they_lie(weights, options); });
   if (between != nullptr) plan.set_between(std::move(between), kMostRowLanes);
   return plan;
 }
@@ -209,7 +216,7 @@ Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
       weights, options, [&] { return make_where_it_lies(weights, options); },
       [&] { return make_few_unstructured(read_rows(weights), options); },
       [&] { return make_lists(read_rows(weights), options); }, {},
-      [&] { return make_staged(weights, options); });
+      [&] { return make_many_where_they_lie(weights, options); });
 }
 
 Plan prepare(const CsrWeights& weights, const PrepareOptions& options) {

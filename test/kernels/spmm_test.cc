@@ -439,9 +439,18 @@ TEST_P(RowListsKernelTest, Staged) {
         EXPECT_LT(own_bytes(prepare(csr.view, options_)), 1000U);
         const PackedWindows windows(m, 3);
         ASSERT_NO_FATAL_FAILURE(check_all(m, windows.view, {33}));
+        const PackedBitmask bitmask(m);
+        ASSERT_NO_FATAL_FAILURE(check_all(m, bitmask.view, {33}));
         EXPECT_TRUE(prepare(csr.view, options_).is_in_place());
         EXPECT_TRUE(prepare(windows.view, options_).is_in_place());
+        EXPECT_TRUE(prepare(bitmask.view, options_).is_in_place());
       }
+    }
+    for (const auto& [keep, group] : {std::pair{2, 4}, {3, 8}}) {
+      const TestMatrix m = random_matrix(67, group * 41, type, {.keep = keep, .group = group}, rng_);
+      const PackedNm nm(m, keep, group);
+      ASSERT_NO_FATAL_FAILURE(check_all(m, nm.view, {33, 130}));
+      EXPECT_TRUE(prepare(nm.view, options_).is_in_place());
     }
   }
 }

@@ -88,6 +88,14 @@ class SourceReader {
 
  private:
   static std::vector<int64_t> count(const CsrWeights& w) { return {w.indptr, w.indptr + w.rows + 1}; }
+  static std::vector<int64_t> count(const BitmaskWeights& w) {
+    return {w.row_offsets, w.row_offsets + w.rows + 1};
+  }
+  static std::vector<int64_t> count(const NmWeights& w) {
+    std::vector<int64_t> counts(static_cast<size_t>(w.rows) + 1);
+    for (int64_t r = 0; r <= w.rows; ++r) counts[r] = r * (w.cols / w.group * w.keep);
+    return counts;
+  }
   // Places that are empty among them.
   static std::vector<int64_t> count(const WindowsWeights& w) {
     std::vector<int64_t> counts{0};
@@ -367,6 +375,13 @@ std::unique_ptr<const Layout> make_staged_lists(const CsrWeights& weights, const
     if (weights.type == WeightType::kI8) return make<CsrReader<int8_t>>(weights, options);
   }
   return make<SourceReader<CsrWeights>>(weights, options);
+}
+std::unique_ptr<const Layout> make_staged_lists(const NmWeights& weights, const PrepareOptions& options) {
+  return make<SourceReader<NmWeights>>(weights, options);
+}
+std::unique_ptr<const Layout> make_staged_lists(const BitmaskWeights& weights,
+                                                const PrepareOptions& options) {
+  return make<SourceReader<BitmaskWeights>>(weights, options);
 }
 std::unique_ptr<const Layout> make_staged_lists(const WindowsWeights& weights,
                                                 const PrepareOptions& options) {

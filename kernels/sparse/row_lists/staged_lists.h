@@ -10,6 +10,8 @@ namespace prune::kernels {
 
 // The arrays must outlive the layout; scales are copied. Null where the options name a kernel of another
 // kind.
+std::unique_ptr<const Layout> make_staged_lists(const NmWeights& weights, const PrepareOptions& options);
+std::unique_ptr<const Layout> make_staged_lists(const BitmaskWeights& weights, const PrepareOptions& options);
 std::unique_ptr<const Layout> make_staged_lists(const CsrWeights& weights, const PrepareOptions& options);
 std::unique_ptr<const Layout> make_staged_lists(const WindowsWeights& weights, const PrepareOptions& options);
 
