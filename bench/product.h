@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,7 +54,10 @@ std::unique_ptr<Product> in_place_product(int64_t n, const TestWeights& weights,
     auto copy = std::make_unique<Copy>(Copy{weights, {}});
     copy->packed = pack(copy->weights);
     copies->push_back(std::move(copy));
-    return kernels::prepare(copies->back()->packed.view, {.use = use, .in_place = true});
+    kernels::Plan plan = kernels::prepare(copies->back()->packed.view, {.use = use, .in_place = true});
+    if (!plan.is_in_place())
+      throw std::runtime_error("no kernel here multiplies these weights where they lie");
+    return plan;
   };
   return plan_product(n, prepare, copies);
 }

@@ -18,6 +18,11 @@ std::vector<Operation> bitmask_operations() {
   Operation in_place = op;
   in_place.name = "spmm_bitmask_in_place";
   in_place.is_in_quick = false;
+  in_place.percents = {50, 60, 70};  // where it is taken, by every processor
+  in_place.adopt = [](const Places& places) {
+    const bool is_taken = 4 * places.count() >= places.shape.rows * places.shape.cols;
+    return is_taken ? std::optional(places) : std::nullopt;
+  };
   in_place.prepare = [](const Case& c, const TestWeights& weights) {
     return in_place_product(c.n, weights, pack_bitmask);
   };

@@ -27,6 +27,10 @@ std::vector<Operation> csr_operations() {
   };
   Operation in_place = csr_operation("spmm_csr_in_place", {WeightType::kF32, WeightType::kBf16});
   in_place.percents = {90, 95};  // where it is taken
+  in_place.adopt = [](const Places& places) {
+    const bool is_taken = 10 * places.count() <= places.shape.rows * places.shape.cols;
+    return is_taken ? std::optional(places) : std::nullopt;
+  };
   in_place.prepare = [](const Case& c, const TestWeights& weights) {
     return in_place_product(c.n, weights, as_csr);
   };

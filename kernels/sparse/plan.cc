@@ -43,6 +43,11 @@ MostFewRows most_few_rows24(const NmWeights& weights, const PrepareOptions& opti
 // Where they lie, of weights as column numbers: lists are made for every batch, and pay for that from more
 // rows on.
 constexpr int64_t kMostFewRowsOfCsr = 16, kMostFewRowsOfWindows = 32;
+// Blocks are staged for every batch, too. In floats that takes as long as some dozen rows of X by AVX2.
+MostFewRows most_few_rows_of_blocks(const BsrWeights& weights, const PrepareOptions& options) {
+  if (isa::runs_on(isa::kAvx512Bf16, options.isa) && fits_bf16(weights.type)) return {};
+  return {.in_place = weights.type == WeightType::kF32 ? 32 : 64};
+}
 // Where lists multiply many rows in bytes, whose columns come by 32 and 64: up to this many lanes, by
 // sixteen, are faster.
 constexpr int64_t kMostRowLanes = 48;
@@ -82,13 +87,20 @@ template <class W>
 bool is_better_by_column(const W& weights, int64_t count, uint32_t isa) {
   return 100 * count <= most_percent_by_column(weights.type, isa) * weights.rows * weights.cols;
 }
-// Whether column numbers are multiplied where they lie. Where more weights stay, or it is not known how many,
-// a bitmask of them is worth the time that it takes to lay out.
+// Whether weights are multiplied where they lie. Column numbers are not where more stay, or it is not known
+// how many: a bitmask of them is worth the time that it takes to lay out. Nor is a bitmask where column
+// numbers are, but by kernels that read it at the speed of memory.
 bool may_lie_by_column(const CsrWeights& weights, const PrepareOptions& options) {
   if (!options.in_place) return false;
   if (!options.kernel.empty()) return true;
   return isa::runs_on(isa::kAvx2, options.isa) && weights.values_count > 0 &&
          is_better_by_column(weights, weights.values_count, options.isa);
+}
+bool may_lie_by_mask(const BitmaskWeights& weights, const PrepareOptions& options) {
+  if (!options.in_place) return false;
+  if (!options.kernel.empty() || weights.values_count == 0) return true;
+  return (isa::runs_on(isa::kAvx512Bf16, options.isa) && fits_bf16(weights.type)) ||
+         !is_better_by_column(weights, weights.values_count, options.isa);
 }
 
 // The weights as they are, where that is allowed.
@@ -212,8 +224,9 @@ Plan prepare(const NmWeights& weights, const PrepareOptions& options) {
 }
 
 Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
+  const bool may_lie = may_lie_by_mask(weights, options);
   return make_plan(
-      weights, options, [&] { return make_where_it_lies(weights, options); },
+      weights, options, [&] { return may_lie ? make_in_place(weights, options) : nullptr; },
       [&] { return make_few_unstructured(read_rows(weights), options); },
       [&] { return make_lists(read_rows(weights), options); }, {},
       [&] { return make_many_where_they_lie(weights, options); });
@@ -240,8 +253,8 @@ Plan prepare(const BsrWeights& weights, const PrepareOptions& options) {
     return many != nullptr ? std::move(many) : make_lists_of_pairs(read_rows(weights), options);
   };
   return make_plan(
-      weights, options, [&] { return make_where_it_lies(weights, options); }, make_few, make_many, {},
-      [&] { return make_bsr_tiles(weights, options); });
+      weights, options, [&] { return make_where_it_lies(weights, options); }, make_few, make_many,
+      most_few_rows_of_blocks(weights, options), [&] { return make_bsr_tiles(weights, options); });
 }
 
 Plan prepare(const WindowsWeights& weights, const PrepareOptions& options) {

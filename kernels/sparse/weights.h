@@ -15,8 +15,8 @@ enum class WeightType : uint8_t {
   kF32,   // float
   kBf16,  // uint16_t: the upper half of a float
   kI8,    // int8_t
-  kF16,   // uint16_t: IEEE 754 half precision. 2:4 has kernels of its own for few rows of X; all else takes
-          // such weights as floats.
+  kF16,   // uint16_t: IEEE 754 half precision. 2:4, and what is multiplied where it lies, has kernels of its
+          // own for few rows of X; all else takes such weights as floats.
 };
 
 constexpr int64_t weight_bytes(WeightType type) {

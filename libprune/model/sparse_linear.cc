@@ -106,7 +106,7 @@ SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeigh
   } else if (options.dense_from.value_or(kNever) > 1) {
     plan_ = make_plan(prepare);
   }
-  choose(own, kind_of(format_in_words(weight), *arrays_, options));
+  choose(own, kind_of(format_in_words(weight), *arrays_, options) + (is_in_place() ? " in place" : ""));
 }
 
 SparseLinear::SparseLinear(const ConstView<float>& weights, const Mask& mask, const float* bias,

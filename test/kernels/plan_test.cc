@@ -164,25 +164,31 @@ TEST(Plan, ReadsCsrInPlaceWhereLittleStays) {
 TEST(Plan, InPlaceReadsNothingBeforeItRuns) {
   constexpr uintptr_t kNowhere = 64;
   int plans = 0;
-  const auto check_unread = [&](auto view, auto... arrays) {
+  // by_avx2: that takes the format in every type.
+  const auto check_unread = [&](bool by_avx2, auto view, auto... arrays) {
     view.rows = 32;
     view.cols = 256;
-    view.values_count = 400;
+    if (view.values_count == 0) view.values_count = 400;
     const auto close = [&](auto& array) {
       array = reinterpret_cast<std::decay_t<decltype(array)>>(kNowhere);
     };
     (close(view.*arrays), ...);
     close(view.values);
-    for (const WeightType type : {WeightType::kBf16, WeightType::kI8}) {
+    for (const WeightType type : {WeightType::kF32, WeightType::kBf16, WeightType::kF16, WeightType::kI8}) {
       view.type = type;
       if (type == WeightType::kI8) close(view.scales);
       for (const Use use : {Use::kInPlace, Use::kManyRowsInPlace}) {
-        const Plan plan = prepare(view, {.use = use, .in_place = true});
-        if (plan.rows() == 0) continue;  // no such kernel on this machine
-        ++plans;
-        EXPECT_TRUE(plan.is_in_place());
-        EXPECT_FALSE(std::string_view(plan.kernel_name(1)).empty());
-        EXPECT_EQ(plan.own_bytes(), 0U);
+        for (const uint32_t isa : {isa::supported(), isa::supported() & ~uint32_t{isa::kAvx512Bf16}}) {
+          const Plan plan = prepare(view, {.isa = isa, .use = use, .in_place = true});
+          if (by_avx2 && use == Use::kInPlace && isa::runs_on(isa::kAvx2, isa::supported())) {
+            EXPECT_GT(plan.rows(), 0);
+          }
+          if (plan.rows() == 0) continue;  // no such kernel on this machine
+          ++plans;
+          EXPECT_TRUE(plan.is_in_place());
+          EXPECT_FALSE(std::string_view(plan.kernel_name(1)).empty());
+          EXPECT_EQ(plan.own_bytes(), 0U);
+        }
       }
     }
   };
@@ -190,11 +196,13 @@ TEST(Plan, InPlaceReadsNothingBeforeItRuns) {
   blocks.block_rows = blocks.block_cols = 16;
   WindowsWeights windows;
   windows.steps = 8;
-  check_unread(NmWeights(), &NmWeights::indices);
-  check_unread(CsrWeights(), &CsrWeights::indices, &CsrWeights::indptr);
-  check_unread(BitmaskWeights(), &BitmaskWeights::bitmask, &BitmaskWeights::row_offsets);
-  check_unread(blocks, &BsrWeights::indices, &BsrWeights::indptr);
-  check_unread(windows, &WindowsWeights::columns, &WindowsWeights::tail_columns,
+  BitmaskWeights bitmask;
+  bitmask.values_count = 4000;  // of fewer, column numbers are laid out
+  check_unread(true, NmWeights(), &NmWeights::indices);
+  check_unread(false, CsrWeights(), &CsrWeights::indices, &CsrWeights::indptr);
+  check_unread(true, bitmask, &BitmaskWeights::bitmask, &BitmaskWeights::row_offsets);
+  check_unread(true, blocks, &BsrWeights::indices, &BsrWeights::indptr);
+  check_unread(false, windows, &WindowsWeights::columns, &WindowsWeights::tail_columns,
                &WindowsWeights::tail_counts);
   if (plans == 0) GTEST_SKIP() << "this processor has no kernel that multiplies in place";
 }

@@ -164,7 +164,9 @@ TEST_P(InPlaceKernelTest, Blocks) {
   if (!contains(GetParam().name, "bsr")) GTEST_SKIP() << "takes no blocks";
   options_.in_place = true;
   const WeightType type = types_of(GetParam().name)[0];
-  for (const auto& [rows, cols] : {std::pair{2, 16}, {16, 16}, {18, 32}, {64, 64}}) {
+  std::vector<std::pair<int32_t, int32_t>> sizes{{2, 16}, {16, 16}, {18, 32}, {64, 64}};
+  if (contains(GetParam().name, "_avx2")) sizes.insert(sizes.end(), {{1, 16}, {3, 48}, {7, 80}, {21, 16}});
+  for (const auto& [rows, cols] : sizes) {
     for (const double density : {0.0, 0.3, 1.0}) {
       const TestMatrix m = random_matrix(rows * 3, cols * 5, type,
                                          {.density = density, .block_rows = rows, .block_cols = cols}, rng_);

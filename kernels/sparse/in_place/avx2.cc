@@ -130,7 +130,7 @@ void multiply_batch(const PackedRow& row, int64_t cols, const float* x, int64_t 
     __builtin_memcpy(rest, marks + k / 8, static_cast<size_t>(bytes < kMarks ? bytes : kMarks));
     const uint32_t bits = load_marks(rest);
     const int64_t taken = Format::taken(bits, left);
-    Value copy[kChunk + 8] = {};
+    Value copy[kChunk] = {};
     if (taken > 0) __builtin_memcpy(copy, values, static_cast<size_t>(taken) * sizeof(Value));
     const Value* from = copy;
 #pragma GCC unroll 2
@@ -211,8 +211,10 @@ void multiply_block_row(const BlockRow& row, const float* x, int64_t x_stride, f
   int64_t r = 0;
   for (; r + kMost <= row.block_rows; r += kMost)
     multiply_block_rows<Values, kScaled, kMost, B>(row, r, x, x_stride, sums, sums_stride);
-  for (; r + 4 <= row.block_rows; r += 4)
-    multiply_block_rows<Values, kScaled, 4, B>(row, r, x, x_stride, sums, sums_stride);
+  if constexpr (kMost > 4) {
+    for (; r + 4 <= row.block_rows; r += 4)
+      multiply_block_rows<Values, kScaled, 4, B>(row, r, x, x_stride, sums, sums_stride);
+  }
   for (; r < row.block_rows; ++r)
     multiply_block_rows<Values, kScaled, 1, B>(row, r, x, x_stride, sums, sums_stride);
 }

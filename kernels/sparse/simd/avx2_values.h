@@ -99,7 +99,7 @@ PRUNE_INLINE __m256i spread_words(const T* p, uint32_t mask) {
 }
 
 // Types of values: load() widens eight of the next sixteen, h = 0 or 1; spread() puts the next ones where a
-// mask of 16 bits says. It reads eight from the first and from where the upper byte's begin.
+// mask of 16 bits says, and reads eight values from the first on and eight from where the upper byte's begin.
 struct FloatValues : Natural {
   using Value = float;
   PRUNE_INLINE static __m256 load(const Value* p, int h) { return _mm256_loadu_ps(p + 8 * h); }
