@@ -99,7 +99,8 @@ nlohmann::json document(const std::string& model, const std::string& text, const
 
 std::string precision_of(const CommandLine& line) {
   std::string precision = line.maybe_text("precision").value_or(on_gpu(line) ? "bf16" : "fp32");
-  const bool rounds = parse_precision(precision) == Precision::kBf16;
+  // What the processor multiplies is no matter on a GPU.
+  const bool rounds = (on_gpu(line) && precision == "bf16") || parse_precision(precision) == Precision::kBf16;
   if (on_gpu(line) && (!rounds || line.flag("int8-inputs")))
     throw_usage("--device cuda: activations are of bf16 there; leave --precision and --int8-inputs out");
   if (line.flag("int8-inputs") && !rounds)
