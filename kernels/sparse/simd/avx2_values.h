@@ -7,9 +7,10 @@
 namespace prune::kernels {
 namespace {
 
-// Where the fours of 32 inputs are found that lie one behind the other in packed X: for weights that stand in
-// their places, and for 2:4. There vpermilps permutes within 128 bits, so eight inputs of two groups and the
-// next eight are [group a | group b] and [group a + 1 | group b + 1].
+// The order of values that two registers of eight hold, and by kFours that of inputs which meet it: where the
+// fours of 32 inputs are found that lie one behind the other in packed X. OfPlaces is for weights that stand
+// in their places. OfNm24 is for 2:4, where vpermilps permutes within 128 bits: eight inputs are of two
+// groups, [group a | group b], and the next eight [group a + 1 | group b + 1].
 
 // Registers of values 0 .. 7 and 8 .. 15.
 struct Natural {
@@ -32,7 +33,7 @@ struct Unpacked {
   static constexpr int value_in(int h, int lane) { return lane / 4 * 8 + 4 * h + lane % 4; }
 };
 
-// padded: a multiple of 32.
+// Inputs in an order of the above; padded: a multiple of 32.
 template <class Order>
 void pack_inputs(const float* x, int64_t cols, int64_t padded, void* packed) {
   float* out = static_cast<float*>(packed);
@@ -78,6 +79,7 @@ PRUNE_INLINE __m128i load_sixteen_bytes(const T* p) {
 PRUNE_INLINE __m256i join(__m128i low, __m128i high) {
   return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
 }
+
 // Sixteen weights that a word of a mask chooses: where their shuffles lie in a table of E bytes an entry, and
 // from which value on the second eight are taken.
 template <int E>
