@@ -1,100 +1,13 @@
 // Every kernel of every kernels.inc against a product in double precision.
-#include <gtest/gtest.h>
-
-#include <cstring>
 #include <numeric>
-#include <string>
-#include <string_view>
-#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "kernels/sparse/many_rows.h"
-#include "kernels/sparse/plain/plain.h"
-#include "kernels/sparse/plan.h"
-#include "test/kernels/kernel_grid.h"
-#include "test/kernels/kernel_lists.h"
-#include "test/kernels/packing.h"
-#include "test/kernels/product_check.h"
+#include "test/kernels/kernel_test.h"
 
 namespace prune::kernels {
 namespace {
-
-// The weight types that a kernel takes, from its name: <op>_<type>_<isa>. Row lists take any type, but those
-// in bf16 would round float weights.
-std::vector<WeightType> types_of(const std::string& kernel) {
-  const bool lists = contains(kernel, "row_lists");
-  if ((lists && contains(kernel, "_f32_")) || contains(kernel, "bsr_tile4_f32") ||
-      contains(kernel, "bsr_tile8_f32") || contains(kernel, "bsr_lanes_f32"))
-    return {WeightType::kF32, WeightType::kBf16, WeightType::kI8};
-  if ((lists && contains(kernel, "_bf16_")) || contains(kernel, "pattern_lists_bf16") ||
-      contains(kernel, "bsr_tile4_bf16") || contains(kernel, "bsr_tile8_bf16") ||
-      contains(kernel, "bsr_lanes_bf16"))
-    return {WeightType::kBf16, WeightType::kI8};
-  if (contains(kernel, "_bf16_")) return {WeightType::kBf16};
-  if (contains(kernel, "_f16_")) return {WeightType::kF16};
-  return {contains(kernel, "_i8_") || contains(kernel, "_bytes_") ? WeightType::kI8 : WeightType::kF32};
-}
-
-// And of how many inputs a block must be a multiple.
-int inputs_together_in(const std::string& kernel) {
-  if (contains(kernel, "bsr_lanes_")) return 16;
-  return contains(kernel, "_bytes_") ? 4 : contains(kernel, "_bf16_avx512bf16") ? 2 : 1;
-}
-
-// Blocks must be a multiple of this high: bsr16_f32_avx512 takes strips of 16 rows, bsr_tile4_* strips of 4.
-int strip_rows_of(const std::string& kernel) {
-  if (contains(kernel, "bsr16_") || contains(kernel, "bsr_lanes_")) return 16;
-  return contains(kernel, "bsr8_") || contains(kernel, "bsr_tile8_") ? 8 : 4;
-}
-
-class KernelTest : public testing::TestWithParam<KernelLine> {
- protected:
-  void SetUp() override {
-    if (!isa::runs_on(GetParam().needs, isa::supported())) GTEST_SKIP() << "not on this processor";
-    options_.kernel = GetParam().name;
-  }
-  // Prepares the packed weights for this kernel alone and checks the product for each n.
-  template <class View>
-  void check_all(const TestMatrix& m, const View& view, const std::vector<int64_t>& batches) {
-    const Plan plan = prepare(view, options_);
-    for (const int64_t n : batches) {
-      ASSERT_STREQ(plan.kernel_name(n), GetParam().name);
-      ASSERT_NO_FATAL_FAILURE(check(plan, m, n, bound_of(GetParam().name), rng_));
-    }
-  }
-
-  // Of kernels in bytes: whole numbers of -127 to 127, times a power of two, come out as they are: no sum may
-  // be off by one.
-  template <class View>
-  void check_integers(const TestMatrix& m, View view, int64_t n) {
-    if (!contains(GetParam().name, "_bytes_")) return;
-    view.scales = nullptr;
-    std::vector<float> x(n * m.cols), y(n * m.rows);
-    std::uniform_int_distribution<int> whole(-127, 127);
-    for (float& value : x) value = 0x1p-9F * static_cast<float>(whole(rng_));
-    for (int64_t i = 0; i < n; ++i) x[i * m.cols + i % m.cols] = i % 2 == 0 ? 127 * 0x1p-9F : -127 * 0x1p-9F;
-    prepare(view, options_).run({x.data(), m.cols, y.data(), m.rows, n});
-    for (int64_t i = 0; i < n; ++i) {
-      for (int64_t r = 0; r < m.rows; ++r) {
-        double sum = 0;
-        for (int64_t k = 0; k < m.cols; ++k) sum += static_cast<double>(m.at(r, k)) * x[i * m.cols + k];
-        ASSERT_EQ(y[i * m.rows + r], static_cast<float>(sum)) << "row " << i << ", output " << r;
-      }
-    }
-  }
-
-  // Whether weights lie where they are, for the kernel that takes them so, only so, or only otherwise.
-  static std::vector<bool> ways_to_hold() {
-    const std::string name = GetParam().name;
-    if (contains(name, "in_place") || contains(name, "six_pairs_bitmask")) return {true};
-    if (contains(name, "row_lanes") || contains(name, "bsr_tile") || contains(name, "csr_"))
-      return {false, true};
-    return {contains(name, "six_pairs_nm24")};
-  }
-
-  PrepareOptions options_;
-  std::mt19937 rng_{test_seed()};
-};
 
 // That a plan in place holds once it has run.
 size_t own_bytes(const Plan& plan) {
@@ -470,154 +383,18 @@ TEST_P(RowListsKernelTest, ManyPanels) {
   ASSERT_NO_FATAL_FAILURE(check_all(m, PackedCsr(m).view, {200}));
 }
 
-// Every kernel there is.
-class AnyKernelTest : public KernelTest {
- protected:
-  // Weights of so many sixteenths of their places; of 2:4, of which as many keep zeros.
-  TestMatrix matrix(int sixteenths, int64_t rows, int64_t cols, const Sparsity& unit) {
-    Sparsity sparsity = unit;
-    sparsity.density = sixteenths / 16.0;
-    TestMatrix m = random_matrix(rows, cols, type_, sparsity, rng_);
-    if (unit.block_rows > 1 || unit.group > 0) return m;
-    // Rows without and with all weights, beside others.
-    for (int64_t k = 0; k < cols; ++k) {
-      m.weights[k] = 0;
-      if (rows > 2) m.weights[2 * cols + k] = k % 2 == 0 ? 1.0F : -3.0F;
-    }
-    return m;
-  }
-  static bool named(const char* part) { return contains(GetParam().name, part); }
-
-  // What lies where it is may begin anywhere that its type allows.
-  template <class Packed>
-  void check_packed(const TestMatrix& m, const Packed& packed, const std::vector<int64_t>& batches) {
-    auto view = packed.view;
-    const int64_t weight = weight_bytes(view.type);
-    const std::vector<char> values = moved(view.values, packed.values.size() * weight, weight);
-    std::vector<char> places;
-    if (options_.in_place) view.values = values.data() + weight;
-    if constexpr (std::is_same_v<Packed, PackedNm>) {
-      places = moved(view.indices, static_cast<int64_t>(packed.indices.size()), 1);
-      if (options_.in_place) view.indices = reinterpret_cast<const uint8_t*>(places.data() + 1);
-    } else if constexpr (std::is_same_v<Packed, PackedBitmask>) {
-      places = moved(view.bitmask, static_cast<int64_t>(packed.bitmask.size()), 1);
-      if (options_.in_place) view.bitmask = reinterpret_cast<const uint8_t*>(places.data() + 1);
-    } else if constexpr (std::is_same_v<Packed, PackedCsr>) {
-      places = moved(view.indices, static_cast<int64_t>(packed.indices.size() * sizeof(int32_t)), 4);
-      if (options_.in_place) view.indices = reinterpret_cast<const int32_t*>(places.data() + 4);
-    }
-    ASSERT_NO_FATAL_FAILURE(check_all(m, view, batches));
-    ASSERT_NO_FATAL_FAILURE(check_integers(m, view, batches.front()));
-  }
-  static std::vector<char> moved(const void* from, int64_t bytes, int64_t by) {
-    std::vector<char> copy(static_cast<size_t>(bytes + by));
-    if (bytes > 0) std::memcpy(copy.data() + by, from, static_cast<size_t>(bytes));
-    return copy;
-  }
-
-  // rows and cols say about how large.
-  void check_size(int sixteenths, int64_t rows, int64_t cols, const std::vector<int64_t>& batches) {
-    const std::string name = GetParam().name;
-    if (named("bsr")) return check_blocks(sixteenths, rows, cols, batches);
-    if (named("nm24")) {
-      TestMatrix m = matrix(sixteenths, rows, (cols + 3) / 4 * 4, {.keep = 2, .group = 4});
-      return check_sparse24(sixteenths, m, batches);
-    }
-    const TestMatrix m = matrix(sixteenths, rows, cols, {});
-    if (named("bitmask")) return check_packed(m, PackedBitmask(m), batches);
-    if (named("windows") && sixteenths % 2 == 0) {
-      options_.in_place = true;
-      return check_packed(m, PackedWindows(m, sixteenths / 4), batches);
-    }
-    if (named("gemv")) return check_packed(m, PackedDense(m), batches);
-    if (named("plain")) return check_plain(m, batches);
-    options_.in_place = options_.in_place && named("csr_");
-    check_packed(m, PackedCsr(m), batches);
-  }
-
-  void check_blocks(int sixteenths, int64_t rows, int64_t cols, const std::vector<int64_t>& batches) {
-    Sparsity unit{.block_rows = strip_rows_of(GetParam().name),
-                  .block_cols = std::max(4, inputs_together_in(GetParam().name))};
-    if (named("in_place"))
-      unit = {.block_rows = 2 + sixteenths % 9 * 2, .block_cols = sixteenths % 2 == 0 ? 16 : 32};
-    const TestMatrix m = matrix(sixteenths, (rows / unit.block_rows + 1) * unit.block_rows,
-                                (cols / unit.block_cols + 1) * unit.block_cols, unit);
-    check_packed(m, PackedBsr(m, unit.block_rows, unit.block_cols), batches);
-  }
-
-  void check_sparse24(int sixteenths, TestMatrix& m, const std::vector<int64_t>& batches) {
-    PackedNm packed(m, 2, 4);
-    packed.values = TypedValues(m.type);
-    std::uniform_int_distribution<int> places(0, 15);
-    for (float& weight : m.weights) {
-      if (weight == 0) continue;
-      if (places(rng_) >= sixteenths) weight = 0;
-      packed.values.push(weight);
-    }
-    packed.values.end();
-    packed.view.values = packed.values.data();
-    check_packed(m, packed, batches);
-  }
-
-  void check_plain(const TestMatrix& m, const std::vector<int64_t>& batches) {
-    const PackedDense packed(m);
-    const Plan plan = prepare_plain(packed.view, options_);
-    for (const int64_t n : batches)
-      ASSERT_NO_FATAL_FAILURE(check(plan, m, n, bound_of(GetParam().name), rng_));
-  }
-
-  WeightType type_ = WeightType::kF32;
-};
-
-TEST_P(AnyKernelTest, EveryDensityAndBatch) {
-  std::vector<WeightType> types = types_of(GetParam().name);
-  // What a kernel takes beside its own type is widened on the way in.
-  if (!is_grid_full()) types.resize(1);
-  const std::vector<GridPoint> points = kernel_grid();
-  for (const WeightType type : types) {
-    for (const bool in_place : ways_to_hold()) {
-      for (const GridPoint& point : points) {
-        type_ = type;
-        options_.in_place = in_place;
-        SCOPED_TRACE(testing::Message() << point.sixteenths << " of 16 stay");
-        ASSERT_NO_FATAL_FAILURE(check_size(point.sixteenths, point.rows, point.cols, point.batches));
-      }
-    }
-  }
-}
-
-std::vector<KernelLine> all_kernels() {
-  std::vector<KernelLine> all;
-  const auto add = [&](const auto& lines) { all.insert(all.end(), std::begin(lines), std::end(lines)); };
-  add(kNm24Kernels);
-  add(kBitmaskKernels);
-  add(kInPlaceKernels);
-  add(kStagedKernels);
-  add(kCsrKernels);
-  add(kGemvKernels);
-  add(kWindowsKernels);
-  add(kBsrKernels);
-  add(kRowListsKernels);
-  add(kPatternListsKernels);
-  add(kPlainKernels);
-  return all;
-}
-
-const auto name_of = [](const auto& info) { return std::string(info.param.name); };
-
-INSTANTIATE_TEST_SUITE_P(All, AnyKernelTest, testing::ValuesIn(all_kernels()), name_of);
-INSTANTIATE_TEST_SUITE_P(All, NmKernelTest, testing::ValuesIn(kNm24Kernels), name_of);
-INSTANTIATE_TEST_SUITE_P(All, BitmaskKernelTest, testing::ValuesIn(kBitmaskKernels), name_of);
-INSTANTIATE_TEST_SUITE_P(All, InPlaceKernelTest, testing::ValuesIn(kInPlaceKernels), name_of);
+INSTANTIATE_TEST_SUITE_P(All, NmKernelTest, testing::ValuesIn(kNm24Kernels), kernel_of);
+INSTANTIATE_TEST_SUITE_P(All, BitmaskKernelTest, testing::ValuesIn(kBitmaskKernels), kernel_of);
+INSTANTIATE_TEST_SUITE_P(All, InPlaceKernelTest, testing::ValuesIn(kInPlaceKernels), kernel_of);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(InPlaceKernelTest);
-INSTANTIATE_TEST_SUITE_P(All, StagedKernelTest, testing::ValuesIn(kStagedKernels), name_of);
+INSTANTIATE_TEST_SUITE_P(All, StagedKernelTest, testing::ValuesIn(kStagedKernels), kernel_of);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(StagedKernelTest);
-INSTANTIATE_TEST_SUITE_P(All, CsrKernelTest, testing::ValuesIn(kCsrKernels), name_of);
-INSTANTIATE_TEST_SUITE_P(All, GemvKernelTest, testing::ValuesIn(kGemvKernels), name_of);
-INSTANTIATE_TEST_SUITE_P(All, WindowsKernelTest, testing::ValuesIn(kWindowsKernels), name_of);
-INSTANTIATE_TEST_SUITE_P(All, BsrKernelTest, testing::ValuesIn(kBsrKernels), name_of);
-INSTANTIATE_TEST_SUITE_P(All, RowListsKernelTest, testing::ValuesIn(kRowListsKernels), name_of);
-INSTANTIATE_TEST_SUITE_P(All, PatternListsKernelTest, testing::ValuesIn(kPatternListsKernels), name_of);
+INSTANTIATE_TEST_SUITE_P(All, CsrKernelTest, testing::ValuesIn(kCsrKernels), kernel_of);
+INSTANTIATE_TEST_SUITE_P(All, GemvKernelTest, testing::ValuesIn(kGemvKernels), kernel_of);
+INSTANTIATE_TEST_SUITE_P(All, WindowsKernelTest, testing::ValuesIn(kWindowsKernels), kernel_of);
+INSTANTIATE_TEST_SUITE_P(All, BsrKernelTest, testing::ValuesIn(kBsrKernels), kernel_of);
+INSTANTIATE_TEST_SUITE_P(All, RowListsKernelTest, testing::ValuesIn(kRowListsKernels), kernel_of);
+INSTANTIATE_TEST_SUITE_P(All, PatternListsKernelTest, testing::ValuesIn(kPatternListsKernels), kernel_of);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PatternListsKernelTest);
 
 }  // namespace
