@@ -196,16 +196,36 @@ TEST(Generation, PackedLogitsAreThoseOfTheDenseTwin) {
   }
 }
 
+struct Prepared {
+  PreparedWeights dense, packed;
+};
+
+Prepared prepare_twins(const PackedCase& c) {
+  const Twins twins(c);
+  return {PreparedDecoder(*twins.dense, options_of()).prepared(),
+          PreparedDecoder(*twins.packed, options_of()).prepared()};
+}
+
+constexpr size_t kPrunedWeights = 3145728;  // of the bundled model, all but embeddings and norms; bf16
+
 TEST(Generation, PreparedWeightsAreCounted) {
-  const Twins twins({NM{2, 4}, 0.5, PackedFormat::kNm});
-  const PreparedDecoder dense(*twins.dense, options_of()), packed(*twins.packed, options_of());
-  EXPECT_EQ(dense.prepared().packed, 0);
-  EXPECT_EQ(dense.prepared().dense, 29);  // the head among them
-  EXPECT_EQ(dense.prepared().bytes, 0U);
-  EXPECT_EQ(packed.prepared().packed, 28);
-  EXPECT_EQ(packed.prepared().dense, 1);
-  EXPECT_EQ(dense.prepared().in_place - packed.prepared().in_place, 2 * 3145728U);
-  EXPECT_GT(packed.prepared().bytes, 3145728U);
+  const auto [dense, packed] = prepare_twins({NM{4, 8}, 0.5, PackedFormat::kNm});  // no kernel in place
+  EXPECT_EQ(dense.packed, 0);
+  EXPECT_EQ(dense.dense, 29);  // the head among them
+  EXPECT_EQ(dense.bytes, 0U);
+  EXPECT_EQ(packed.packed, 28);
+  EXPECT_EQ(packed.dense, 1);
+  EXPECT_EQ(dense.in_place - packed.in_place, 2 * kPrunedWeights);
+  EXPECT_GT(packed.bytes, kPrunedWeights);
+}
+
+TEST(Generation, WeightsMultipliedWhereTheyLieTakeNoBytesOfTheirOwn) {
+  if (!kernels::isa::runs_on(kernels::isa::kAvx2, kernels::isa::supported())) GTEST_SKIP() << "no AVX2";
+  const auto [dense, packed] = prepare_twins({NM{2, 4}, 0.5, PackedFormat::kNm});
+  EXPECT_EQ(packed.packed, 28);
+  EXPECT_EQ(packed.bytes, 0U);
+  // of four weights of two bytes two stay, with two bits each
+  EXPECT_EQ(dense.in_place - packed.in_place, 2 * kPrunedWeights - (kPrunedWeights + kPrunedWeights / 8));
 }
 
 // Dense products never, so that no measurement decides what a prompt runs on.
