@@ -28,25 +28,37 @@ struct MostFewRows {
   int64_t laid_out = kMostFewRows;
   int64_t in_place = laid_out;
 };
+// In floats, lists are made for every batch of weights that stay where they lie: that takes as long as some
+// more rows.
+constexpr int64_t kMostFewRowsOfFloats = 16;
+bool takes_halves(const Weights& weights, const PrepareOptions& options) {
+  return isa::runs_on(isa::kAvx512Bf16, options.isa) && fits_bf16(weights.type);
+}
+MostFewRows most_few_rows_of_masks(const BitmaskWeights& weights, const PrepareOptions& options) {
+  if (takes_halves(weights, options)) return {};
+  return {.in_place = kMostFewRowsOfFloats};
+}
 // Of 2:4 with AVX-512, whose permutations find the inputs of every row of X at full speed, it is more; most
 // of types of 16 bits and bytes, where the kernel for many rows takes 32 at least (f16 has none of its own,
 // and stays longest). In place they are found four rows at a time only, by AVX2 two; and products of bytes
 // take sixteen.
 MostFewRows most_few_rows24(const NmWeights& weights, const PrepareOptions& options) {
-  if (weights.keep != 2 || weights.group != 4 || !isa::runs_on(isa::kAvx512, options.isa)) return {};
+  if (weights.keep != 2 || weights.group != 4) return {};
+  if (!isa::runs_on(isa::kAvx512, options.isa)) return {.in_place = kMostFewRowsOfFloats};
   if (weights.type == WeightType::kF32 || !isa::runs_on(isa::kAvx512Bf16, options.isa))
-    return {.laid_out = 16, .in_place = kMostFewRows};
+    return {.laid_out = 16, .in_place = kMostFewRowsOfFloats};
   if (rounds_to_bytes(weights, options)) return {};
-  if (weights.type == WeightType::kF16) return {.laid_out = 24, .in_place = kMostFewRows};
+  if (weights.type == WeightType::kF16) return {.laid_out = 24, .in_place = kMostFewRowsOfFloats};
   return {.laid_out = 18, .in_place = 10};
 }
 // Where they lie, of weights as column numbers: lists are made for every batch, and pay for that from more
 // rows on.
 constexpr int64_t kMostFewRowsOfCsr = 16, kMostFewRowsOfWindows = 32;
-// Blocks are staged for every batch, too. In floats that takes as long as some dozen rows of X by AVX2.
+// Blocks are staged for every batch, too. Tiles of floats take longer than few rows by AVX2, whose weights
+// have half or a quarter of their bytes.
 MostFewRows most_few_rows_of_blocks(const BsrWeights& weights, const PrepareOptions& options) {
-  if (isa::runs_on(isa::kAvx512Bf16, options.isa) && fits_bf16(weights.type)) return {};
-  return {.in_place = weights.type == WeightType::kF32 ? 32 : 64};
+  if (takes_halves(weights, options)) return {};
+  return {.in_place = weights.type == WeightType::kI8 ? 40 : 24};
 }
 // Where lists multiply many rows in bytes, whose columns come by 32 and 64: up to this many lanes, by
 // sixteen, are faster.
@@ -99,8 +111,7 @@ bool may_lie_by_column(const CsrWeights& weights, const PrepareOptions& options)
 bool may_lie_by_mask(const BitmaskWeights& weights, const PrepareOptions& options) {
   if (!options.in_place) return false;
   if (!options.kernel.empty() || weights.values_count == 0) return true;
-  return (isa::runs_on(isa::kAvx512Bf16, options.isa) && fits_bf16(weights.type)) ||
-         !is_better_by_column(weights, weights.values_count, options.isa);
+  return takes_halves(weights, options) || !is_better_by_column(weights, weights.values_count, options.isa);
 }
 
 // The weights as they are, where that is allowed.
@@ -228,7 +239,7 @@ Plan prepare(const BitmaskWeights& weights, const PrepareOptions& options) {
   return make_plan(
       weights, options, [&] { return may_lie ? make_in_place(weights, options) : nullptr; },
       [&] { return make_few_unstructured(read_rows(weights), options); },
-      [&] { return make_lists(read_rows(weights), options); }, {},
+      [&] { return make_lists(read_rows(weights), options); }, most_few_rows_of_masks(weights, options),
       [&] { return make_many_where_they_lie(weights, options); });
 }
 

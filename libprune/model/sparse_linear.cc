@@ -23,8 +23,9 @@ namespace {
 // Of expanded rows at a time: stays in the caches that two products share, and is enough work for one.
 constexpr int64_t kTileBytes = int64_t{4} << 20;
 // Per cent of the weights that stay up to which, without a pattern, a kernel for many rows that reads the
-// stored arrays is as fast as those tiles: see six pairs and staged lists in docs/kernels.md.
-constexpr int64_t kMostPercentUnstructured = 30;
+// stored arrays is as fast as those tiles: see six pairs and staged lists in docs/kernels.md. Products of
+// floats take longer, beside which lists take less.
+constexpr int64_t kMostPercentUnstructured = 30, kMostPercentUnstructuredOfFloats = 50;
 // Of a layer that is dense because it was asked for: from this many rows on oneDNN is faster than kernels
 // that read the weights once for a few rows, and nothing is measured.
 constexpr int64_t kManyRowsOfDense = 9;
@@ -69,16 +70,25 @@ PackedArrays pack_smallest(const Matrix<T>& kept, std::string& format) {
   return pack_dense(best, view(kept), [](const auto& packed) { return PackedArrays(packed); });
 }
 
+bool stays_at_most(int64_t percent, const PackedArrays& arrays) {
+  return 100 * arrays.stored() <= percent * arrays.rows() * arrays.cols();
+}
+
 // Whether the kernel for many rows that reads the stored arrays is worth taking, and rounds inputs as the
-// dense product of expanded tiles does. (Blocks of an odd width and processors without bf16 products have
-// kernels of floats only.)
-bool gains_in_place(const PackedWeight& weight, const PackedArrays& arrays, uint32_t isa) {
-  if (!kernels::isa::runs_on(kernels::isa::kAvx512Bf16, isa)) return false;
-  if (weight.format == PackedFormat::kBsr) return weight.block.cols % 2 == 0 || !fits_bf16(arrays.type());
-  if (weight.format == PackedFormat::kNm) return true;
+// dense product of expanded tiles does. (Where that rounds, blocks of an odd width have kernels of floats
+// only.)
+bool gains_in_place(const PackedWeight& weight, const PackedArrays& arrays, Rounding rounding, uint32_t isa) {
+  const bool is_blocks = weight.format == PackedFormat::kBsr, is_nm = weight.format == PackedFormat::kNm;
+  if (!kernels::isa::runs_on(kernels::isa::kAvx512Bf16, isa)) {
+    const bool rounds = rounding == Rounding::kBf16 && fits_bf16(arrays.type()) && has_bf16_products();
+    if (rounds || !kernels::isa::runs_on(kernels::isa::kAvx2, isa)) return false;
+    return is_blocks || is_nm || stays_at_most(kMostPercentUnstructuredOfFloats, arrays);
+  }
+  if (is_blocks) return weight.block.cols % 2 == 0 || !fits_bf16(arrays.type());
+  if (is_nm) return true;
   const bool is_lists = weight.format == PackedFormat::kCsr || weight.format == PackedFormat::kWindows;
   if (is_lists && (weight.scale_group != 0 || !fits_bf16(arrays.type()))) return false;
-  return 100 * arrays.stored() <= kMostPercentUnstructured * arrays.rows() * arrays.cols();
+  return stays_at_most(kMostPercentUnstructured, arrays);
 }
 
 std::vector<float> copy_bias(const float* bias, int64_t out) {
@@ -101,7 +111,7 @@ SparseLinear::SparseLinear(const PackedCheckpoint& checkpoint, const PackedWeigh
   SparseLinearOptions own = options;
   if (options.for_many_rows) {
     prepare.use = kernels::Use::kManyRowsInPlace;
-    if (gains_in_place(weight, *arrays_, prepare.isa)) plan_ = arrays_->prepare(prepare);
+    if (gains_in_place(weight, *arrays_, rounding_, prepare.isa)) plan_ = arrays_->prepare(prepare);
     own.dense_from = plan_.rows() == 0 ? 1 : kNever;
   } else if (options.dense_from.value_or(kNever) > 1) {
     plan_ = make_plan(prepare);

@@ -19,7 +19,7 @@
 namespace prune {
 namespace {
 
-constexpr int kTableVersion = 8;
+constexpr int kTableVersion = 9;
 
 // Of the first processor in /proc/cpuinfo: what tells its kind.
 std::string processor() {

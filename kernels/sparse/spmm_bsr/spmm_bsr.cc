@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/sparse/at_first_use.h"
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/few_rows.h"
 #include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/row_source.h"
+#include "kernels/sparse/simd/widen.h"
 #include "kernels/sparse/spmm_bsr/kernel.h"
 
 namespace prune::kernels {
@@ -105,39 +107,41 @@ class Strips {
 
   // A block's rows of one strip, whose weights begin at `first`.
   void cut_block(int64_t first, char* to) const {
-    const auto* f32 = static_cast<const float*>(weights_.values) + first;
-    const auto* bf16 = static_cast<const uint16_t*>(weights_.values) + first;
-    const auto* i8 = static_cast<const int8_t*>(weights_.values) + first;
-    const bool as_bf16 = form_.stored == WeightType::kBf16;
-    if (form_.inputs_together == 4)
-      return cut_as<4>(
-          i8, [](int8_t w) { return w; }, to);
-    if (form_.inputs_together == 2 && weights_.type == WeightType::kBf16)
-      return cut_as<2>(
-          bf16, [](uint16_t w) { return w; }, to);
-    if (form_.inputs_together == 2)
-      return cut_as<2>(
-          i8, [](int8_t w) { return kInt8AsBf16.bits[static_cast<uint8_t>(w)]; }, to);
-    if (weights_.type == WeightType::kF32)
-      return cut_as<1>(
-          f32, [](float w) { return w; }, to);
-    if (weights_.type == WeightType::kBf16 && as_bf16)
-      return cut_as<1>(
-          bf16, [](uint16_t w) { return w; }, to);
-    for (int64_t j = 0; j < weights_.block_cols; ++j) {
-      for (int64_t r = 0; r < form_.rows; ++r) {
-        const int64_t from = first + r * weights_.block_cols + j;
-        store_weight(to, form_.stored, j * form_.rows + r, load_weight(weights_.values, weights_.type, from));
-      }
+    switch (weights_.type) {
+      case WeightType::kF32:
+        return cut_values(static_cast<const float*>(weights_.values) + first, to);
+      case WeightType::kBf16:
+        return cut_values(static_cast<const uint16_t*>(weights_.values) + first, to);
+      case WeightType::kI8:
+        return cut_values(static_cast<const int8_t*>(weights_.values) + first, to);
+      case WeightType::kF16:
+        return cut_values(static_cast<const Half*>(weights_.values) + first, to);
     }
   }
-  // As many inputs of a row beside each other.
+  template <class T>
+  void cut_values(const T* from, char* to) const {
+    const auto as_it_is = [](T w) { return w; };
+    if constexpr (std::is_same_v<T, int8_t>) {
+      if (form_.inputs_together == 4) return cut_as<4>(from, as_it_is, to);
+      const auto as_bf16 = [](int8_t w) { return kInt8AsBf16.bits[static_cast<uint8_t>(w)]; };
+      if (form_.inputs_together == 2) return cut_as<2>(from, as_bf16, to);
+    }
+    if (form_.inputs_together == 2) return cut_as<2>(from, as_it_is, to);
+    if (form_.stored == weights_.type) return cut_as<1>(from, as_it_is, to);
+    cut_as<1>(
+        from, [](T w) { return widen(w); }, to);
+  }
+  // As many inputs of a row beside each other. Strips are a multiple of four rows high.
   template <int Inputs, class T, class Convert>
   void cut_as(const T* from, Convert convert, char* to) const {
-    auto* out = reinterpret_cast<decltype(convert(*from))*>(to);
-    for (int64_t j = 0; j < weights_.block_cols; j += Inputs) {
-      for (int64_t r = 0; r < form_.rows; ++r) {
-        for (int i = 0; i < Inputs; ++i) *out++ = convert(from[r * weights_.block_cols + j + i]);
+    constexpr int kRows = 4;
+    const int64_t cols = weights_.block_cols;
+    for (int64_t r = 0; r < form_.rows; r += kRows, from += kRows * cols) {
+      auto* out = reinterpret_cast<decltype(convert(*from))*>(to) + r * Inputs;
+      for (int64_t j = 0; j < cols; j += Inputs, out += form_.rows * Inputs) {
+        for (int64_t q = 0; q < kRows; ++q) {
+          for (int i = 0; i < Inputs; ++i) out[q * Inputs + i] = convert(from[q * cols + j + i]);
+        }
       }
     }
   }

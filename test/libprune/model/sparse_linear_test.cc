@@ -2,8 +2,12 @@
 
 #include <cmath>
 #include <random>
+#include <string>
 #include <thread>
 
+#include <nlohmann/json.hpp>
+
+#include "libprune/model/bf16.h"
 #include "libprune/model/pack_checkpoint.h"
 #include "libprune/model/tuning.h"
 #include "test/libprune/model/checkpoints.h"
@@ -129,9 +133,10 @@ TEST(SparseLinear, Int8TakesTheSameWays) {
 // Nothing is measured or laid out: what runs depends on format, type and processor alone.
 TEST(SparseLinear, ForManyRows) {
   std::mt19937 rng(testing::test_seed());
-  const uint32_t needs = kernels::isa::kAvx512 | kernels::isa::kAvx512Bf16;
-  const bool has_kernels = kernels::isa::runs_on(needs, kernels::isa::supported());
-  for (const auto& [pattern, sparsity, request, sparse] :
+  const auto has = [](uint32_t needs) { return kernels::isa::runs_on(needs, kernels::isa::supported()); };
+  const bool in_halves = has(kernels::isa::kAvx512 | kernels::isa::kAvx512Bf16);
+  // Whether what rounds has a kernel; in floats all have.
+  for (const auto& [pattern, sparsity, request, rounded] :
        {std::tuple{Pattern(NM{2, 4}), 0.5, FormatRequest{.format = PackedFormat::kNm}, true},
         {Pattern(Block{16, 16}), 0.5, {.format = PackedFormat::kBsr, .pattern = Block{16, 16}}, true},
         {Pattern(Block{16, 5}), 0.5, {.format = PackedFormat::kBsr, .pattern = Block{16, 5}}, false},
@@ -148,11 +153,16 @@ TEST(SparseLinear, ForManyRows) {
                     folder / "packed.safetensors", {}, {});
     const Checkpoint checkpoint(folder / "packed.safetensors");
     const PackedCheckpoint packed(checkpoint);
-    const SparseLinear layer(packed, packed.weights().at(0), some_bias(32).data(), {.for_many_rows = true});
-    for (const Index n : {1, 8, 40}) expect_forward(layer, w, some_bias(32), n, rng);
-    EXPECT_EQ(layer.dense_from(), sparse && has_kernels ? SparseLinear::kNever : 1);
-    EXPECT_EQ(std::string_view(layer.kernel_name(512)) != "dense", sparse && has_kernels)
-        << format_in_words(packed.weights()[0]) << ": " << layer.kernel_name(512);
+    for (const Rounding rounding : {Rounding::kBf16, Rounding::kNone}) {
+      const SparseLinear layer(packed, packed.weights().at(0), some_bias(32).data(),
+                               {.rounding = rounding, .for_many_rows = true});
+      for (const Index n : {1, 8, 40}) expect_forward(layer, w, some_bias(32), n, rng);
+      const bool rounds = rounding == Rounding::kBf16 && has_bf16_products();
+      const bool is_sparse = rounds ? rounded && in_halves : has(kernels::isa::kAvx2);
+      EXPECT_EQ(layer.dense_from(), is_sparse ? SparseLinear::kNever : 1);
+      EXPECT_EQ(std::string_view(layer.kernel_name(512)) != "dense", is_sparse)
+          << format_in_words(packed.weights()[0]) << ": " << layer.kernel_name(512);
+    }
   }
 }
 
@@ -383,12 +393,22 @@ TEST(TuningTable, KeepsWhatWasMeasured) {
 
 TEST(TuningTable, IgnoresWhatIsDamaged) {
   const TempFolder folder;
-  const std::filesystem::path file = TuningTable(folder.path(), "machine").file();
-  for (const char* text : {"", "{", "[]", "7", R"({"version":9,"machine":"machine","numbers":{"a":1}})",
-                           R"({"version":3,"machine":"x","numbers":{"a":1}})",
-                           R"({"version":3,"machine":"machine","numbers":{"a":"1"}})",
-                           R"({"version":3,"machine":"machine","numbers":[1]})"}) {
-    testing::write_file(file, text);
+  TuningTable written(folder.path(), "machine");
+  written.put({{"a", 1}});
+  const auto find = [&] { return TuningTable(folder.path(), "machine").find("a"); };
+  EXPECT_EQ(find(), 1);
+  const nlohmann::json good = nlohmann::json::parse(testing::read_file(written.file()));
+  const auto with = [&](const char* key, const nlohmann::json& value) {
+    nlohmann::json changed = good;
+    changed[key] = value;
+    return changed.dump();
+  };
+  for (const std::string& text :
+       {std::string(), std::string("{"), std::string("[]"), std::string("7"),
+        with("version", good.at("version").get<int>() - 1), with("machine", "x"),
+        with("numbers", {{"a", "1"}}), with("numbers", nlohmann::json::array({1}))}) {
+    testing::write_file(written.file(), text);
+    EXPECT_EQ(find(), std::nullopt) << text;
     EXPECT_EQ(TuningTable(folder.path(), "machine").get("a", [] { return 5; }), 5) << text;
   }
   EXPECT_EQ(TuningTable({}, "machine").get("a", [] { return 6; }), 6);
