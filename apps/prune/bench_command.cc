@@ -23,7 +23,7 @@ namespace {
 
 constexpr double kRoofSeconds = 0.5;
 
-CommandLine make_line() {
+CommandLine make_bench_line() {
   CommandLine line(
       "prune bench [MODEL] [-n ROWS]... [options]\n"
       "       prune bench --shape OUTxIN... [--pattern P] [--sparsity S] [--type T] [-n ROWS]... [options]\n"
@@ -117,7 +117,7 @@ int report_products(const std::filesystem::path& model, const CommandLine& line,
 }  // namespace
 
 int bench_command(const Arguments& arguments) {
-  CommandLine line = make_line();
+  CommandLine line = make_bench_line();
   if (!line.parse(arguments)) return kDone;
   const bool is_whole = line.flag("whole"), compares = line.has("compare"), asks_gpu = line.has("gpu-table");
   if (is_whole + compares + asks_gpu > 1)

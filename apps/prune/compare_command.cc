@@ -130,7 +130,7 @@ void refuse_too_few(const RunComparison& comparison) {
       few.front()->repetitions_after, comparison.needed_repetitions));
 }
 
-CompareOptions read_options(const CommandLine& line) {
+CompareOptions read_compare_options(const CommandLine& line) {
   if (line.has("model") || line.has("rows") || line.has("seconds")) {
     throw_usage("--compare times nothing: it goes without MODEL, --rows and --seconds");
   }
@@ -154,7 +154,7 @@ void add_compare_options(CommandLine& line) {
 }
 
 int compare_command(const CommandLine& line) {
-  const CompareOptions options = read_options(line);
+  const CompareOptions options = read_compare_options(line);
   const RunComparison comparison = compare_runs(read_benchmark_run(options.files[0]),
                                                 read_benchmark_run(options.files[1]), options.counter);
   if (options.fail_below) refuse_too_few(comparison);

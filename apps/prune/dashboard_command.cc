@@ -16,7 +16,7 @@
 namespace prune::app {
 namespace {
 
-CommandLine make_line() {
+CommandLine make_dashboard_line() {
   std::string formats = "Formats of --export, which goes to stdout without -o:\n";
   for (const ExportFormat& format : kExportFormats)
     formats += fmt::format("  {:24} {}\n", format.name, format.summary);
@@ -67,7 +67,7 @@ int write_export(const ExportFormat& format, const std::vector<std::string>& fil
 }  // namespace
 
 int dashboard_command(const Arguments& arguments) {
-  CommandLine line = make_line();
+  CommandLine line = make_dashboard_line();
   if (!line.parse(arguments)) return kDone;
   if (line.flag("json")) throw_usage("--json: the result is a page; --export lists other formats");
   const std::vector<std::string> files = line.texts("runs");

@@ -13,7 +13,7 @@
 namespace prune::app {
 namespace {
 
-CommandLine make_line() {
+CommandLine make_devices_line() {
   CommandLine line("prune devices [options]",
                    "Shows the processors and GPUs found here, and which kernels run on them.",
                    "GPUs are those that the NVIDIA driver shows; CUDA_VISIBLE_DEVICES chooses among them.\n"
@@ -59,7 +59,7 @@ std::string in_words(const GpuDriver& driver, int threads) {
 }  // namespace
 
 int devices_command(const Arguments& arguments) {
-  CommandLine line = make_line();
+  CommandLine line = make_devices_line();
   if (!line.parse(arguments)) return kDone;
   if (line.threads() > 0) omp_set_num_threads(line.threads());
   const GpuDriver driver = ask_gpu_driver();

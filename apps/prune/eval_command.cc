@@ -24,7 +24,7 @@
 namespace prune::app {
 namespace {
 
-CommandLine make_line() {
+CommandLine make_eval_line() {
   CommandLine line("prune eval [MODEL] --text FILE [options]",
                    "Measures the perplexity of a text under a checkpoint, dense or pruned.",
                    "Examples:\n  prune eval Llama-3.2-1B --text wiki.jsonl --seqlen 2048\n"
@@ -51,7 +51,7 @@ CommandLine make_line() {
   return line;
 }
 
-PerplexityOptions options_of(const CommandLine& line) {
+PerplexityOptions perplexity_options(const CommandLine& line) {
   PerplexityOptions options;
   options.threads = line.threads();
   options.seqlen = line.count("seqlen", 2);
@@ -154,11 +154,11 @@ Perplexity evaluate_on_gpu(const CommandLine& line, const Checkpoint& checkpoint
 }  // namespace
 
 int eval_command(const Arguments& arguments) {
-  CommandLine line = make_line();
+  CommandLine line = make_eval_line();
   if (!line.parse(arguments)) return kDone;
   const auto text = line.maybe_text("text");
   if (!text) throw_usage("--text FILE is missing: the text to measure on");
-  const PerplexityOptions options = options_of(line);
+  const PerplexityOptions options = perplexity_options(line);
   const std::string precision = precision_of(line);
   require_device(line);
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));

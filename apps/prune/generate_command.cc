@@ -30,7 +30,7 @@ namespace {
 
 using Prompts = std::vector<std::vector<int32_t>>;
 
-CommandLine make_line() {
+CommandLine make_generate_line() {
   CommandLine line(
       "prune generate [MODEL] --prompt TEXT... [options]",
       "Continues a text with a checkpoint, dense or packed: packed layers run on the sparse kernels.",
@@ -62,7 +62,7 @@ CommandLine make_line() {
   return line;
 }
 
-GenerationOptions options_of(const CommandLine& line) {
+GenerationOptions generation_options(const CommandLine& line) {
   GenerationOptions options;
   if (line.has("new-tokens")) options.new_tokens = line.count("new-tokens", 1);
   options.chunk = line.has("chunk") ? line.count("chunk", 1) : on_gpu(line) ? kGpuChunk : kProcessorChunk;
@@ -203,9 +203,9 @@ void print_batch(const Prompts& prompts, const Generation& g, const std::vector<
 }  // namespace
 
 int generate_command(const Arguments& arguments) {
-  CommandLine line = make_line();
+  CommandLine line = make_generate_line();
   if (!line.parse(arguments)) return kDone;
-  GenerationOptions options = options_of(line);
+  GenerationOptions options = generation_options(line);
   if (!line.has("prompt") && !line.has("prompt-file"))
     throw_usage("--prompt TEXT is missing: the text to continue");
   require_device(line);

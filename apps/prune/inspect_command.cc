@@ -14,7 +14,7 @@
 namespace prune::app {
 namespace {
 
-CommandLine make_line() {
+CommandLine make_inspect_line() {
   CommandLine line(
       "prune inspect [MODEL] [options]",
       "Shows a checkpoint's files and tensors, and for every linear weight its zeros and the pattern they "
@@ -93,7 +93,7 @@ nlohmann::json document(const Checkpoint& checkpoint, const Architecture& archit
 }  // namespace
 
 int inspect_command(const Arguments& arguments) {
-  CommandLine line = make_line();
+  CommandLine line = make_inspect_line();
   if (!line.parse(arguments)) return kDone;
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
   const auto packed =

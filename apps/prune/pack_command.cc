@@ -123,7 +123,7 @@ void read_rounding(const CommandLine& line, PackOptions& options) {
     options.calibration.memory = parse_bytes("--memory", *memory);
 }
 
-PackOptions read_options(const CommandLine& line) {
+PackOptions read_pack_options(const CommandLine& line) {
   PackOptions options;
   const std::string format = line.text("format");
   if (line.flag("retune") && format != "auto") throw_usage("--retune goes with --format auto");
@@ -230,7 +230,7 @@ CommandLine make_unpack_line() {
 int pack_command(const Arguments& arguments) {
   CommandLine line = make_pack_line();
   if (!line.parse(arguments)) return kDone;
-  const PackOptions options = read_options(line);
+  const PackOptions options = read_pack_options(line);
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
   const bool quiet = line.flag("quiet");
   report_filters(checkpoint, options.include, options.exclude, quiet);

@@ -55,7 +55,7 @@ std::string help_text() {
   return text;
 }
 
-CommandLine make_line() {
+CommandLine make_prune_line() {
   CommandLine line(
       "prune [MODEL] [-o OUT] --sparsity S --pattern P [options]\n       prune COMMAND ...",
       "Prunes the linear layers of a Hugging Face checkpoint (a folder, or one .safetensors file; default: "
@@ -88,7 +88,7 @@ CommandLine make_line() {
   return line;
 }
 
-PruneOptions read_options(const CommandLine& line) {
+PruneOptions read_prune_options(const CommandLine& line) {
   refuse_structured_options(line, line.text("pattern"));
   PruneOptions options;
   options.method = line.text("method");
@@ -256,10 +256,10 @@ int finish_complete(const CommandLine& line, const std::filesystem::path& output
 }  // namespace
 
 int prune_command(const Arguments& arguments) {
-  CommandLine line = make_line();
+  CommandLine line = make_prune_line();
   if (!line.parse(arguments)) return kDone;
   if (const auto units = parse_units(line.text("pattern"))) return prune_structured(line, *units);
-  const PruneOptions options = read_options(line);
+  const PruneOptions options = read_prune_options(line);
   const Checkpoint checkpoint = open_model(line);
   const bool quiet = line.flag("quiet");
   report_filters(checkpoint, options.include, options.exclude, quiet);

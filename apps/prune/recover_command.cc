@@ -20,7 +20,7 @@
 namespace prune::app {
 namespace {
 
-CommandLine make_line() {
+CommandLine make_recover_line() {
   CommandLine line(
       "prune recover [MODEL] [-o OUT] --train FILE [options]",
       "Trains a pruned checkpoint on text so that it recovers: AdamW in float32, weights that are 0 stay 0.\n"
@@ -73,7 +73,7 @@ Checkpoint open_model(const std::string& path) {
 }  // namespace
 
 int recover_command(const Arguments& arguments) {
-  CommandLine line = make_line();
+  CommandLine line = make_recover_line();
   if (!line.parse(arguments)) return kDone;
   const auto text = line.maybe_text("train");
   if (!text) throw_usage("--train FILE is missing: the text to train on");

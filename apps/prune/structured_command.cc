@@ -23,7 +23,7 @@ namespace {
 constexpr const char* kOfWeights[] = {"scope",      "block-norm", "include",         "exclude",
                                       "skip-unfit", "keep-zeros", "true-sequential", "allocation"};
 
-StructuredOptions read_options(const CommandLine& line, UnitKind units) {
+StructuredOptions read_structured_options(const CommandLine& line, UnitKind units) {
   StructuredOptions options;
   options.units = units;
   options.method = line.text("method");
@@ -166,7 +166,7 @@ void refuse_structured_options(const CommandLine& line, const std::string& patte
 }
 
 int prune_structured(const CommandLine& line, UnitKind units) {
-  const StructuredOptions options = read_options(line, units);
+  const StructuredOptions options = read_structured_options(line, units);
   const Checkpoint checkpoint(line.maybe_text("model").value_or("."));
   const ModelShape shape = plan_structured(checkpoint, options);
   const std::filesystem::path output = output_place(line, checkpoint, to_string(units));

@@ -19,7 +19,7 @@ namespace {
 
 constexpr size_t kMostShown = 20;  // mismatches printed one by one
 
-CommandLine make_line() {
+CommandLine make_verify_line() {
   CommandLine line(
       "prune verify [MODEL] [--pattern P] [--sparsity S] [--against ORIGINAL] [options]",
       "Checks a dense or packed checkpoint: that its files are sound, no weight is NaN, and "
@@ -115,7 +115,7 @@ int print_outcome(const CommandLine& line, const Model& model, const Verdict& ve
 }  // namespace
 
 int verify_command(const Arguments& arguments) {
-  CommandLine line = make_line();
+  CommandLine line = make_verify_line();
   if (!line.parse(arguments)) return kDone;
   const std::optional<UnitKind> units = parse_units(line.maybe_text("pattern").value_or(""));
   const UnitPromise of_units = units ? read_unit_promise(line, *units) : UnitPromise();
