@@ -29,14 +29,16 @@ struct MostFewRows {
   int64_t in_place = laid_out;
 };
 // In floats, lists are made for every batch of weights that stay where they lie: that takes as long as some
-// more rows.
-constexpr int64_t kMostFewRowsOfFloats = 16;
+// more rows, and as fewer of them the wider the vectors that then multiply.
+int64_t most_few_rows_of_floats(const PrepareOptions& options) {
+  return isa::runs_on(isa::kAvx512, options.isa) ? 12 : 16;
+}
 bool takes_halves(const Weights& weights, const PrepareOptions& options) {
   return isa::runs_on(isa::kAvx512Bf16, options.isa) && fits_bf16(weights.type);
 }
 MostFewRows most_few_rows_of_masks(const BitmaskWeights& weights, const PrepareOptions& options) {
   if (takes_halves(weights, options)) return {};
-  return {.in_place = kMostFewRowsOfFloats};
+  return {.in_place = most_few_rows_of_floats(options)};
 }
 // Of 2:4 with AVX-512, whose permutations find the inputs of every row of X at full speed, it is more; most
 // of types of 16 bits and bytes, where the kernel for many rows takes 32 at least (f16 has none of its own,
@@ -44,11 +46,12 @@ MostFewRows most_few_rows_of_masks(const BitmaskWeights& weights, const PrepareO
 // take sixteen.
 MostFewRows most_few_rows24(const NmWeights& weights, const PrepareOptions& options) {
   if (weights.keep != 2 || weights.group != 4) return {};
-  if (!isa::runs_on(isa::kAvx512, options.isa)) return {.in_place = kMostFewRowsOfFloats};
+  const int64_t of_floats = most_few_rows_of_floats(options);
+  if (!isa::runs_on(isa::kAvx512, options.isa)) return {.in_place = of_floats};
   if (weights.type == WeightType::kF32 || !isa::runs_on(isa::kAvx512Bf16, options.isa))
-    return {.laid_out = 16, .in_place = kMostFewRowsOfFloats};
+    return {.laid_out = 16, .in_place = of_floats};
   if (rounds_to_bytes(weights, options)) return {};
-  if (weights.type == WeightType::kF16) return {.laid_out = 24, .in_place = kMostFewRowsOfFloats};
+  if (weights.type == WeightType::kF16) return {.laid_out = 24, .in_place = of_floats};
   return {.laid_out = 18, .in_place = 10};
 }
 // Where they lie, of weights as column numbers: lists are made for every batch, and pay for that from more
@@ -58,6 +61,7 @@ constexpr int64_t kMostFewRowsOfCsr = 16, kMostFewRowsOfWindows = 32;
 // have half or a quarter of their bytes.
 MostFewRows most_few_rows_of_blocks(const BsrWeights& weights, const PrepareOptions& options) {
   if (takes_halves(weights, options)) return {};
+  if (isa::runs_on(isa::kAvx512, options.isa)) return {.in_place = most_few_rows_of_floats(options)};
   return {.in_place = weights.type == WeightType::kI8 ? 40 : 24};
 }
 // Where lists multiply many rows in bytes, whose columns come by 32 and 64: up to this many lanes, by
