@@ -60,11 +60,11 @@ PerplexityOptions perplexity_options(const CommandLine& line) {
   return options;
 }
 
-// A window has many rows. No layer is held unpacked: what the sparse kernels of bf16 don't multiply as it
-// lies runs on dense products tile by tile. Nothing is chosen by time, so equal calls give equal numbers.
+// A window has many rows. No layer is held unpacked: what no sparse kernel multiplies as it lies, and rounds
+// as asked, runs on dense products tile by tile. Nothing is chosen by time, so equal calls give equal numbers.
 RuntimeOptions many_rows(Precision precision, bool int8_inputs) {
-  if (precision != Precision::kBf16) return {.rounding = Rounding::kNone, .dense_from = 1};
-  return {.rounding = Rounding::kBf16, .int8_inputs = int8_inputs, .for_many_rows = true};
+  const Rounding rounding = precision == Precision::kBf16 ? Rounding::kBf16 : Rounding::kNone;
+  return {.rounding = rounding, .int8_inputs = int8_inputs, .for_many_rows = true};
 }
 
 double tokens_per_second(const Perplexity& result) { return double(result.tokens) / result.seconds; }
