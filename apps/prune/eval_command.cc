@@ -61,7 +61,8 @@ PerplexityOptions perplexity_options(const CommandLine& line) {
 }
 
 // A window has many rows. No layer is held unpacked: what no sparse kernel multiplies as it lies, and rounds
-// as asked, runs on dense products tile by tile. Nothing is chosen by time, so equal calls give equal numbers.
+// as asked, runs on dense products tile by tile. Nothing is chosen by time, so equal calls give equal
+// numbers.
 RuntimeOptions many_rows(Precision precision, bool int8_inputs) {
   const Rounding rounding = precision == Precision::kBf16 ? Rounding::kBf16 : Rounding::kNone;
   return {.rounding = rounding, .int8_inputs = int8_inputs, .for_many_rows = true};
