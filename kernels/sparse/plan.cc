@@ -28,8 +28,8 @@ struct MostFewRows {
   int64_t laid_out = kMostFewRows;
   int64_t in_place = laid_out;
 };
-// In floats, lists are made for every batch of weights that stay where they lie: that takes as long as some
-// more rows, and as fewer of them the wider the vectors that then multiply.
+// In floats, lists are made for every batch of weights that stay where they lie. That takes as long as some
+// more rows of X would, fewer of them where the lists are multiplied by wider vectors.
 int64_t most_few_rows_of_floats(const PrepareOptions& options) {
   return isa::runs_on(isa::kAvx512, options.isa) ? 12 : 16;
 }
@@ -57,8 +57,8 @@ MostFewRows most_few_rows24(const NmWeights& weights, const PrepareOptions& opti
 // Where they lie, of weights as column numbers: lists are made for every batch, and pay for that from more
 // rows on.
 constexpr int64_t kMostFewRowsOfCsr = 16, kMostFewRowsOfWindows = 32;
-// Blocks are staged for every batch, too. Tiles of floats take longer than few rows by AVX2, whose weights
-// have half or a quarter of their bytes.
+// Blocks are cut into strips for every batch, too: of floats where the kernel is one of floats, four times
+// the bytes that int8 weights have where they lie.
 MostFewRows most_few_rows_of_blocks(const BsrWeights& weights, const PrepareOptions& options) {
   if (takes_halves(weights, options)) return {};
   if (isa::runs_on(isa::kAvx512, options.isa)) return {.in_place = most_few_rows_of_floats(options)};

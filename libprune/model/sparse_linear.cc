@@ -24,7 +24,7 @@ namespace {
 constexpr int64_t kTileBytes = int64_t{4} << 20;
 // Per cent of the weights that stay up to which, without a pattern, a kernel for many rows that reads the
 // stored arrays is as fast as those tiles: see six pairs and staged lists in docs/kernels.md. Products of
-// floats take longer, beside which lists take less.
+// floats take longer, beside which lists take less, but those of weights that are decoded one by one.
 constexpr int64_t kMostPercentUnstructured = 30, kMostPercentUnstructuredOfFloats = 50;
 // Of a layer that is dense because it was asked for: from this many rows on oneDNN is faster than kernels
 // that read the weights once for a few rows, and nothing is measured.
@@ -75,20 +75,22 @@ bool stays_at_most(int64_t percent, const PackedArrays& arrays) {
 }
 
 // Whether the kernel for many rows that reads the stored arrays is worth taking, and rounds inputs as the
-// dense product of expanded tiles does. (Where that rounds, blocks of an odd width have kernels of floats
-// only.)
+// dense product of expanded tiles does. (Where that rounds, blocks of an odd width and lists of weights with
+// scales of groups have kernels of floats only.)
 bool gains_in_place(const PackedWeight& weight, const PackedArrays& arrays, Rounding rounding, uint32_t isa) {
   const bool is_blocks = weight.format == PackedFormat::kBsr, is_nm = weight.format == PackedFormat::kNm;
-  if (!kernels::isa::runs_on(kernels::isa::kAvx512Bf16, isa)) {
-    const bool rounds = rounding == Rounding::kBf16 && fits_bf16(arrays.type()) && has_bf16_products();
-    if (rounds || !kernels::isa::runs_on(kernels::isa::kAvx2, isa)) return false;
-    return is_blocks || is_nm || stays_at_most(kMostPercentUnstructuredOfFloats, arrays);
+  const bool is_windows = weight.format == PackedFormat::kWindows, is_grouped = weight.scale_group != 0;
+  if (rounding == Rounding::kBf16 && fits_bf16(arrays.type()) && has_bf16_products()) {
+    if (!kernels::isa::runs_on(kernels::isa::kAvx512Bf16, isa)) return false;
+    if (is_blocks) return weight.block.cols % 2 == 0;
+    if (is_nm) return true;
+    if (is_grouped && (is_windows || weight.format == PackedFormat::kCsr)) return false;
+    return stays_at_most(kMostPercentUnstructured, arrays);
   }
-  if (is_blocks) return weight.block.cols % 2 == 0 || !fits_bf16(arrays.type());
-  if (is_nm) return true;
-  const bool is_lists = weight.format == PackedFormat::kCsr || weight.format == PackedFormat::kWindows;
-  if (is_lists && (weight.scale_group != 0 || !fits_bf16(arrays.type()))) return false;
-  return stays_at_most(kMostPercentUnstructured, arrays);
+  if (!kernels::isa::runs_on(kernels::isa::kAvx2, isa)) return false;
+  if (is_blocks || is_nm) return true;
+  return stays_at_most(is_windows || is_grouped ? kMostPercentUnstructured : kMostPercentUnstructuredOfFloats,
+                       arrays);
 }
 
 std::vector<float> copy_bias(const float* bias, int64_t out) {

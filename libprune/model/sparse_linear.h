@@ -39,9 +39,10 @@ struct SparseLinearOptions {
   // would, where until then nothing reads its arrays: where no layout and no measurement needs them. The
   // PackedCheckpoint must then outlive the layer.
   bool check_at_first_use = false;
-  // Instead of dense_from: no batch runs on a dense product where a bf16 kernel for many rows multiplies the
-  // stored arrays as they lie and is no slower (without a pattern at most 30% of the weights stay), all do
-  // elsewhere. Nothing is measured or laid out, and the choice is the same in every run.
+  // Instead of dense_from: no batch runs on a dense product where a kernel for many rows multiplies the
+  // stored arrays as they lie, rounds inputs as that product does and is no slower (without a pattern at most
+  // 30% of the weights stay, or 50% where nothing is rounded), all do elsewhere. Nothing is measured or laid
+  // out, and the choice is the same in every run.
   bool for_many_rows = false;
 };
 

@@ -160,6 +160,34 @@ TEST(Plan, ReadsCsrInPlaceWhereLittleStays) {
   }
 }
 
+// What is made of weights in floats for every batch of many rows pays from more rows on.
+TEST(Plan, FewRowsInFloatsAreMultipliedInPlace) {
+  std::mt19937 rng(test_seed());
+  const auto expect_most = [](const auto& packed, uint32_t isa, int64_t rows) {
+    const Plan plan = prepare(packed.view, {.isa = isa, .in_place = true});
+    EXPECT_TRUE(std::string_view(plan.kernel_name(rows)).starts_with("in_place_")) << rows;
+    EXPECT_FALSE(std::string_view(plan.kernel_name(rows + 1)).starts_with("in_place_")) << rows;
+    EXPECT_TRUE(plan.is_in_place());
+  };
+  int runs = 0;
+  for (const uint32_t isa : {uint32_t{isa::kAvx2}, uint32_t{isa::kAvx2 | isa::kAvx512}}) {
+    if (!isa::runs_on(isa, isa::supported())) continue;
+    ++runs;
+    const bool wide = isa::runs_on(isa::kAvx512, isa);
+    for (const WeightType type : {WeightType::kF32, WeightType::kBf16, WeightType::kF16, WeightType::kI8}) {
+      expect_most(PackedNm(random_matrix(32, 64, type, {.keep = 2, .group = 4}, rng), 2, 4), isa,
+                  wide ? 12 : 16);
+      expect_most(PackedBitmask(random_matrix(32, 64, type, {.density = 0.5}, rng)), isa, wide ? 12 : 16);
+      const Sparsity blocks{.density = 0.5, .block_rows = 16, .block_cols = 16};
+      expect_most(PackedBsr(random_matrix(32, 64, type, blocks, rng), 16, 16), isa,
+                  wide                      ? 12
+                  : type == WeightType::kI8 ? 40
+                                            : 24);
+    }
+  }
+  if (runs == 0) GTEST_SKIP() << "this processor has no AVX2";
+}
+
 // Of arrays that nobody can read: loading a file that is mapped touches none of its pages.
 TEST(Plan, InPlaceReadsNothingBeforeItRuns) {
   constexpr uintptr_t kNowhere = 64;

@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <utility>
-#include <vector>
 
 #include "kernels/sparse/at_first_use.h"
 #include "kernels/sparse/group_scales.h"
 #include "kernels/sparse/row_lists/row_lists.h"
 #include "kernels/sparse/row_lists/stager.h"
 #include "kernels/sparse/row_lists/stored_rows.h"
+#include "kernels/sparse/simd/widen.h"
 
 namespace prune::kernels {
 namespace {

@@ -12,6 +12,7 @@
 #include "kernels/sparse/buffer.h"
 #include "kernels/sparse/row_lists/kernel.h"
 #include "kernels/sparse/row_lists/stored_rows.h"
+#include "kernels/sparse/simd/widen.h"
 
 namespace prune::kernels {
 namespace {

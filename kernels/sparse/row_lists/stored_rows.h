@@ -2,12 +2,11 @@
 // column numbers are written out where the format has none.
 #pragma once
 
-#include <cstring>
+#include <cstdint>
 #include <vector>
 
 #include "kernels/sparse/row_source.h"
 #include "kernels/sparse/simd/prefetch.h"
-#include "kernels/sparse/simd/widen.h"
 
 namespace prune::kernels {
 namespace {
@@ -30,7 +29,7 @@ void ask_for(const T* array, int64_t count) {
 }
 
 // Readers of a format with values of type T. read() returns a row; what it decodes it writes into `columns`
-// and `values`, which then have room for the row's weights and kReadSlack more.
+// and `values`, which then have room for the row's weights; `columns` for kReadSlack more.
 inline constexpr int64_t kReadSlack = 8;
 
 template <class T>

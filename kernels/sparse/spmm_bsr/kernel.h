@@ -37,7 +37,7 @@ struct BsrTileKernel {
 struct BsrFewKernel {
   const char* name;
   WeightType type;
-  int32_t strip_rows;  // block heights are multiples of this
+  int32_t strip_rows;  // a multiple of 4; block heights are multiples of this
   // sums[i * strip_rows + r] = sum over b, j of values[b][j][r] x[i * x_stride + block_columns[b] *
   // block_cols + j].
   void (*multiply)(const void* values, const int32_t* block_columns, int64_t blocks, int64_t block_cols,

@@ -126,7 +126,9 @@ class Strips {
       const auto as_bf16 = [](int8_t w) { return kInt8AsBf16.bits[static_cast<uint8_t>(w)]; };
       if (form_.inputs_together == 2) return cut_as<2>(from, as_bf16, to);
     }
-    if (form_.inputs_together == 2) return cut_as<2>(from, as_it_is, to);
+    if constexpr (std::is_same_v<T, uint16_t>) {
+      if (form_.inputs_together == 2) return cut_as<2>(from, as_it_is, to);
+    }
     if (form_.stored == weights_.type) return cut_as<1>(from, as_it_is, to);
     cut_as<1>(
         from, [](T w) { return widen(w); }, to);

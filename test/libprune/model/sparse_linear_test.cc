@@ -135,16 +135,26 @@ TEST(SparseLinear, ForManyRows) {
   std::mt19937 rng(testing::test_seed());
   const auto has = [](uint32_t needs) { return kernels::isa::runs_on(needs, kernels::isa::supported()); };
   const bool in_halves = has(kernels::isa::kAvx512 | kernels::isa::kAvx512Bf16);
-  // Whether what rounds has a kernel; in floats all have.
-  for (const auto& [pattern, sparsity, request, rounded] :
-       {std::tuple{Pattern(NM{2, 4}), 0.5, FormatRequest{.format = PackedFormat::kNm}, true},
-        {Pattern(Block{16, 16}), 0.5, {.format = PackedFormat::kBsr, .pattern = Block{16, 16}}, true},
-        {Pattern(Block{16, 5}), 0.5, {.format = PackedFormat::kBsr, .pattern = Block{16, 5}}, false},
-        {Pattern(Unstructured{}), 0.5, {.format = PackedFormat::kBitmask}, false},
-        {Pattern(Unstructured{}), 0.75, {.format = PackedFormat::kBitmask}, true},
-        {Pattern(Unstructured{}), 0.9, {.format = PackedFormat::kWindows}, true},
-        {Pattern(Unstructured{}), 0.5, {.format = PackedFormat::kCsr}, false},
-        {Pattern(Unstructured{}), 0.75, {.format = PackedFormat::kCsr}, true}}) {
+  // Whether a sparse kernel is taken where inputs are rounded, and where they are not.
+  struct Case {
+    Pattern pattern;
+    double sparsity;
+    FormatRequest request;
+    bool rounded, in_floats;
+  };
+  for (const auto& [pattern, sparsity, request, rounded, in_floats] :
+       {Case{NM{2, 4}, 0.5, {.format = PackedFormat::kNm}, true, true},
+        {NM{1, 4}, 0.75, {.format = PackedFormat::kNm}, true, true},
+        {Block{16, 16}, 0.5, {.format = PackedFormat::kBsr, .pattern = Block{16, 16}}, true, true},
+        {Block{16, 5}, 0.5, {.format = PackedFormat::kBsr, .pattern = Block{16, 5}}, false, true},
+        {Unstructured{}, 0.4, {.format = PackedFormat::kBitmask}, false, false},
+        {Unstructured{}, 0.5, {.format = PackedFormat::kBitmask}, false, true},
+        {Unstructured{}, 0.75, {.format = PackedFormat::kBitmask}, true, true},
+        {Unstructured{}, 0.6, {.format = PackedFormat::kWindows}, false, false},
+        {Unstructured{}, 0.9, {.format = PackedFormat::kWindows}, true, true},
+        {Unstructured{}, 0.4, {.format = PackedFormat::kCsr}, false, false},
+        {Unstructured{}, 0.5, {.format = PackedFormat::kCsr}, false, true},
+        {Unstructured{}, 0.75, {.format = PackedFormat::kCsr}, true, true}}) {
     Matrix<bf16> w = testing::small_weights<bf16>(32, 80, rng);
     apply(select_magnitude(w, pattern, sparsity), w);
     const TempFolder folder;
@@ -158,10 +168,50 @@ TEST(SparseLinear, ForManyRows) {
                                {.rounding = rounding, .for_many_rows = true});
       for (const Index n : {1, 8, 40}) expect_forward(layer, w, some_bias(32), n, rng);
       const bool rounds = rounding == Rounding::kBf16 && has_bf16_products();
-      const bool is_sparse = rounds ? rounded && in_halves : has(kernels::isa::kAvx2);
+      const bool is_sparse = rounds ? rounded && in_halves : in_floats && has(kernels::isa::kAvx2);
       EXPECT_EQ(layer.dense_from(), is_sparse ? SparseLinear::kNever : 1);
       EXPECT_EQ(std::string_view(layer.kernel_name(512)) != "dense", is_sparse)
           << format_in_words(packed.weights()[0]) << ": " << layer.kernel_name(512);
+    }
+  }
+}
+
+// Inputs that bf16 does not hold are rounded where the dense product of the same weights would round them.
+TEST(SparseLinear, ForManyRowsRoundsAsTheDenseProductDoes) {
+  std::mt19937 rng(testing::test_seed());
+  std::normal_distribution<float> normal;
+  for (const auto& [pattern, request] :
+       {std::pair{Pattern(NM{2, 4}), FormatRequest{.format = PackedFormat::kNm}},
+        {Pattern(Block{16, 16}), {.format = PackedFormat::kBsr, .pattern = Block{16, 16}}},
+        {Pattern(Unstructured{}), {.format = PackedFormat::kBitmask}},
+        {Pattern(Unstructured{}), {.format = PackedFormat::kCsr}}}) {
+    Matrix<float> w = testing::small_weights<float>(32, 144, rng);
+    const double sparsity = std::holds_alternative<Unstructured>(pattern) ? 0.75 : 0.5;
+    apply(select_magnitude(w, pattern, sparsity), w);
+    for (const auto& [values, group] :
+         {std::pair{StoredValues::kPlain, Index{0}}, {StoredValues::kInt8, 0}, {StoredValues::kInt8, 32}}) {
+      const TempFolder folder;
+      testing::write_file(folder / "in.safetensors",
+                          testing::file_of({testing::tensor_of("dense.weight", w)}));
+      pack_checkpoint(Checkpoint(folder / "in.safetensors"),
+                      {.request = request, .values = values, .scale_group = group},
+                      folder / "packed.safetensors", {}, {});
+      const Checkpoint checkpoint(folder / "packed.safetensors");
+      const PackedCheckpoint packed(checkpoint);
+      const Matrix<float> stored = packed.unpack<float>(packed.weights().at(0));
+      for (const Rounding rounding : {Rounding::kBf16, Rounding::kNone}) {
+        const SparseLinear layer(packed, packed.weights()[0], nullptr,
+                                 {.rounding = rounding, .for_many_rows = true});
+        Matrix<float> x(40, 144), y(40, 32);
+        for (Index i = 0; i < x.size(); ++i) x.data()[i] = normal(rng);
+        layer.forward(x.data(), 144, y.data(), 32, 40);
+        const Matrix<float> exact = x * stored.transpose();
+        const double error = double((y - exact).norm() / exact.norm());
+        const bool rounds =
+            rounding == Rounding::kBf16 && values == StoredValues::kInt8 && has_bf16_products();
+        EXPECT_LT(error, rounds ? 0.01 : 2e-6) << layer.kernel_name(40);
+        EXPECT_EQ(error > 1e-4, rounds) << layer.kernel_name(40);
+      }
     }
   }
 }
