@@ -83,8 +83,10 @@ bool gains_in_place(const PackedWeight& weight, const PackedArrays& arrays, Roun
   if (rounding == Rounding::kBf16 && fits_bf16(arrays.type()) && has_bf16_products()) {
     if (!kernels::isa::runs_on(kernels::isa::kAvx512Bf16, isa)) return false;
     if (is_blocks) return weight.block.cols % 2 == 0;
+    if (is_nm && weight.nm == NM{2, 4}) return true;
+    const bool is_bitmask = weight.format == PackedFormat::kBitmask;
+    if (is_grouped && !is_bitmask) return false;  // as lists
     if (is_nm) return true;
-    if (is_grouped && (is_windows || weight.format == PackedFormat::kCsr)) return false;
     return stays_at_most(kMostPercentUnstructured, arrays);
   }
   if (!kernels::isa::runs_on(kernels::isa::kAvx2, isa)) return false;

@@ -182,6 +182,7 @@ TEST(SparseLinear, ForManyRowsRoundsAsTheDenseProductDoes) {
   std::normal_distribution<float> normal;
   for (const auto& [pattern, request] :
        {std::pair{Pattern(NM{2, 4}), FormatRequest{.format = PackedFormat::kNm}},
+        {Pattern(NM{4, 8}), {.format = PackedFormat::kNm}},
         {Pattern(Block{16, 16}), {.format = PackedFormat::kBsr, .pattern = Block{16, 16}}},
         {Pattern(Unstructured{}), {.format = PackedFormat::kBitmask}},
         {Pattern(Unstructured{}), {.format = PackedFormat::kCsr}}}) {
